@@ -1,0 +1,66 @@
+#include "backend/backend.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/cpu/cpu.h"
+#include "backend/ref/ref.h"
+
+static bool is_cpu(const struct backend *be) {
+    return be->ops && strcmp(be->ops->name, "cpu") == 0;
+}
+
+static void set_up(struct backend *be, const struct backend_ops *ops, size_t elem_size) {
+    be->ops = ops;
+    be->elem_size = elem_size;
+}
+
+enum status backend_open(struct ctx *ctx, const char *kind, struct backend **out) {
+    *out = NULL;
+    struct backend *be = mem_zero(ctx, 1, sizeof *be);
+    if (!be) return ST_MEMORY;
+    enum status status = ST_OK;
+    if (strcmp(kind, "cpu") == 0) status = cpu_open(ctx, be, false);
+    else if (strcmp(kind, "cpu-plain") == 0) status = cpu_open(ctx, be, true);
+    else if (strcmp(kind, "ref") == 0) set_up(be, &ref_f32_ops, sizeof(float));
+    else if (strcmp(kind, "ref64") == 0) set_up(be, &ref_f64_ops, sizeof(double));
+    else status = ctx_fail(ctx, ST_UNSUPPORTED, "backend '%s' is not built in: use cpu, ref or ref64", kind);
+    if (status != ST_OK) {
+        free(be);
+        return status;
+    }
+    *out = be;
+    return ST_OK;
+}
+
+void backend_close(struct backend *be) {
+    if (!be) return;
+    if (is_cpu(be)) cpu_close(be);
+    free(be);
+}
+
+void backend_describe(const struct backend *be, char *text, size_t size) {
+    if (is_cpu(be)) cpu_describe(be, text, size);
+    else snprintf(text, size, "reference: plain loops, %zu-bit elements, 1 thread", 8 * be->elem_size);
+}
+
+struct tensor tensor_of(const struct backend *be, struct shape s, real *data) {
+    struct tensor t = {.n = s.n, .c = s.c, .h = s.h, .w = s.w, .data = data};
+    if (be->channels_last) {
+        t.sc = 1;
+        t.sw = s.c;
+        t.sh = (ptrdiff_t)s.w * t.sw;
+        t.sn = s.h * t.sh;
+    } else {
+        t.sw = 1;
+        t.sh = s.w;
+        t.sc = s.h * t.sh;
+        t.sn = s.c * t.sc;
+    }
+    return t;
+}
+
+size_t shape_count(struct shape s) {
+    return (size_t)s.n * (size_t)s.c * (size_t)s.h * (size_t)s.w;
+}

@@ -1,0 +1,182 @@
+/* Tensors and the operations that a compute device offers.
+ *
+ * Layer code describes work; it never touches elements.  A tensor carries its strides, so the memory layout is the
+ * backend's business: channels-last (NHWC) on the CPU, where oneDNN's convolutions run at full speed at any width.
+ * The reference backend computes every operation as plain loops over strides, sums in double; in its 64-bit form elements
+ * are double, too: it is the readable specification and the oracle of the tests.  Other backends start from a copy of its
+ * table and overlay what they do faster.
+ *
+ * Conventions: x input, y output, dx = dU/dx and dy = dU/dy of the same shapes (U: what is differentiated; for training the
+ * loss, so gradients are +dL/dtheta).  `add`: accumulate into the target instead of overwriting it.  Sizes are elements.
+ * Pointers of type `real *` are backend memory of the backend's element type; `double *`/`float *` are host memory. */
+#ifndef BACKEND_BACKEND_H
+#define BACKEND_BACKEND_H
+
+#include "base/ctx.h"
+
+typedef void real; /* opaque outside the backends */
+
+struct shape { int n, c, h, w; };
+struct tensor {
+    int n, c, h, w;
+    ptrdiff_t sn, sc, sh, sw; /* strides in elements */
+    real *data;
+};
+
+/* Darknet's numbers and names; values and derivatives: darknet-compat 2.0. */
+enum activation {
+    ACT_LOGISTIC, ACT_RELU, ACT_RELU6, ACT_RELIE, ACT_LINEAR, ACT_RAMP, ACT_TANH, ACT_PLSE, ACT_REVLEAKY, ACT_LEAKY,
+    ACT_ELU, ACT_LOGGY, ACT_STAIR, ACT_HARDTAN, ACT_LHTAN, ACT_SELU, ACT_GELU, ACT_SWISH, ACT_MISH, ACT_HARD_MISH,
+    ACT_COUNT
+};
+const char *activation_name(enum activation a);
+/* True when the derivative is taken from the input, not the output (swish, mish, hard_mish, gelu, stair). */
+bool activation_needs_input(enum activation a);
+double activation_value(enum activation a, double x);
+/* Derivative at input x with output y = activation_value(a, x); each uses what it needs. */
+double activation_slope(enum activation a, double x, double y);
+
+/* One convolution, cross-correlation with zero padding, on tensors of fixed shape.
+ * x (N, C, H, W), w (F, C/groups, size, size), y (N, F, OH, OW);
+ * OH = (H + 2*pad - dilation*(size-1) - 1)/stride_y + 1.  `pad` is in input pixels, already multiplied by dilation. */
+struct conv_desc {
+    struct tensor x, y;       /* shapes and strides; data is not looked at */
+    int groups, size, stride_x, stride_y, dilation, pad;
+    bool bias;                /* y += bias */
+    enum activation act;      /* fused, after the bias */
+    bool backward;            /* backward_data / backward_weights will be asked for */
+};
+struct conv_plan;
+
+/* Window of pooling; x0 = ox*stride_x + offset_x is the first input column of output column ox; cells outside are ignored. */
+struct pool_desc { int size, stride_x, stride_y, offset_x, offset_y; };
+
+struct backend;
+struct backend_ops {
+    const char *name;
+
+    /* Memory. alloc gives zeroed memory. get/put convert between backend elements and host floats, flat. */
+    real *(*alloc)(struct backend *, struct ctx *, size_t n); /* NULL and ctx error when there is none */
+    void (*free)(struct backend *, real *);
+    void (*get)(struct backend *, const real *src, size_t n, float *dst);
+    void (*put)(struct backend *, const float *src, size_t n, real *dst);
+    /* Offset in elements into a block. */
+    real *(*at)(struct backend *, real *, size_t offset);
+    void (*fill)(struct backend *, struct tensor *y, double value);
+    /* Between a tensor of any strides and Darknet's planar order n, c, h, w in host floats. */
+    void (*to_nchw)(struct backend *, const struct tensor *x, float *dst);
+    void (*from_nchw)(struct backend *, const float *src, struct tensor *y, bool add);
+
+    /* Convolution: plan once per shape; weights are given in Darknet's order whenever they changed. */
+    enum status (*conv_new)(struct backend *, struct ctx *, const struct conv_desc *, struct conv_plan **);
+    void (*conv_free)(struct backend *, struct conv_plan *);
+    enum status (*conv_weights)(struct backend *, struct ctx *, struct conv_plan *, const real *w);
+    enum status (*conv_forward)(struct backend *, struct ctx *, struct conv_plan *, const struct tensor *x, const real *bias,
+                                struct tensor *y);
+    enum status (*conv_backward_data)(struct backend *, struct ctx *, struct conv_plan *, const struct tensor *dy,
+                                      struct tensor *dx, bool add);
+    /* dw += , in Darknet's weight order. */
+    enum status (*conv_backward_weights)(struct backend *, struct ctx *, struct conv_plan *, const struct tensor *x,
+                                         const struct tensor *dy, real *dw);
+
+    /* Batch normalisation over n, h, w per channel, eps 1e-5 inside the root, biased variance, fused with activation:
+     * y = act(scale*(x - mean)/sqrt(var + eps) + bias).  x is the convolution's output.  mean, var (C) are outputs.
+     * The pre-activation is kept in `pre` when it is not NULL (activations that need their input). */
+    void (*bn_forward)(struct backend *, const struct tensor *x, const real *scale, const real *bias, real *mean, real *var,
+                       enum activation, struct tensor *pre, struct tensor *y);
+    /* From dy (derivative after the activation) to dx (derivative at the convolution's output; may be dy's own memory);
+     * dscale, dbias (C) are added to. */
+    void (*bn_backward)(struct backend *, const struct tensor *x, const real *scale, const real *mean, const real *var,
+                        enum activation, const struct tensor *pre, const struct tensor *y, const struct tensor *dy,
+                        struct tensor *dx, real *dscale, real *dbias);
+    /* rolling = momentum*rolling + (1 - momentum)*value; the variance with the unbiased correction m/(m-1) given in `factor`. */
+    void (*bn_roll)(struct backend *, real *rolling, const real *value, size_t n, double momentum, double factor);
+    /* Folded inference weights: factor_f = scale_f/sqrt(var_f + eps); w_out = w*factor (per filter of `per` weights),
+     * bias_out = bias - factor*mean. */
+    void (*bn_fold)(struct backend *, const real *w, size_t per, int filters, const real *scale, const real *bias,
+                    const real *mean, const real *var, real *w_out, real *bias_out);
+
+    void (*act_forward)(struct backend *, enum activation, const struct tensor *x, struct tensor *y); /* may be in place */
+    /* dx (+)= dy * slope.  x may be NULL unless activation_needs_input.  dx may be dy's own memory when !add. */
+    void (*act_backward)(struct backend *, enum activation, const struct tensor *x, const struct tensor *y,
+                         const struct tensor *dy, struct tensor *dx, bool add);
+    /* db (C) += sum over n, h, w of dy. */
+    void (*bias_backward)(struct backend *, const struct tensor *dy, real *db);
+
+    /* Pooling.  argmax: int32 position (y*W + x) per output element, -1 for none, in the backend's own order
+     * (tensor_of); NULL when not wanted. */
+    void (*maxpool)(struct backend *, const struct pool_desc *, const struct tensor *x, struct tensor *y, int32_t *argmax);
+    void (*maxpool_backward)(struct backend *, const struct pool_desc *, const int32_t *argmax, const struct tensor *dy,
+                             struct tensor *dx); /* always adds */
+    int32_t *(*alloc_index)(struct backend *, struct ctx *, size_t n);
+    void (*free_index)(struct backend *, int32_t *);
+    void (*avgpool)(struct backend *, const struct tensor *x, struct tensor *y);  /* over the whole map: y (N, C, 1, 1) */
+    void (*avgpool_backward)(struct backend *, const struct tensor *dy, struct tensor *dx, bool add);
+
+    /* Channels [xc, xc+count) of x to [yc, yc+count) of y, times alpha; the maps have one size. */
+    void (*copy_channels)(struct backend *, const struct tensor *x, int xc, struct tensor *y, int yc, int count, double alpha,
+                          bool add);
+    /* y[c] (+)= x[c] * weight[c or 0]: weighted shortcut, `per_channel` chooses. */
+    void (*copy_weighted)(struct backend *, const struct tensor *x, const real *weight, bool per_channel, int count,
+                          struct tensor *y, bool add);
+    /* dw[c or 0] += sum x*dy over the first `count` channels. */
+    void (*weight_backward)(struct backend *, const struct tensor *x, const struct tensor *dy, bool per_channel, int count,
+                            real *dw);
+
+    /* Nearest neighbour: y = scale * x[y/s][x/s]; negative stride: y = scale * sum of the s x s block. */
+    void (*upsample)(struct backend *, const struct tensor *x, struct tensor *y, int stride, double scale);
+    void (*upsample_backward)(struct backend *, const struct tensor *dy, struct tensor *dx, int stride, double scale, bool add);
+    /* Space to depth: y[o*C + c][j][i] = x[c][j*s + o/s][i*s + o%s]; reverse: the inverse.  backward = the other direction,
+     * with `add`. */
+    void (*reorg)(struct backend *, const struct tensor *x, struct tensor *y, int stride, bool reverse, bool add);
+
+    /* y = x * gate, gate broadcast where its h = w = 1 (per channel) or its c = 1 (per pixel) or equal in shape (sam). */
+    void (*gate)(struct backend *, const struct tensor *x, const struct tensor *gate, struct tensor *y);
+    void (*gate_backward_x)(struct backend *, const struct tensor *gate, const struct tensor *dy, struct tensor *dx, bool add);
+    void (*gate_backward_gate)(struct backend *, const struct tensor *x, const struct tensor *dy, struct tensor *dgate, bool add);
+
+    /* Inverted dropout with a mask that depends on (seed, element index in n, c, h, w order) alone. */
+    void (*dropout)(struct backend *, const struct tensor *x, struct tensor *y, double probability, uint64_t seed, bool add);
+
+    /* y[c] = 0 where keep[c] == 0: the masked network of the pruner's self check. keep: host. */
+    void (*mask_channels)(struct backend *, struct tensor *y, const uint8_t *keep);
+
+    /* The pruner's response (pruning.md 4.1) of image n: dot[k*C + c] += sum_p map_k(p)*g_c(p)*x_c(p) and
+     * sum[k*C + c] += sum_p map_k(p)*g_c(p), in double, for K maps (K, H, W) on the host. */
+    void (*channel_dot)(struct backend *, const struct tensor *x, const struct tensor *g, int n, int k, const float *maps,
+                        double *dot, double *sum);
+    /* As channel_dot with |g_c(p)*(x_c(p) - mean[c])| for every cell; mean (C, host) may be NULL for 0. */
+    void (*channel_abs_dot)(struct backend *, const struct tensor *x, const struct tensor *g, int n, int k, const float *maps,
+                            const double *mean, double *dot);
+    /* total[c] += sum over n, h, w of x (host, double). */
+    void (*channel_sum)(struct backend *, const struct tensor *x, double *total);
+
+    /* Flat vectors. */
+    void (*axpy)(struct backend *, size_t n, double alpha, const real *x, real *y);      /* y += alpha*x */
+    void (*scale)(struct backend *, size_t n, double alpha, real *x);                    /* x *= alpha */
+    double (*sum_squares)(struct backend *, size_t n, const real *x);                    /* NaN or inf when one is in x */
+    /* SGD as Darknet does it (darknet-compat 1.6) with gradient and momentum apart: g = gradient sum of the step, B images:
+     * m = momentum*m - g - decay*B*w;  w += rate/B * m;  g = 0. */
+    void (*sgd)(struct backend *, size_t n, real *w, real *g, real *m, double rate, double momentum, double decay, double images);
+};
+
+struct backend {
+    const struct backend_ops *ops;
+    size_t elem_size;  /* bytes of a real */
+    bool channels_last;
+    void *state;       /* engine, streams, ... */
+    size_t bytes, peak_bytes; /* allocated through alloc/alloc_index now, and at most so far */
+};
+
+/* kind: "cpu" (oneDNN where built in, else the plain kernels, for the best instruction set), "cpu-plain" (baseline
+ * instructions, no oneDNN: for tests), "ref" (float), "ref64" (double). */
+enum status backend_open(struct ctx *, const char *kind, struct backend **);
+void backend_close(struct backend *);
+/* What this build computes with, e.g. "CPU: oneDNN 2.6.3, AVX2, 2 threads". */
+void backend_describe(const struct backend *, char *text, size_t size);
+
+/* A tensor of the backend's own layout over `data` (which may be NULL). */
+struct tensor tensor_of(const struct backend *, struct shape, real *data);
+size_t shape_count(struct shape); /* n*c*h*w */
+
+#endif

@@ -1,0 +1,212 @@
+#include "backend/cpu/cpu.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "backend/cpu/conv_onednn.h"
+#include "backend/cpu/kernels.h"
+#include "backend/memory.h"
+
+/* One instruction set that the kernels are compiled for. */
+struct isa {
+    const char *name;
+    void (*norm)(struct backend_ops *), (*map)(struct backend_ops *), (*vector)(struct backend_ops *);
+    const struct plain_conv_ops *conv;
+};
+
+struct cpu_state {
+    struct backend_ops ops;
+    const struct isa *isa;
+    struct onednn *dnn;
+    void *scratch;
+    size_t scratch_bytes;
+};
+
+struct conv_plan {
+    struct conv_desc desc;
+    struct onednn_conv *dnn; /* NULL: plain */
+    bool fused;              /* dnn applies the activation */
+    struct plain_conv plain;
+};
+
+#define ISA(text, isa) {text, cpu_norm_kernels_##isa, cpu_map_kernels_##isa, cpu_vector_kernels_##isa, &plain_conv_##isa}
+
+static const struct isa isa_base = ISA("baseline", base);
+#ifdef __x86_64__
+static const struct isa isa_avx2 = ISA("AVX2", avx2), isa_avx512 = ISA("AVX-512", avx512);
+#endif
+
+static const struct isa *best_isa(void) {
+#ifdef __x86_64__
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512bw"))
+        return &isa_avx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &isa_avx2;
+#endif
+    return &isa_base;
+}
+
+static int threads(void) {
+#ifdef _OPENMP
+    return omp_get_max_threads();
+#else
+    return 1;
+#endif
+}
+
+void *cpu_scratch(struct backend *be, size_t bytes) {
+    struct cpu_state *state = be->state;
+    if (bytes <= state->scratch_bytes) return state->scratch;
+    struct ctx quiet = {0};
+    block_free(be, state->scratch);
+    state->scratch = block_alloc(be, &quiet, bytes, 1);
+    state->scratch_bytes = state->scratch ? bytes : 0;
+    return state->scratch;
+}
+
+static bool dense(const struct tensor *t) {
+    struct rows r;
+    return rows_of(t, &r) && r.step == r.c;
+}
+
+static bool unit_strides(const struct conv_desc *d) {
+    return unit(&d->x) && unit(&d->y);
+}
+
+static bool plain_new(struct backend *be, struct ctx *ctx, struct plain_conv *p, const struct conv_desc *d) {
+    p->desc = *d;
+    p->count = (size_t)d->y.c * (size_t)(d->x.c / d->groups) * (size_t)(d->size * d->size);
+    p->forward = block_alloc(be, ctx, p->count, sizeof(float));
+    if (!d->backward) return p->forward;
+    p->backward = block_alloc(be, ctx, p->count, sizeof(float));
+    p->slopes = block_alloc(be, ctx, p->count, sizeof(float));
+    return p->forward && p->backward && p->slopes;
+}
+
+static void cpu_conv_free(struct backend *be, struct conv_plan *plan) {
+    if (!plan) return;
+    onednn_conv_free(plan->dnn);
+    block_free(be, plan->plain.forward);
+    block_free(be, plan->plain.backward);
+    block_free(be, plan->plain.slopes);
+    free(plan);
+}
+
+static enum status cpu_conv_new(struct backend *be, struct ctx *ctx, const struct conv_desc *desc,
+                                struct conv_plan **out) {
+    struct cpu_state *state = be->state;
+    struct conv_plan *plan = mem_zero(ctx, 1, sizeof *plan);
+    *out = NULL;
+    if (!plan) return ST_MEMORY;
+    plan->desc = *desc;
+    if (dense(&desc->x) && dense(&desc->y)) plan->dnn = onednn_conv_new(state->dnn, be, desc, &plan->fused);
+    enum status status = ST_OK;
+    if (!plan->dnn && !unit_strides(desc))
+        status = ctx_fail(ctx, ST_UNSUPPORTED, "convolution: the cpu backend wants channels next to each other in memory");
+    else if (!plan->dnn && !plain_new(be, ctx, &plan->plain, desc))
+        status = ST_MEMORY;
+    if (status == ST_OK) *out = plan;
+    else cpu_conv_free(be, plan);
+    return status;
+}
+
+static enum status outcome(struct ctx *ctx, bool done, const char *what) {
+    return done ? ST_OK : ctx_fail(ctx, ST_BACKEND, "oneDNN failed in a convolution's %s (out of memory?)", what);
+}
+
+static enum status cpu_conv_weights(struct backend *be, struct ctx *ctx, struct conv_plan *plan, const real *w) {
+    struct cpu_state *state = be->state;
+    if (plan->dnn) return outcome(ctx, onednn_conv_weights(plan->dnn, w), "weights");
+    state->isa->conv->pack(&plan->plain, w);
+    return ST_OK;
+}
+
+static enum status cpu_conv_forward(struct backend *be, struct ctx *ctx, struct conv_plan *plan, const struct tensor *x,
+                                    const real *bias, struct tensor *y) {
+    struct cpu_state *state = be->state;
+    if (!plan->desc.bias) bias = NULL;
+    if (plan->dnn) {
+        assert(dense(x) && dense(y));
+        TRY(outcome(ctx, onednn_conv_forward(plan->dnn, x->data, bias, y->data), "forward pass"));
+        if (plan->fused) return ST_OK;
+    } else {
+        state->isa->conv->forward(&plan->plain, x, bias, y);
+    }
+    if (plan->desc.act != ACT_LINEAR) be->ops->act_forward(be, plan->desc.act, y, y);
+    return ST_OK;
+}
+
+static enum status cpu_conv_backward_data(struct backend *be, struct ctx *ctx, struct conv_plan *plan,
+                                          const struct tensor *dy, struct tensor *dx, bool add) {
+    struct cpu_state *state = be->state;
+    if (!plan->dnn) {
+        state->isa->conv->backward_data(&plan->plain, dy, dx, add);
+        return ST_OK;
+    }
+    assert(dense(dy) && dense(dx));
+    if (!add) return outcome(ctx, onednn_conv_backward_data(plan->dnn, dy->data, dx->data), "backward pass");
+    size_t n = (size_t)elements(dx);
+    float *part = cpu_scratch(be, n * sizeof *part);
+    if (!part) return ctx_fail(ctx, ST_MEMORY, "out of memory: %zu elements of a gradient", n);
+    TRY(outcome(ctx, onednn_conv_backward_data(plan->dnn, dy->data, part), "backward pass"));
+    be->ops->axpy(be, n, 1, part, dx->data);
+    return ST_OK;
+}
+
+static enum status cpu_conv_backward_weights(struct backend *be, struct ctx *ctx, struct conv_plan *plan,
+                                             const struct tensor *x, const struct tensor *dy, real *dw) {
+    struct cpu_state *state = be->state;
+    if (plan->dnn)
+        return outcome(ctx, onednn_conv_backward_weights(plan->dnn, x->data, dy->data, dw), "weight gradients");
+    state->isa->conv->backward_weights(&plan->plain, x, dy, dw);
+    return ST_OK;
+}
+
+enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain) {
+    struct cpu_state *state = mem_zero(ctx, 1, sizeof *state);
+    if (!state) return ST_MEMORY;
+    enum status status = plain ? ST_OK : onednn_open(ctx, &state->dnn);
+    if (status != ST_OK) {
+        free(state);
+        return status;
+    }
+    state->isa = plain ? &isa_base : best_isa();
+    state->ops = ref_f32_ops;
+    state->ops.name = "cpu";
+    state->isa->norm(&state->ops);
+    state->isa->map(&state->ops);
+    state->isa->vector(&state->ops);
+    state->ops.conv_new = cpu_conv_new;
+    state->ops.conv_free = cpu_conv_free;
+    state->ops.conv_weights = cpu_conv_weights;
+    state->ops.conv_forward = cpu_conv_forward;
+    state->ops.conv_backward_data = cpu_conv_backward_data;
+    state->ops.conv_backward_weights = cpu_conv_backward_weights;
+    be->ops = &state->ops;
+    be->elem_size = sizeof(float);
+    be->channels_last = true;
+    be->state = state;
+    return ST_OK;
+}
+
+void cpu_close(struct backend *be) {
+    struct cpu_state *state = be->state;
+    block_free(be, state->scratch);
+    onednn_close(state->dnn);
+    free(state);
+}
+
+void cpu_describe(const struct backend *be, char *text, size_t size) {
+    const struct cpu_state *state = be->state;
+    char library[64];
+    onednn_describe(library, sizeof library);
+    int n = threads();
+    snprintf(text, size, "CPU: %s, %s, %d thread%s", state->dnn ? library : "plain convolutions", state->isa->name, n,
+             n == 1 ? "" : "s");
+}

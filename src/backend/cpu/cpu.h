@@ -1,0 +1,15 @@
+/* The CPU backend: float, channels-last, oneDNN convolutions where built in, own kernels compiled per instruction set. */
+#ifndef BACKEND_CPU_CPU_H
+#define BACKEND_CPU_CPU_H
+
+#include "backend/backend.h"
+
+/* Fills ops and state of a zeroed backend.  plain: baseline instructions and no oneDNN, as on a machine without either. */
+enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain);
+void cpu_close(struct backend *be);
+void cpu_describe(const struct backend *be, char *text, size_t size);
+
+/* Scratch of the backend, 64-byte aligned, contents undefined, valid until the next call; NULL when there is no memory. */
+void *cpu_scratch(struct backend *be, size_t bytes);
+
+#endif

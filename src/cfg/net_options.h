@@ -1,0 +1,45 @@
+/* The [net] section (darknet-compat 1.3) as typed groups. */
+#ifndef CFG_NET_OPTIONS_H
+#define CFG_NET_OPTIONS_H
+
+#include "cfg/keys.h"
+
+enum rate_policy { POLICY_CONSTANT, POLICY_STEP, POLICY_EXP, POLICY_POLY, POLICY_STEPS, POLICY_SIGMOID, POLICY_RANDOM, POLICY_SGDR };
+
+struct net_options {
+    /* input; inputs = width * height * channels unless given */
+    int width, height, channels, inputs;
+    /* batch: images per step, parts it is split in, frames per sequence */
+    int batch, subdivisions, time_steps;
+    /* schedule (darknet-compat 1.5) */
+    int max_batches, burn_in, step, sgdr_cycle, sgdr_mult;
+    double learning_rate, learning_rate_min, power, scale, gamma;
+    int policy;                       /* enum rate_policy */
+    struct cfg_ints steps;
+    struct cfg_floats scales;
+    /* optimiser */
+    double momentum, decay;
+    int adam;
+    double B1, B2, eps;
+    /* augmentation; max_crop, min_crop, angle, aspect, label_smooth_eps concern classifiers only */
+    int flip, letter_box, max_crop, min_crop, resize_step;
+    double hue, saturation, exposure, angle, aspect, label_smooth_eps;
+    /* chart */
+    double max_chart_loss;
+};
+
+extern const struct cfg_key net_option_keys[];
+
+/* Reads and cross-checks section 0, which must be [net] or [network]: sizes positive (or `inputs`), batch and subdivisions
+ * at least 1 and batch >= subdivisions, policy=steps with steps and as many scales.  Defaults that depend on other keys are
+ * filled in (inputs, sgdr_cycle, max_crop, min_crop).  Keys whose effect on training is not built pass. */
+enum status net_options_read(struct ctx *, const struct cfg_doc *, bool strict, struct net_options *);
+void net_options_free(struct net_options *);
+/* Before training: ST_UNSUPPORTED naming file, line and key when [net] asks for something that is not built (mosaic, adam,
+ * ema_alpha, ...); ST_CFG when policy=poly has no max_batches. */
+enum status net_options_check_training(struct ctx *, const struct cfg_doc *, const struct net_options *);
+/* The rate of iteration n (1 for the first update), darknet-compat 1.5; `uniform` in [0,1) feeds policy=random.
+ * While n < burn_in: the warm-up alone. */
+double net_learning_rate(const struct net_options *, long long n, double uniform);
+
+#endif

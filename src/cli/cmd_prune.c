@@ -1,0 +1,301 @@
+/* detector saliency, detector prune */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/console.h"
+#include "cli/options.h"
+#include "recipe/prune_job.h"
+
+struct prune_flags {
+    struct prune_options opt;
+    double ratio, flops, params, memory, threshold;  /* < 0: not given */
+    const char *set, *compensate, *backend;
+    int utility, form, balance, normalize, cost, scope, seed, batch;
+};
+
+static const struct option_choice utilities[] = {
+    { "detection", UTILITY_DETECTION }, { "probability", UTILITY_PROBABILITY }, { "loss", UTILITY_LOSS }, { NULL, 0 } };
+static const struct option_choice forms[] = {
+    { "abs", FORM_ABS }, { "relu", FORM_RELU }, { "asymmetric", FORM_ASYMMETRIC }, { "elementwise", FORM_ELEMENTWISE },
+    { "square", FORM_SQUARE }, { NULL, 0 } };
+static const struct option_choice balances[] = {
+    { "size", BALANCE_SIZE }, { "object", BALANCE_OBJECT }, { "none", BALANCE_NONE }, { NULL, 0 } };
+static const struct option_choice normalizations[] = {
+    { "none", NORMALIZE_NONE }, { "mean", NORMALIZE_MEAN }, { "l2", NORMALIZE_L2 }, { "rank", NORMALIZE_RANK }, { NULL, 0 } };
+static const struct option_choice costs[] = {
+    { "flops", COST_FLOPS }, { "memory", COST_MEMORY }, { "params", COST_PARAMS }, { "none", COST_NONE }, { NULL, 0 } };
+static const struct option_choice scopes[] = { { "global", 0 }, { "layer", 1 }, { NULL, 0 } };
+static const struct option_choice sets[] = { { "train", 0 }, { "valid", 1 }, { NULL, 0 } };
+static const struct option_choice compensations[] = { { "zero", 0 }, { "mean", 1 }, { NULL, 0 } };
+
+/* Booleans behind a choice are read as ints, then copied. */
+struct all_flags { struct prune_flags f; int use_valid, compensate; };
+
+#define AT(field) offsetof(struct all_flags, field)
+#define SCORING                                                                                                        \
+    { "images", OPTION_INT, AT(f.opt.images), "N", "images to score on, chosen evenly; 0: all (1000)", NULL, 0, 1e9 }, \
+    { "set", OPTION_CHOICE, AT(use_valid), "LIST", "which list of the .data file: train | valid (train)", sets, 1, 0 }, \
+    { "utility", OPTION_CHOICE, AT(f.utility), "KIND", "detection | probability | loss (detection)", utilities, 1, 0 }, \
+    { "context", OPTION_FLOAT, AT(f.opt.saliency.context), "C", "ring around a box, share of its side; 0: hard box (0.5)", NULL, 0, 10 }, \
+    { "background", OPTION_FLOAT, AT(f.opt.saliency.background), "E", "weight far from every box (0.02)", NULL, 0, 1 }, \
+    { "background_guard", OPTION_FLOAT, AT(f.opt.saliency.background_guard), "L", "weight of the hardest false alarms; 0: off (0.1)", NULL, 0, 100 }, \
+    { "kappa", OPTION_FLOAT, AT(f.opt.saliency.kappa), "K", "weight of the overlap in the utility (4)", NULL, 0, 1000 }, \
+    { "form", OPTION_CHOICE, AT(f.form), "FORM", "abs | relu | asymmetric | elementwise | square (abs)", forms, 1, 0 }, \
+    { "balance", OPTION_CHOICE, AT(f.balance), "BY", "size | object | none (size)", balances, 1, 0 }, \
+    { "normalize", OPTION_CHOICE, AT(f.normalize), "BY", "none | mean | l2 | rank, per layer (none; the others ruin a global ranking)", normalizations, 1, 0 }, \
+    { "compensate", OPTION_CHOICE, AT(compensate), "WITH", "mean | zero: what a removed channel leaves behind (mean)", compensations, 1, 0 }, \
+    { "criterion", OPTION_TEXT, AT(f.opt.criterion), "NAME", "saliency | l1 | bn | random (saliency)", NULL, 1, 0 }, \
+    { "seed", OPTION_INT, AT(f.seed), "N", "of the draw of images and of -criterion random (1)", NULL, 0, 2e9 }, \
+    { "score_batch", OPTION_INT, AT(f.batch), "N", "images per pass while scoring; does not change the result (8)", NULL, 1, 4096 }, \
+    { "backend", OPTION_TEXT, AT(f.backend), "NAME", "cpu | ref (cpu)", NULL, 1, 0 }, \
+    { "strict", OPTION_FLAG, AT(f.opt.strict), NULL, "unknown cfg keys are errors", NULL, 1, 0 }
+
+static const struct option saliency_options[] = {
+    { "out", OPTION_TEXT, AT(f.opt.out), "PREFIX", "writes PREFIX.json and PREFIX.csv (saliency)", NULL, 1, 0 },
+    SCORING,
+    OPTION_END
+};
+
+static const struct option prune_options[] = {
+    { "out", OPTION_TEXT, AT(f.opt.out), "PREFIX", "writes PREFIX.cfg, PREFIX.weights, PREFIX.prune.json (CFG's name + _pruned)", NULL, 1, 0 },
+    { "ratio", OPTION_FLOAT, AT(f.ratio), "R", "share of the filters to remove (0.3 when no target is given)", NULL, 0, 1 },
+    { "target_flops", OPTION_FLOAT, AT(f.flops), "S", "share of the FLOPs to keep", NULL, 0, 1 },
+    { "target_params", OPTION_FLOAT, AT(f.params), "S", "share of the parameters to keep", NULL, 0, 1 },
+    { "target_memory", OPTION_FLOAT, AT(f.memory), "S", "share of the activations to keep", NULL, 0, 1 },
+    { "threshold", OPTION_FLOAT, AT(f.threshold), "T", "remove every group that ranks below T", NULL, 0, 1e30 },
+    { "scope", OPTION_CHOICE, AT(f.scope), "SCOPE", "global | layer (global)", scopes, 1, 0 },
+    { "max_layer_ratio", OPTION_FLOAT, AT(f.opt.select.max_layer_ratio), "R", "at most this share of any layer (0.9)", NULL, 0, 1 },
+    { "min_filters", OPTION_INT, AT(f.opt.select.min_filters), "N", "at least this many per layer (8)", NULL, 1, 1e6 },
+    { "round", OPTION_INT, AT(f.opt.select.round), "N", "kept widths are multiples of N; 1: exact (8)", NULL, 1, 1024 },
+    { "keep_layers", OPTION_TEXT, AT(f.opt.keep_layers), "LIST", "layers that stay whole, e.g. 0,5-9", NULL, 1, 0 },
+    { "cost", OPTION_CHOICE, AT(f.cost), "KIND", "flops | memory | params | none: the price of a group (flops)", costs, 1, 0 },
+    { "cost_power", OPTION_FLOAT, AT(f.opt.select.cost_power), "G", "rank by score / cost^G (0.5 for saliency, else 0)", NULL, 0, 4 },
+    { "dry_run", OPTION_FLAG, AT(f.opt.dry_run), NULL, "print the plan and why layers are frozen, write nothing", NULL, 1, 0 },
+    { "force", OPTION_FLAG, AT(f.opt.force), NULL, "overwrite existing files", NULL, 1, 0 },
+    { "keep_seen", OPTION_FLAG, AT(f.opt.keep_seen), NULL, "keep the count of images seen (fine-tuning then goes on with the old schedule)", NULL, 1, 0 },
+    { "from_plan", OPTION_TEXT, AT(f.opt.from_plan), "FILE", "cut exactly as the record of an earlier run", NULL, 1, 0 },
+    { "map", OPTION_FLAG, AT(f.opt.calc_map), NULL, "measure mAP on the valid list before and after the cut", NULL, 1, 0 },
+    { "thresh", OPTION_FLOAT, AT(f.opt.map_thresh), "T", "confidence threshold of -map (0.25)", NULL, 0, 1 },
+    { "iou_thresh", OPTION_FLOAT, AT(f.opt.map_iou), "T", "overlap threshold of -map (0.5)", NULL, 0, 1 },
+    SCORING,
+    OPTION_END
+};
+
+struct display { struct progress progress; char what[64]; };
+
+static void show(void *user, const char *what, int done, int total) {
+    struct display *d = user;
+    if (strcmp(d->what, what)) {
+        if (d->what[0]) progress_end(&d->progress);
+        snprintf(d->what, sizeof d->what, "%s", what);
+        progress_start(&d->progress, d->what, "images");
+    }
+    progress_show(&d->progress, done, total);
+    if (done == total) {
+        progress_end(&d->progress);
+        d->what[0] = '\0';
+    }
+}
+
+static enum status pick_target(struct ctx *ctx, struct all_flags *a) {
+    struct { double value; enum target_kind kind; } given[] = {
+        { a->f.ratio, TARGET_RATIO }, { a->f.flops, TARGET_FLOPS }, { a->f.params, TARGET_PARAMS }, { a->f.memory, TARGET_MEMORY },
+        { a->f.threshold, TARGET_THRESHOLD } };
+    int n = 0;
+    for (size_t i = 0; i < sizeof given / sizeof given[0]; ++i)
+        if (given[i].value >= 0) a->f.opt.select.target = given[i].kind, a->f.opt.select.value = given[i].value, ++n;
+    if (n > 1) return ctx_fail(ctx, ST_USAGE, "give one of -ratio, -target_flops, -target_params, -target_memory, -threshold, not %d", n);
+    return ST_OK;
+}
+
+static enum status parse(struct ctx *ctx, const struct command *self, int argc, char **argv, struct all_flags *a) {
+    struct arguments words;
+    memset(a, 0, sizeof *a);
+    a->f.opt = prune_defaults();
+    a->f.opt.select.cost_power = -1;
+    a->f.ratio = a->f.flops = a->f.params = a->f.memory = a->f.threshold = -1;
+    a->f.seed = 1;
+    a->f.batch = a->f.opt.saliency.batch;
+    a->f.backend = "cpu";
+    a->compensate = 1;
+    TRY(options_parse(ctx, argc, argv, self->options, a, &words, 3));
+    if (words.n < 3) return ctx_fail(ctx, ST_USAGE, "needs %s", self->words);
+    a->f.opt.data = words.word[0];
+    a->f.opt.cfg = words.word[1];
+    a->f.opt.weights = words.word[2];
+    a->f.opt.saliency.utility = a->f.utility;
+    a->f.opt.saliency.form = a->f.form;
+    a->f.opt.saliency.balance = a->f.balance;
+    a->f.opt.saliency.normalize = a->f.normalize;
+    a->f.opt.saliency.seed = (uint64_t)a->f.seed;
+    a->f.opt.saliency.batch = a->f.batch;
+    a->f.opt.select.cost = a->f.cost;
+    a->f.opt.select.by_layer = a->f.scope == 1;
+    a->f.opt.use_valid = a->use_valid == 1;
+    a->f.opt.compensate = a->compensate == 1;
+    a->f.opt.stop = console_stop();
+    return pick_target(ctx, a);
+}
+
+static void print_scoring(const struct prune_job *job) {
+    const struct saliency *s = &job->detail;
+    if (!s->n_object) return;
+    printf("scored on %d images: %d small, %d medium, %d large objects", score_images_count(job->images), s->bin_count[0],
+           s->bin_count[1], s->bin_count[2]);
+    if (s->bin_count[3]) printf(", %d background votes", s->bin_count[3]);
+    printf("\nagreement of the two halves of the images: Kendall's tau = %.2f%s\n", s->tau,
+           s->tau < 0.7 ? "; more images would make the ranking firmer" : "");
+}
+
+static int saliency_run(const struct command *self, int argc, char **argv) {
+    struct ctx ctx = console_ctx();
+    struct all_flags a;
+    struct backend *be = NULL;
+    struct prune_job *job = NULL;
+    struct display display = { .what = "" };
+    enum status st = parse(&ctx, self, argc, argv, &a);
+    if (st == ST_OK) {
+        a.f.opt.progress = show;
+        a.f.opt.user = &display;
+        st = backend_open(&ctx, a.f.backend, &be);
+    }
+    if (st == ST_OK) st = prune_open(&ctx, be, &a.f.opt, &job);
+    if (st == ST_OK) st = prune_score(&ctx, job);
+    const char *prefix = a.f.opt.out ? a.f.opt.out : "saliency";
+    if (st == ST_OK) st = saliency_write(&ctx, job, prefix);
+    if (st == ST_OK) {
+        print_scoring(job);
+        printf("written: %s.json, %s.csv\n", prefix, prefix);
+    }
+    prune_close(job);
+    backend_close(be);
+    return st == ST_OK ? 0 : console_fail(&ctx);
+}
+
+/* --- what prune prints --------------------------------------------------------------------------------------------------- */
+
+static void print_layers(const struct prune_job *job) {
+    const struct net *net = job->net, *small = job->small;
+    bool timed = job->speed_before.layer_ms && job->speed_after.layer_ms;
+    int *kept = calloc((size_t)net->n, sizeof *kept);
+    if (!kept) return;
+    channels_widths(job->channels, job->selection.keep, kept);
+    printf("\n layer  type             filters          params (k)          MFLOPs%s\n", timed ? "               ms" : "");
+    for (int i = 0; i < net->n; ++i) {
+        const struct layer *l = &net->layer[i], *s = small ? &small->layer[i] : NULL;
+        if (l->n_param == 0) continue;
+        double before = 0, after = 0;
+        for (int k = 0; k < l->n_param; ++k) before += (double)param_count(&l->param[k]);
+        for (int k = 0; s && k < s->n_param; ++k) after += (double)param_count(&s->param[k]);
+        printf("%6d  %-14s %5d -> %5d", i, l->section->type, l->out.c, kept[i]);
+        if (s) printf(" %8.1f -> %7.1f %8.2f -> %7.2f", before / 1e3, after / 1e3, l->flops / 1e6, s->flops / 1e6);
+        if (timed) printf(" %7.3f -> %6.3f", job->speed_before.layer_ms[i], job->speed_after.layer_ms[i]);
+        const struct channel_group *g = &job->channels->group[channels_group(job->channels, i, 0)];
+        if (g->frozen) printf("  stays: %s (layer %d)", g->frozen, g->frozen_by);
+        printf("\n");
+    }
+    free(kept);
+}
+
+static void print_row(const char *what, double before, double after, const char *format) {
+    char a[32], b[32];
+    snprintf(a, sizeof a, format, before);
+    snprintf(b, sizeof b, format, after);
+    printf("  %-26s %12s -> %12s   %6.1f %%\n", what, a, b, before > 0 ? 100 * after / before : 0);
+}
+
+static void print_totals(const struct prune_job *job) {
+    const struct selection *s = &job->selection;
+    printf("\n                                     before         after     kept\n");
+    print_row("filters", s->filters_before, s->filters_after, "%.0f");
+    print_row("parameters", s->before.params, s->after.params, "%.0f");
+    print_row("BFLOPs", s->before.flops / 1e9, s->after.flops / 1e9, "%.3f");
+    print_row("weights file, KiB", (20 + 4 * s->before.params) / 1024, (20 + 4 * s->after.params) / 1024, "%.0f");
+    print_row("activations, KiB", 4 * s->before.activations / 1024, 4 * s->after.activations / 1024, "%.0f");
+    if (job->speed_before.ms > 0) print_row("ms per image", job->speed_before.ms, job->speed_after.ms, "%.2f");
+}
+
+static void print_map(const struct prune_job *job) {
+    static const char *const size[] = { "small", "medium", "large" };
+    if (!job->have_map) return;
+    char what[64];
+    snprintf(what, sizeof what, "mAP@%.2f, %%", job->opt.map_iou);
+    print_row(what, 100 * job->map_before.map, 100 * job->map_after.map, "%.2f");
+    for (int i = 0; i < MAP_SIZES; ++i) {
+        if (job->map_before.map_size[i] < 0) continue;
+        snprintf(what, sizeof what, "  %s objects (%d)", size[i], job->map_before.truths_size[i]);
+        print_row(what, 100 * job->map_before.map_size[i], 100 * job->map_after.map_size[i], "%.2f");
+    }
+}
+
+static void print_classes(const struct prune_job *job, const struct text_list *names) {
+    if (!job->have_map) return;
+    printf("\n  AP by class, %%               before   after   objects\n");
+    for (int i = 0; i < job->map_before.classes; ++i)
+        if (job->map_before.of[i].truths)
+            printf("  %-26s %8.2f %7.2f %9d\n", i < names->n ? names->item[i] : "", 100 * job->map_before.of[i].ap,
+                   100 * job->map_after.of[i].ap, job->map_before.of[i].truths);
+}
+
+static enum status prune_steps(struct ctx *ctx, struct prune_job *job) {
+    if (!job->opt.from_plan) TRY(prune_score(ctx, job));
+    print_scoring(job);
+    TRY(prune_select(ctx, job));
+    TRY(prune_cut(ctx, job));
+    if (job->opt.dry_run) return ST_OK;
+    TRY(prune_measure(ctx, job));
+    return prune_write(ctx, job);
+}
+
+static char *command_line(int argc, char **argv, const char *name) {
+    size_t n = strlen(name) + 1;
+    for (int i = 0; i < argc; ++i) n += strlen(argv[i]) + 1;
+    char *text = calloc(n + 1, 1);
+    if (!text) return NULL;
+    strcpy(text, name);
+    for (int i = 0; i < argc; ++i) {
+        strcat(text, " ");
+        strcat(text, argv[i]);
+    }
+    return text;
+}
+
+static int prune_run(const struct command *self, int argc, char **argv) {
+    struct ctx ctx = console_ctx();
+    struct all_flags a;
+    struct backend *be = NULL;
+    struct prune_job *job = NULL;
+    struct display display = { .what = "" };
+    char *line = command_line(argc, argv, "detector prune");
+    enum status st = parse(&ctx, self, argc, argv, &a);
+    if (st == ST_OK) {
+        a.f.opt.progress = show;
+        a.f.opt.user = &display;
+        a.f.opt.flags = line;
+        st = backend_open(&ctx, a.f.backend, &be);
+    }
+    if (st == ST_OK) st = prune_open(&ctx, be, &a.f.opt, &job);
+    if (st == ST_OK && job->data.names) st = list_read(&ctx, job->data.names, &job->names);
+    if (st == ST_OK) st = prune_steps(&ctx, job);
+    if (st == ST_OK) {
+        print_layers(job);
+        print_totals(job);
+        print_map(job);
+        print_classes(job, &job->names);
+        if (job->opt.dry_run) printf("\ndry run: nothing was written\n");
+        else printf("\nwritten: %s, %s, %s\n", job->cfg_out, job->weights_out, job->plan_out);
+        printf("masked network = pruned network: largest relative difference %.2g (limit 1e-4)\n", job->worst);
+    }
+    prune_close(job);
+    backend_close(be);
+    free(line);
+    return st == ST_OK ? 0 : console_fail(&ctx);
+}
+
+const struct command detector_saliency_command = {
+    "detector", "saliency", "DATA CFG WEIGHTS", "how much the labelled objects depend on each filter, as JSON and CSV", saliency_options,
+    saliency_run };
+const struct command detector_prune_command = {
+    "detector", "prune", "DATA CFG WEIGHTS", "removes the filters that the detections need least, and writes a smaller cfg and weights",
+    prune_options, prune_run };

@@ -1,0 +1,184 @@
+/* detector train: the loop itself is train/trainer.c; here are its flags and what it shows. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "cli/console.h"
+#include "cli/options.h"
+#include "cli/session.h"
+#include "train/trainer.h"
+
+struct train_flags {
+    bool map, clear, dont_show, quiet, strict, show_imgs, benchmark_layers;
+    int map_epochs, seed, threads;
+    double thresh, iou_thresh;
+    const char *gpus, *chart, *mjpeg_port;
+};
+
+#define AT(field) offsetof(struct train_flags, field)
+static const struct option train_options_table[] = {
+    { "map", OPTION_FLAG, AT(map), NULL, "measure mAP on the valid= list on the way, keep the best weights", NULL, 1, 0 },
+    { "mAP_epochs", OPTION_INT, AT(map_epochs), "N", "passes over the training images between two measurements (4)", NULL, 1, 1000000 },
+    { "thresh", OPTION_FLOAT, AT(thresh), "T", "confidence threshold of -map (0.25)", NULL, 0, 1 },
+    { "iou_thresh", OPTION_FLOAT, AT(iou_thresh), "T", "overlap threshold of -map (0.5)", NULL, 0, 1 },
+    { "clear", OPTION_FLAG, AT(clear), NULL, "start at iteration 0, whatever the weights have seen", NULL, 1, 0 },
+    { "seed", OPTION_INT, AT(seed), "N", "of fresh weights, the draw of images and augmentation (1)", NULL, 0, 2147483647 },
+    { "threads", OPTION_INT, AT(threads), "N", "threads that read images; does not change the result (all processors)", NULL, 1, 1024 },
+    { "quiet", OPTION_FLAG, AT(quiet), NULL, "only the progress line, no lines per iteration", NULL, 1, 0 },
+    { "strict", OPTION_FLAG, AT(strict), NULL, "unknown cfg keys are errors", NULL, 1, 0 },
+    { "dont_show", OPTION_FLAG, AT(dont_show), NULL, "no window; there never is one here", NULL, 1, 0 },
+    { "gpus", OPTION_TEXT, AT(gpus), "LIST", "not in this version", NULL, 1, 0 },
+    { "chart", OPTION_TEXT, AT(chart), "FILE", "not in this version", NULL, 1, 0 },
+    { "mjpeg_port", OPTION_TEXT, AT(mjpeg_port), "PORT", "not in this version", NULL, 1, 0 },
+    { "show_imgs", OPTION_FLAG, AT(show_imgs), NULL, "not in this version", NULL, 1, 0 },
+    { "benchmark_layers", OPTION_FLAG, AT(benchmark_layers), NULL, "not in this version", NULL, 1, 0 },
+    OPTION_END
+};
+
+struct display {
+    struct progress progress;
+    char what[160];
+    bool quiet, started, map;
+    double iou;
+};
+
+static enum status check_flags(struct ctx *ctx, const struct train_flags *f) {
+    const struct { const char *name; bool given; const char *instead; } missing[] = {
+        { "gpus", f->gpus != NULL, "this build trains on the CPU" },
+        { "chart", f->chart != NULL, "the loss stands in the lines on stdout" },
+        { "mjpeg_port", f->mjpeg_port != NULL, "the loss stands in the lines on stdout" },
+        { "show_imgs", f->show_imgs, "augmented images are not written" },
+        { "benchmark_layers", f->benchmark_layers, "layers are not timed here" } };
+    for (size_t i = 0; i < sizeof missing / sizeof *missing; ++i)
+        if (missing[i].given)
+            return ctx_fail(ctx, ST_UNSUPPORTED, "-%s: not supported in this version (%s), leave it out", missing[i].name, missing[i].instead);
+    return ST_OK;
+}
+
+/* Darknet's line, that log parsers read, and the last mAP before it. */
+static void print_iteration(const struct display *d, const struct train_news *n) {
+    fputs(n->head_lines, stderr);
+    printf("Loaded: %f seconds\n", n->load_seconds);
+    if (d->map && n->map >= 0)
+        printf("\n Last accuracy mAP@%0.2f = %2.2f %%, best = %2.2f %% ", d->iou, n->map * 100, n->best_map * 100);
+    printf("\n %llu: %f, %f avg loss, %f rate, %f seconds, %llu images, %f hours left\n", (unsigned long long)n->iteration, n->loss,
+           n->avg_loss, n->rate, n->seconds, (unsigned long long)n->images, n->eta_seconds / 3600);
+}
+
+static void show(void *user, const struct train_news *n) {
+    struct display *d = user;
+    size_t at = 0;
+    if (!d->started) {
+        progress_start(&d->progress, d->what, "iterations");
+        d->progress.started -= n->seconds + n->load_seconds;
+        d->progress.first = (int)n->iteration - 1;
+        d->started = true;
+    }
+    if (!d->quiet || n->new_map) progress_end(&d->progress);
+    if (!d->quiet) print_iteration(d, n);
+    if (n->new_map) {
+        printf("\n mean_average_precision (mAP@%0.2f) = %f \n", d->iou, n->map);
+        if (n->map >= n->best_map) printf("New best mAP!\n");
+    }
+    fflush(stdout);
+    at += (size_t)snprintf(d->what, sizeof d->what, "loss %.3f, avg %.3f, rate %.5f, %.1f images/s", n->loss, n->avg_loss, n->rate,
+                           n->images_per_second);
+    if (n->map >= 0) snprintf(d->what + at, sizeof d->what - at, ", mAP %.1f %% (best %.1f)", n->map * 100, n->best_map * 100);
+    progress_eta(&d->progress, (int)n->iteration, n->max_iterations, n->eta_seconds);
+}
+
+/* CFG's name without folder, up to its first dot: what Darknet calls its checkpoints. */
+static char *base_name(struct ctx *ctx, const char *cfg) {
+    const char *start = cfg;
+    for (const char *p = cfg; *p; ++p)
+        if (*p == '/' || *p == '\\') start = p + 1;
+    char *base = mem_text(ctx, start);
+    if (base) base[strcspn(base, ".")] = '\0';
+    return base;
+}
+
+static void print_start(const struct session *s, const struct train_flags *flags, const char *base, const char *weights) {
+    const struct net_options *o = &s->net->opt;
+    int every = s->data.save_weights > 0 ? s->data.save_weights : o->max_batches < 10000 ? 1000 : 10000;
+    int last = s->data.save_last > 0 ? s->data.save_last : 100;
+    if (flags->map) printf(" Prepare additional network for mAP calculation...\n");
+    printf("%s\n", base);
+    session_print(s, weights);
+    if (!weights)
+        fprintf(stderr, "No weights given: training starts from random ones (-seed %d)\n", flags->seed);
+    else if (s->layers < s->net->n)
+        fprintf(stderr, "%s holds the first %d of %d layers, the others start at random (-seed %d)\n", weights, s->layers, s->net->n,
+                flags->seed);
+    printf("Weights are saved after: %d iterations. Last weights (*_last.weight) are stored every %d iterations. \n", every, last);
+    printf("Learning Rate: %g, Momentum: %g, Decay: %g\n", o->learning_rate, o->momentum, o->decay);
+    session_print_heads(s);
+    fflush(stdout);
+}
+
+static enum status train(struct session *s, const struct train_flags *flags, const char *base, const struct text_list *images,
+                         const struct text_list *valid) {
+    struct display display = { .quiet = flags->quiet, .map = flags->map, .iou = flags->iou_thresh };
+    struct train_options opt = { .base = base, .clear = flags->clear, .calc_map = flags->map, .map_epochs = flags->map_epochs,
+                                 .map_thresh = (float)flags->thresh, .map_iou = (float)flags->iou_thresh,
+                                 .seed = (uint64_t)flags->seed, .save = true, .loader_threads = flags->threads, .news = show,
+                                 .user = &display, .stop = console_stop() };
+    struct train_result result = { 0 };
+    enum status st = train_run(&s->ctx, s->be, s->net, &s->data, images, valid, &opt, &result);
+    progress_end(&display.progress);
+    if (st != ST_OK) return st;
+    printf("Trained to iteration %llu in %.0f s (%.0f s of them waiting for images): avg loss %f", (unsigned long long)result.iteration,
+           result.seconds, result.wait_seconds, result.avg_loss);
+    if (result.best_map >= 0) printf(", best mAP@%0.2f = %2.2f %%", flags->iou_thresh, result.best_map * 100);
+    printf("\nWeights: %s/%s_final.weights\n", s->data.backup ? s->data.backup : "backup", base);
+    printf("If you want to train from the beginning, then use flag in the end of training command: -clear \n");
+    return ST_OK;
+}
+
+/* Everything that can be wrong is looked at before the first line is printed and the first file written. */
+static enum status check_sets(struct session *s, const struct train_flags *flags, struct text_list *images, struct text_list *valid) {
+    struct ctx *ctx = &s->ctx;
+    const char *path = s->data.train ? s->data.train : "data/train.txt";
+    TRY(list_read(ctx, path, images));
+    if (images->n == 0) return ctx_fail(ctx, ST_FORMAT, "%s: the list of images is empty", path);
+    TRY(dataset_check(ctx, images, s->classes, NULL, NULL, NULL));
+    if (!flags->map) return ST_OK;
+    TRY(session_valid(s, valid));
+    return dataset_check(ctx, valid, s->classes, NULL, NULL, NULL);
+}
+
+static enum status work(struct session *s, const struct train_flags *flags, const struct arguments *words) {
+    struct text_list images = { 0 }, valid = { 0 };
+    const char *weights = words->n > 2 ? words->word[2] : NULL;
+    struct session_request request = { .data = words->word[0], .cfg = words->word[1], .weights = weights, .strict = flags->strict,
+                                       .policy = LOAD_PREFIX, .seed = (uint64_t)flags->seed };
+    enum status st = session_open(s, &request);
+    if (st == ST_OK) st = check_sets(s, flags, &images, &valid);
+    char *base = st == ST_OK ? base_name(&s->ctx, words->word[1]) : NULL;
+    if (base) {
+        print_start(s, flags, base, weights);
+        st = train(s, flags, base, &images, &valid);
+    }
+    if (st == ST_OK && !base) st = s->ctx.code;
+    free(base);
+    list_free(&images);
+    list_free(&valid);
+    return st;
+}
+
+static int train_main(const struct command *self, int argc, char **argv) {
+    struct train_flags flags = { .map_epochs = 4, .seed = 1, .thresh = .25, .iou_thresh = .5 };
+    struct arguments words;
+    struct session s = { .ctx = console_ctx() };
+    enum status st = options_parse(&s.ctx, argc, argv, self->options, &flags, &words, 3);
+    if (st == ST_OK && words.n < 2) st = ctx_fail(&s.ctx, ST_USAGE, "detector train: needs %s", self->words);
+    if (st == ST_OK) st = check_flags(&s.ctx, &flags);
+    if (st == ST_OK) st = work(&s, &flags, &words);
+    int status = st == ST_OK ? 0 : console_fail(&s.ctx);
+    session_close(&s);
+    return status;
+}
+
+const struct command detector_train_command = {
+    "detector", "train", "DATA CFG [WEIGHTS]", "trains; Ctrl-C saves and ends, giving the _last weights goes on", train_options_table,
+    train_main };

@@ -1,0 +1,145 @@
+/* Finds the command and runs it.  The exit status of the process is what the command returns: 0, or 1 after an error line. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "cli/console.h"
+#include "cli/options.h"
+
+#define COMMAND(name) extern const struct command name##_command;
+#include "cli/commands.inc"
+#undef COMMAND
+
+const struct command *const commands[] = {
+#define COMMAND(name) &name##_command,
+#include "cli/commands.inc"
+#undef COMMAND
+};
+const int n_commands = sizeof commands / sizeof *commands;
+
+enum { MAX_NAMES = 64, MAX_NAME = 64 };
+
+static void full_name(const struct command *c, char *text, size_t size) {
+    snprintf(text, size, "%s%s%s", c->group ? c->group : "", c->group ? " " : "", c->name);
+}
+
+static void overview(FILE *to) {
+    fprintf(to, "usage: darknet COMMAND ...\n\n");
+    for (int i = 0; i < n_commands; ++i) {
+        char name[MAX_NAME], line[256];
+        full_name(commands[i], name, sizeof name);
+        snprintf(line, sizeof line, "%s %s", name, commands[i]->words);
+        fprintf(to, "  %-56s %s\n", line, commands[i]->summary);
+    }
+    fprintf(to, "\ndarknet help COMMAND, or -h behind any command, lists its flags.\n");
+}
+
+static void command_help(const struct command *c) {
+    char name[MAX_NAME];
+    full_name(c, name, sizeof name);
+    options_help(name, c->words, c->summary, c->options);
+}
+
+static bool is_group(const char *word) {
+    for (int i = 0; i < n_commands; ++i)
+        if (commands[i]->group && strcmp(commands[i]->group, word) == 0) return true;
+    return false;
+}
+
+/* The command that the words name; *used: how many words its name takes. */
+static const struct command *find(int n, char **word, int *used) {
+    for (int i = 0; i < n_commands; ++i) {
+        const struct command *c = commands[i];
+        *used = c->group ? 2 : 1;
+        if (n < *used || strcmp(word[0], c->group ? c->group : c->name) != 0) continue;
+        if (!c->group || strcmp(word[1], c->name) == 0) return c;
+    }
+    return NULL;
+}
+
+static void nearest(const char *group, const char *word, char *hint, size_t size) {
+    const char *names[MAX_NAMES];
+    size_t n = 0;
+    for (int i = 0; i < n_commands && n < MAX_NAMES; ++i) {
+        const struct command *c = commands[i];
+        if (!group) names[n++] = c->group ? c->group : c->name;
+        else if (c->group && strcmp(c->group, group) == 0) names[n++] = c->name;
+    }
+    const char *best = text_nearest(word, names, n);
+    hint[0] = '\0';
+    if (best) snprintf(hint, size, ", did you mean '%s%s%s'?", group ? group : "", group ? " " : "", best);
+}
+
+static int not_found(int n, char **word) {
+    struct ctx ctx = console_ctx();
+    const char *group = is_group(word[0]) ? word[0] : NULL;
+    char hint[128];
+    if (group && n < 2) {
+        ctx_fail(&ctx, ST_USAGE, "%s: which one? 'darknet help' lists the commands", group);
+    } else {
+        nearest(group, word[group ? 1 : 0], hint, sizeof hint);
+        ctx_fail(&ctx, ST_USAGE, "'%s%s%s' is no command%s", group ? group : "", group ? " " : "", word[group ? 1 : 0],
+                 *hint ? hint : "; 'darknet help' lists them");
+    }
+    return console_fail(&ctx);
+}
+
+/* Darknet strips these anywhere in an argument: lists made on Windows end in CR. */
+static void strip_line_ends(char *s) {
+    char *to = s;
+    for (; *s; ++s)
+        if (*s != '\t' && *s != '\r' && *s != '\n') *to++ = *s;
+    *to = '\0';
+}
+
+/* Flags of every Darknet command that choose a GPU; they mean nothing on a CPU.  Returns the new count. */
+static int drop_device_flags(int n, char **word) {
+    int kept = 0;
+    for (int i = 0; i < n; ++i) {
+        if (strcmp(word[i], "-nogpu") == 0 || strcmp(word[i], "-cuda_debug_sync") == 0) continue;
+        if (strcmp(word[i], "-i") == 0 && i + 1 < n) {
+            ++i;
+            continue;
+        }
+        word[kept++] = word[i];
+    }
+    return kept;
+}
+
+static bool drop_help_flags(int *n, char **word) {
+    int kept = 0;
+    bool found = false;
+    for (int i = 0; i < *n; ++i) {
+        if (strcmp(word[i], "-h") == 0 || strcmp(word[i], "-help") == 0 || strcmp(word[i], "--help") == 0) found = true;
+        else word[kept++] = word[i];
+    }
+    *n = kept;
+    return found;
+}
+
+int main(int argc, char **argv) {
+    int n = argc > 1 ? argc - 1 : 0, used = 0;
+    char **word = argv + 1;
+    for (int i = 0; i < n; ++i) strip_line_ends(word[i]);
+    n = drop_device_flags(n, word);
+    bool help = drop_help_flags(&n, word);
+    if (n && strcmp(word[0], "help") == 0) {
+        help = true;
+        ++word, --n;
+    }
+    if (n == 0) {
+        overview(help ? stdout : stderr);
+        return help ? 0 : 1;
+    }
+    if (help && n == 1 && is_group(word[0])) {
+        overview(stdout);
+        return 0;
+    }
+    const struct command *c = find(n, word, &used);
+    if (!c) return not_found(n, word);
+    if (help) {
+        command_help(c);
+        return 0;
+    }
+    return c->run(c, n - used, word + used);
+}

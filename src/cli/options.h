@@ -1,0 +1,39 @@
+/* Command lines from tables.  Flags may stand anywhere behind the command words, as in Darknet ("-thresh .3"); what is no
+ * flag is positional.  An unknown flag, a missing value or a value that is no number is an error that names the flag (and
+ * the nearest known one).  The same table prints the help. */
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include <stddef.h>
+
+#include "base/ctx.h"
+
+enum option_type { OPTION_FLAG, OPTION_INT, OPTION_FLOAT, OPTION_TEXT, OPTION_CHOICE };
+struct option_choice { const char *name; int value; };
+struct option {
+    const char *name;           /* without the dash */
+    enum option_type type;
+    size_t offset;              /* of a bool, int, double, const char * or int (choice) in the target */
+    const char *value, *help;   /* value: what to call it in the help, e.g. "FILE" */
+    const struct option_choice *choices;
+    double min, max;            /* numbers; min > max: no limits */
+};
+#define OPTION_END { .name = NULL }
+
+struct arguments { int n; const char *word[8]; };  /* positionals */
+/* argv without the command words.  Values already in `target` are the defaults. */
+enum status options_parse(struct ctx *, int argc, char **argv, const struct option *table, void *target, struct arguments *,
+                          int max_words);
+void options_help(const char *command, const char *words, const char *summary, const struct option *table);
+
+struct command {
+    const char *group, *name;   /* "detector", "prune"; group NULL: a top-level command */
+    const char *words, *summary;
+    const struct option *options;
+    int (*run)(const struct command *, int argc, char **argv); /* exit status */
+};
+/* Every command, for dispatch and help: commands.inc lists them. */
+extern const struct command *const commands[];
+extern const int n_commands;
+
+#endif

@@ -1,0 +1,114 @@
+#include "cli/session.h"
+
+#include <stdio.h>
+
+#include "base/io.h"
+#include "cli/console.h"
+
+static enum status read_names(struct session *s, const char *data_path, bool exact) {
+    struct ctx *ctx = &s->ctx;
+    const char *path = s->data.names ? s->data.names : "data/names.list";
+    if (!s->data.names && !io_exists(path)) {
+        ctx_log(ctx, LOG_WARN, "%s: has no names=, classes are shown by number", data_path);
+        return ST_OK;
+    }
+    TRY(list_read(ctx, path, &s->names));
+    if (s->names.n == s->classes) return ST_OK;
+    if (exact)
+        return ctx_fail(ctx, ST_FORMAT, "%s: %d names, but classes=%d in %s; one name per line is needed", path, s->names.n,
+                        s->classes, s->net->doc->path);
+    ctx_log(ctx, LOG_WARN, "%s: %d names, but classes=%d in %s", path, s->names.n, s->classes, s->net->doc->path);
+    return ST_OK;
+}
+
+static enum status find_head(struct session *s) {
+    struct head_info info = { 0 };
+    s->last_head = -1;
+    for (int i = 0; i < s->net->n; ++i) {
+        const struct layer *l = &s->net->layer[i];
+        if (!l->ops->head) continue;
+        l->ops->head->info(l, &info);
+        s->last_head = i;
+    }
+    s->classes = info.classes;
+    if (s->last_head >= 0) return ST_OK;
+    return ctx_fail(&s->ctx, ST_CFG, "%s: has no detection head ([yolo] or [region])", s->net->doc->path);
+}
+
+static enum status open_all(struct session *s, const struct session_request *r) {
+    struct ctx *ctx = &s->ctx;
+    TRY(data_read(ctx, r->data, &s->data));
+    TRY(net_open(ctx, r->cfg, r->strict, &s->net));
+    TRY(find_head(s));
+    net_init_weights(s->net, r->seed);
+    if (r->weights) TRY(net_load(ctx, s->net, r->weights, r->policy, &s->layers));
+    TRY(read_names(s, r->data, r->exact_names));
+    return backend_open(ctx, "cpu", &s->be);
+}
+
+enum status session_open(struct session *s, const struct session_request *r) {
+    *s = (struct session){ .ctx = console_ctx() };
+    return open_all(s, r);
+}
+
+void session_close(struct session *s) {
+    net_close(s->net);
+    backend_close(s->be);
+    list_free(&s->names);
+    data_free(&s->data);
+    s->net = NULL;
+    s->be = NULL;
+}
+
+static void print_row(void *user, const char *text) {
+    (void)user;
+    fprintf(stderr, "%s\n", text);
+}
+
+static void print_nms(const struct session *s) {
+    static const char *const name[] = { "default", "greedynms", "diounms", "cornersnms" };
+    for (int i = 0; i < s->net->n; ++i) {
+        const struct layer *l = &s->net->layer[i];
+        struct head_info info = { 0 };
+        if (!l->ops->head) continue;
+        l->ops->head->info(l, &info);
+        if (info.nms_kind != NMS_DEFAULT)
+            printf("nms_kind: %s (%d), beta = %f \n", name[info.nms_kind], (int)info.nms_kind, info.beta_nms);
+    }
+}
+
+void session_print(const struct session *s, const char *weights) {
+    net_describe(s->net, print_row, NULL);
+    print_nms(s);
+    if (weights) {
+        unsigned long long seen = s->net->seen;
+        fprintf(stderr, "Loading weights from %s...", weights);
+        printf("\n seen %d, trained: %.0f K-images (%.0f Kilo-batches_64) \n", s->net->header.wide_seen ? 64 : 32,
+               (double)(seen / 1000), (double)(seen / 64000));
+        fprintf(stderr, "Done! Loaded %d layers from weights-file \n", s->layers);
+    }
+    fflush(stdout);
+}
+
+void session_print_heads(const struct session *s) {
+    for (int i = 0; i < s->net->n; ++i) {
+        const struct layer *l = &s->net->layer[i];
+        struct head_info info = { 0 };
+        if (!l->ops->head) continue;
+        l->ops->head->info(l, &info);
+        printf(" Detection layer: %d - type = %d \n", i, info.type_number);
+    }
+}
+
+const char *session_name(const struct session *s, int k, char number[16]) {
+    if (k < s->names.n) return s->names.item[k];
+    snprintf(number, 16, "%d", k);
+    return number;
+}
+
+enum status session_valid(struct session *s, struct text_list *list) {
+    const char *path = s->data.valid ? s->data.valid : s->data.train ? s->data.train : "data/train.txt";
+    TRY(list_read(&s->ctx, path, list));
+    if (list->n) return ST_OK;
+    return ctx_fail(&s->ctx, ST_FORMAT, "%s: the list of images is empty", path);
+}

@@ -1,0 +1,40 @@
+/* What the detector commands open before they begin: .data file, network with weights, class names, backend.  Everything
+ * is read and checked before the first line is printed, so bad input ends in one line. */
+#ifndef CLI_SESSION_H
+#define CLI_SESSION_H
+
+#include "backend/backend.h"
+#include "data/dataset.h"
+#include "net/net.h"
+
+struct session {
+    struct ctx ctx;
+    struct data_options data;
+    struct text_list names;
+    struct net *net;
+    struct backend *be;
+    int layers;        /* how many layers came from the weights file; 0: there was none */
+    int classes;       /* of the last head */
+    int last_head;
+};
+struct session_request {
+    const char *data, *cfg, *weights;  /* weights NULL: fresh ones from `seed` */
+    bool strict;                       /* unknown cfg keys are errors */
+    bool exact_names;                  /* as many names as classes, or an error */
+    enum load_policy policy;
+    uint64_t seed;
+};
+/* s->ctx is set up first, so console_fail(&s->ctx) works after any failure; session_close after either. */
+enum status session_open(struct session *, const struct session_request *);
+void session_close(struct session *);
+
+/* Darknet's opening lines: the network's table and what was loaded (stderr), seen images (stdout). */
+void session_print(const struct session *, const char *weights);
+/* " Detection layer: ..." of each head, on stdout. */
+void session_print_heads(const struct session *);
+/* Name of class k; its number when the list has no name for it. */
+const char *session_name(const struct session *, int k, char number[16]);
+/* The list that `valid=` names, else the one of `train=`, else data/train.txt, as Darknet chooses. */
+enum status session_valid(struct session *, struct text_list *);
+
+#endif

@@ -1,0 +1,40 @@
+/* .data files, name lists, image lists, label files (darknet-compat 5.1-5.4). */
+#ifndef DATA_DATASET_H
+#define DATA_DATASET_H
+
+#include "base/ctx.h"
+#include "vision/box.h"
+
+struct text_list { int n, cap; char **item; };
+/* Lines of a file; trailing CR and a byte order mark dropped; blank lines dropped (with a warning when in the middle).
+ * Upstream counts blank lines as entries, which its users keep reporting as a trap.  A NUL byte is ST_FORMAT. */
+enum status list_read(struct ctx *, const char *path, struct text_list *);
+void list_free(struct text_list *);
+
+struct data_options {
+    int classes;             /* 0: not given, as the two below; texts: NULL when not given */
+    char *train, *valid, *names, *backup, *results, *difficult, *eval, *map;
+    int save_weights, save_last;
+    char *path;              /* of the .data file */
+};
+/* Relative paths stay relative to the current folder, as upstream.  Unlike upstream, blanks inside a value are kept.
+ * Unknown keys: a warning with the nearest known one. */
+enum status data_read(struct ctx *, const char *path, struct data_options *);
+void data_free(struct data_options *);
+
+/* The label file of an image (5.3): /images/train2017/ and its kin become /labels/..., the extension becomes .txt.  When the
+ * file so named does not exist but a plain /images/ -> /labels/ exchange does, that one is used.  Caller frees. */
+char *label_path(struct ctx *, const char *image_path);
+
+/* What a label file's reading found. */
+struct label_issue { int line; char text[160]; };
+struct label_issues { int n, cap; struct label_issue *item; };
+
+/* Appends the boxes of `path` in file order.  Each line is "class x y w h"; further columns are ignored.  A line that does
+ * not parse, a class outside 0..classes-1 (classes 0: only negative ones), a box that is not finite, has no extent, or whose
+ * centre lies outside the image (both borders belong to it) is an issue and left out; width or height over 1 is an issue and
+ * clipped.  An excess of 1e-5, the rounding of six written decimals, is clipped in silence.  Tracks are -1.  `issues` NULL: the first issue is an
+ * error "path:line: what, what would be right" (ST_FORMAT).  A missing file is ST_IO with the path. */
+enum status labels_read(struct ctx *, const char *path, int classes, struct truth_list *, struct label_issues *issues);
+
+#endif

@@ -1,0 +1,37 @@
+/* Mean average precision as Darknet's `detector map` computes and prints it (darknet-compat 7.1), and the same by object
+ * size at network input scale. */
+#ifndef EVAL_MAP_H
+#define EVAL_MAP_H
+
+#include "data/dataset.h"
+#include "eval/detect.h"
+
+struct map_options {
+    float thresh;       /* confidence for TP/FP/F1; 0.25 */
+    float iou_thresh;   /* 0.5 */
+    int points;         /* 0: area under the curve, 11, 101, ... */
+    void (*progress)(void *user, int done, int total);
+    void *user;
+};
+struct map_class { double ap; int tp, fp, truths; };
+enum { MAP_SMALL, MAP_MEDIUM, MAP_LARGE, MAP_SIZES };  /* area at network input scale: 32^2, 96^2 */
+struct map_result {
+    int classes;
+    struct map_class *of;          /* per class */
+    double map;                    /* 0..1; classes without truth count as 0, as upstream */
+    double map_present;            /* mean over the classes that have truth */
+    double map_size[MAP_SIZES];    /* mean over classes with truths of that size; detections matched to truths of another
+                                    * size, and unmatched ones whose own area is of another size, are ignored; -1: no truth */
+    int truths_size[MAP_SIZES];
+    int detections, unique_truths, tp, fp, fn;
+    double precision, recall, f1, avg_iou;   /* at `thresh` */
+    double seconds;
+};
+/* net bound for INFER; any batch size is used.  images: paths; labels beside them. `difficult`: index-aligned list or NULL. */
+enum status map_evaluate(struct ctx *, struct net *, const struct text_list *images, const struct text_list *difficult,
+                         const struct map_options *, struct map_result *);
+void map_free(struct map_result *);
+/* Upstream's printed block from " detections_count" to "mean average precision", byte for byte; caller frees. */
+enum status map_print(struct ctx *, const struct map_result *, const struct text_list *names, const struct map_options *, char **text);
+
+#endif

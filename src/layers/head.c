@@ -1,0 +1,154 @@
+#include "layers/head.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/text.h"
+
+struct head_grid head_grid(const struct layer *l, int n, int classes) {
+    return (struct head_grid){ l->in_shape[0].w, l->in_shape[0].h, n, classes };
+}
+
+size_t head_image(const struct head_grid *g) {
+    return (size_t)g->n * (size_t)(HEAD_CLASS + g->classes) * (size_t)g->h * (size_t)g->w;
+}
+
+int head_predictions(const struct head_grid *g) { return g->n * g->h * g->w; }
+
+int head_prediction(const struct head_grid *g, int anchor, int row, int col) { return (anchor * g->h + row) * g->w + col; }
+
+struct head_cell head_cell_at(const struct head_grid *g, int image, int anchor, int row, int col) {
+    size_t plane = (size_t)g->h * (size_t)g->w, per_anchor = plane * (size_t)(HEAD_CLASS + g->classes);
+    size_t at = (size_t)image * head_image(g) + (size_t)anchor * per_anchor + (size_t)row * (size_t)g->w + (size_t)col;
+    return (struct head_cell){ at, plane, anchor, row, col };
+}
+
+struct head_cell head_cell(const struct head_grid *g, int image, int prediction) {
+    int plane = g->h * g->w, place = prediction % plane;
+    return head_cell_at(g, image, prediction / plane, place / g->w, place % g->w);
+}
+
+int head_cell_of(float centre, int cells) {
+    float place = centre * (float)cells;
+    if (!(place > 0)) return 0;
+    return place < (float)cells ? (int)place : cells - 1;
+}
+
+float head_logistic(float x) { return 1.f / (1.f + expf(-x)); }
+
+double head_logit(double p) { return p <= 0 ? -INFINITY : p >= 1 ? INFINITY : log(p / (1 - p)); }
+
+float head_focal(float p) {
+    float pt = p + 1e-15f;
+    return -.5f * (1 - pt) * (2 * pt * logf(pt) + pt - 1);
+}
+
+double head_anchor(const struct cfg_floats *anchors, int i) { return i < anchors->n ? anchors->v[i] : .5; }
+
+double head_size_iou(enum iou_kind kind, double w, double h, struct box truth) {
+    return box_iou_of(kind, (struct box){ 0, 0, (float)w, (float)h }, (struct box){ 0, 0, truth.w, truth.h });
+}
+
+double head_ratio(double a, double b) { return b != 0 ? a / b : -NAN; }
+
+int head_class(const struct layer *l, int class_id, int classes) {
+    const struct head_run *run = l->run;
+    if (class_id < 0 || class_id >= classes) return -1;
+    if (!run || !run->map) return class_id;
+    return class_id < run->n_map ? run->map[class_id] : -1;
+}
+
+void head_norms(const struct layer *l, const struct head_grid *g, int batch, double *all, double *box) {
+    size_t plane = (size_t)g->h * (size_t)g->w;
+    int entries = HEAD_CLASS + g->classes;
+    const float *d = l->head_delta;
+    *all = *box = 0;
+    for (int k = 0; k < batch * g->n * entries; ++k) {
+        double sum = 0;
+        for (size_t i = 0; i < plane; ++i, ++d) sum += (double)*d * *d;
+        *all += sum;
+        if (k % entries < HEAD_OBJECT) *box += sum;
+    }
+}
+
+enum status head_shape(struct ctx *ctx, struct layer *l, int n, int classes, const char *unit) {
+    struct shape in = l->in_shape[0];
+    int want = n * (HEAD_CLASS + classes);
+    if (in.c != want)
+        return layer_fail(ctx, l, unit, "the layer before has %d channels, but %d anchors of 5 + %d classes need filters=%d there",
+                          in.c, n, classes, want);
+    l->out = (struct shape){ 1, 0, in.h, in.w };
+    l->flops = 0;
+    return ST_OK;
+}
+
+/* One integer per line; upstream reads them with atoi. */
+static enum status read_map(struct ctx *ctx, const char *path, int classes, struct head_run *run) {
+    char *bytes;
+    size_t size;
+    TRY(io_read(ctx, path, &bytes, &size));
+    size_t cap = 0;
+    int line = 0;
+    enum status s = ST_OK;
+    char *next = bytes;
+    while (s == ST_OK && *next) {
+        char *text = next, *end = strchr(next, '\n');
+        const char *rest;
+        int value;
+        next = end ? end + 1 : next + strlen(next);
+        if (end) *end = '\0';
+        ++line;
+        if (text[strspn(text, " \t\r")] == '\0') continue;
+        if (!text_int(text, &value, &rest) || value < 0 || value >= classes)
+            s = ctx_fail(ctx, ST_FORMAT, "%s:%d: must be a class from 0 to %d", path, line, classes - 1);
+        else if ((s = mem_grow(ctx, &run->map, &cap, (size_t)run->n_map + 1, sizeof *run->map)) == ST_OK)
+            run->map[run->n_map++] = value;
+    }
+    free(bytes);
+    if (s == ST_OK && run->n_map == 0) s = ctx_fail(ctx, ST_FORMAT, "%s: no class numbers in this map", path);
+    return s;
+}
+
+enum status head_prepare(struct layer *l, struct pass *p, int classes, const char *map_path) {
+    struct shape in = l->in_shape[0];
+    size_t count = shape_count((struct shape){ p->batch, in.c, in.h, in.w });
+    struct head_run *run = l->run = mem_zero(p->ctx, 1, sizeof *run);
+    l->head_x = mem_zero(p->ctx, count, sizeof *l->head_x);
+    if (!run || !l->head_x) return ST_MEMORY;
+    if (p->mode == NET_INFER) return ST_OK;
+    l->head_delta = mem_zero(p->ctx, count, sizeof *l->head_delta);
+    if (!l->head_delta) return ST_MEMORY;
+    return map_path ? read_map(p->ctx, map_path, classes, run) : ST_OK;
+}
+
+void head_release(struct layer *l, struct backend *be) {
+    (void)be;
+    struct head_run *run = l->run;
+    if (run) {
+        free(run->multiplier);
+        free(run->map);
+    }
+    free(run);
+    free(l->head_x);
+    free(l->head_delta);
+    l->run = NULL;
+    l->head_x = l->head_delta = NULL;
+}
+
+enum status head_forward(struct layer *l, struct pass *p) {
+    p->be->ops->to_nchw(p->be, p->x[0], l->head_x);
+    return ST_OK;
+}
+
+enum status head_backward(struct layer *l, struct pass *p) {
+    if (p->dx[0]) p->be->ops->from_nchw(p->be, l->head_delta, p->dx[0], p->add[0]);
+    return ST_OK;
+}
+
+bool head_reads(const struct layer *l) {
+    (void)l;
+    return true;
+}

@@ -1,0 +1,55 @@
+/* What the detection heads share: addressing of their planes, memory, truth handling, the focal factor.
+ *
+ * A head's input of one image is, per anchor, the planes x, y, w, h, objectness, class 0 .. class C-1, each (H, W).
+ * head_x holds them raw, as the convolution wrote them (batch, n*(5+C), H, W); activation happens where a value is needed. */
+#ifndef LAYERS_HEAD_H
+#define LAYERS_HEAD_H
+
+#include "layers/layer.h"
+
+enum { HEAD_X, HEAD_Y, HEAD_W, HEAD_H, HEAD_OBJECT, HEAD_CLASS };
+
+struct head_grid { int w, h, n, classes; };
+/* Where one prediction lives: its entry e is element at + e*plane of head_x and head_delta. */
+struct head_cell { size_t at, plane; int anchor, row, col; };
+
+struct head_grid head_grid(const struct layer *, int n, int classes);
+size_t head_image(const struct head_grid *);           /* elements of one image */
+int head_predictions(const struct head_grid *);        /* of one image */
+struct head_cell head_cell(const struct head_grid *, int image, int prediction);
+struct head_cell head_cell_at(const struct head_grid *, int image, int anchor, int row, int col);
+int head_prediction(const struct head_grid *, int anchor, int row, int col);
+/* Cell of a centre coordinate; 1.0 falls into the last one. */
+int head_cell_of(float centre, int cells);
+
+float head_logistic(float x);
+double head_logit(double p);                           /* -inf for p <= 0, inf for p >= 1 */
+/* Focal factor for a class whose probability is p: half of -(1-p)(2p ln p + p - 1). */
+float head_focal(float p);
+/* Anchor number i (width 2i, height 2i+1) of a list that may be shorter than it should: 0.5, as upstream. */
+double head_anchor(const struct cfg_floats *, int i);
+/* Overlap of two sizes put on the same centre. */
+double head_size_iou(enum iou_kind, double w, double h, struct box truth);
+/* a/b, or the negative NaN that upstream's logs show for 0/0. */
+double head_ratio(double a, double b);
+
+/* What a bound head keeps beside head_x and head_delta. */
+struct head_run {
+    float *multiplier;     /* per class, or NULL */
+    int *map, n_map;       /* class remap of truth, or NULL */
+};
+/* The class that a truth record trains; -1 when it is none of this head's. */
+int head_class(const struct layer *, int class_id, int classes);
+/* Sum of squares over all entries, and over the box entries alone. */
+void head_norms(const struct layer *, const struct head_grid *, int batch, double *all, double *box);
+
+/* Pieces of layer_ops. head_shape: input channels must be n*(5+classes); `unit` names the key that gives n. */
+enum status head_shape(struct ctx *, struct layer *, int n, int classes, const char *unit);
+/* map_path: one class number per line, or NULL. */
+enum status head_prepare(struct layer *, struct pass *, int classes, const char *map_path);
+void head_release(struct layer *, struct backend *);
+enum status head_forward(struct layer *, struct pass *);
+enum status head_backward(struct layer *, struct pass *);
+bool head_reads(const struct layer *);
+
+#endif

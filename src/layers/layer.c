@@ -1,0 +1,81 @@
+#include "layers/layer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LAYER(name) extern const struct layer_ops name##_ops;
+#include "layers/list.inc"
+#undef LAYER
+
+static const struct layer_ops *const types[] = {
+#define LAYER(name) &name##_ops,
+#include "layers/list.inc"
+#undef LAYER
+};
+
+int layer_type_count(void) { return (int)(sizeof types / sizeof types[0]); }
+const struct layer_ops *layer_type(int i) { return types[i]; }
+
+const struct layer_ops *layer_find(const char *section) {
+    for (int i = 0; i < layer_type_count(); ++i)
+        if (!strcmp(types[i]->name, section) || (types[i]->alias && !strcmp(types[i]->alias, section))) return types[i];
+    return NULL;
+}
+
+const struct cfg_key layer_common_keys[] = {
+    CFG_INT(struct layer_common, dontload, 0, 0, 1),
+    CFG_INT(struct layer_common, dontloadscales, 0, 0, 1),
+    CFG_INT(struct layer_common, stopbackward, 0, 0, 1000000000),
+    CFG_FLOAT_IN(struct layer_common, learning_rate, 1, 0, 1e9),
+    CFG_TRAINING("onlyforward", 0),
+    CFG_TRAINING("train_only_bn", 0),
+    CFG_TRAINING("clip", 0),
+    CFG_TRAINING("dont_update", 0),
+    CFG_TRAINING("burnin_update", 0),
+    CFG_END
+};
+
+const struct cfg_choice activation_choices[] = {
+    { "logistic", ACT_LOGISTIC }, { "relu", ACT_RELU }, { "relu6", ACT_RELU6 }, { "relie", ACT_RELIE },
+    { "linear", ACT_LINEAR }, { "ramp", ACT_RAMP }, { "tanh", ACT_TANH }, { "plse", ACT_PLSE },
+    { "revleaky", ACT_REVLEAKY }, { "leaky", ACT_LEAKY }, { "elu", ACT_ELU }, { "loggy", ACT_LOGGY },
+    { "stair", ACT_STAIR }, { "hardtan", ACT_HARDTAN }, { "lhtan", ACT_LHTAN }, { "selu", ACT_SELU },
+    { "gelu", ACT_GELU }, { "swish", ACT_SWISH }, { "mish", ACT_MISH }, { "hard_mish", ACT_HARD_MISH },
+    { NULL, 0 }
+};
+
+size_t param_count(const struct param *p) { return (size_t)p->dim[0] * (size_t)p->dim[1] * (size_t)p->dim[2]; }
+
+void layer_param(struct layer *l, const struct param *p) { l->param[l->n_param++] = *p; }
+
+enum status layer_inputs(struct ctx *ctx, struct layer *l, const char *key, const int *index, int n) {
+    free(l->in);
+    free(l->in_shape);
+    l->in = mem_zero(ctx, (size_t)n, sizeof *l->in);
+    l->in_shape = mem_zero(ctx, (size_t)n, sizeof *l->in_shape);
+    if (!l->in || !l->in_shape) return ST_MEMORY;
+    l->n_in = n;
+    for (int i = 0; i < n; ++i) {
+        int from = index[i] < 0 ? l->index + index[i] : index[i];
+        if (from < 0 || from >= l->index)
+            return layer_fail(ctx, l, key, "%d names layer %d, but this is layer %d and only layers 0 to %d come before it",
+                              index[i], from, l->index, l->index - 1);
+        l->in[i] = from;
+    }
+    return ST_OK;
+}
+
+enum status layer_fail(struct ctx *ctx, const struct layer *l, const char *key, const char *fmt, ...) {
+    char text[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    return cfg_fail(ctx, l->section, key, "%s", text);
+}
+
+struct tensor shape_tensor(const struct backend *be, struct shape s, int batch, real *data) {
+    s.n = batch;
+    return tensor_of(be, s, data);
+}

@@ -1,0 +1,164 @@
+/* A layer is one section of the cfg: what the user writes, what from=-3 counts, what the weights file orders and what the
+ * pruner rewrites.  A layer type is one file that ends in a `const struct layer_ops`, and one line in list.inc.
+ *
+ * Phases: keys_read -> inputs -> shape (no memory yet) -> prepare (buffers and plans on a backend) -> refresh (weights are
+ * new) -> forward / backward -> release.  Listing, surgery and FLOP counts need only the first three. */
+#ifndef LAYERS_LAYER_H
+#define LAYERS_LAYER_H
+
+#include "backend/backend.h"
+#include "base/rng.h"
+#include "cfg/keys.h"
+#include "cfg/net_options.h"
+#include "vision/box.h"
+
+enum { LAYER_MAX_PARAM = 8, LAYER_INPUT = -1 };
+
+/* What a pass is for.  INFER: outputs only.  SCORE: as INFER (batch norm on its rolling statistics, dropout off), and the
+ * gradient of any utility with respect to activations.  TRAIN: batch statistics and parameter gradients. */
+enum net_mode { NET_INFER, NET_SCORE, NET_TRAIN };
+
+/* One stored array, in .weights order.  dim[out_axis] runs over this layer's output channels, dim[in_axis] over the
+ * channels of input 0 (within one group); -1: no such axis.  Slicing, counting, loading, saving, updating are loops over these. */
+enum param_role { PARAM_BIAS, PARAM_SCALE, PARAM_MEAN, PARAM_VARIANCE, PARAM_WEIGHT };
+enum { PARAM_TRAIN = 1, PARAM_DECAY = 2 };
+struct param {
+    const char *name;
+    enum param_role role;
+    int dim[3], out_axis, in_axis;
+    unsigned flags;
+    double init_mean, init_span;  /* a fresh value is init_mean + init_span * U(-1, 1) */
+    size_t offset;                /* in the network's parameter arena, in elements */
+};
+size_t param_count(const struct param *);
+
+/* Keys that every layer accepts (darknet-compat 1.8). */
+struct layer_common { int dontload, dontloadscales, onlyforward, stopbackward, train_only_bn; double learning_rate; };
+
+struct layer {
+    const struct layer_ops *ops;
+    const struct cfg_section *section;
+    int index;
+    struct layer_common common;
+    int n_in;
+    int *in;                      /* indices of the layers read; LAYER_INPUT: the network's input */
+    struct shape *in_shape;       /* of one image: n = 1 */
+    struct shape out;             /* of one image; c = 0: a head without output tensor */
+    struct param param[LAYER_MAX_PARAM];
+    int n_param;
+    bool frozen;                  /* before a stopbackward=1 layer: runs as in INFER while the rest trains */
+    double flops;                 /* per image, as Darknet's table counts them */
+    void *state;                  /* the type's options, ops->state_size bytes */
+    void *run;                    /* the type's buffers and plans between prepare and release */
+    float *head_x, *head_delta;   /* heads: input and dU/dinput on the host, (batch, C, H, W) */
+};
+
+/* What a layer may touch during one pass.  Pointers of inputs that want no gradient are NULL in dx. */
+struct net_hook;
+struct pass {
+    struct ctx *ctx;
+    struct backend *be;
+    enum net_mode mode;
+    int batch, net_w, net_h;
+    struct tensor **x, *y;
+    struct tensor **dx, *dy;
+    const bool *add;              /* per input: add to dx (somebody has written it) instead of overwriting */
+    real *param[LAYER_MAX_PARAM], *grad[LAYER_MAX_PARAM];
+    real *scratch;                /* room for the largest input of any layer; free between two layers */
+    uint64_t seed, iteration;
+    const struct net_hook *hook;  /* may be NULL */
+};
+
+/* Sees the gradient that one convolution (not depthwise) sends to its input: where deleting a channel acts. */
+struct net_hook {
+    void *user;
+    enum status (*reader)(void *user, struct pass *, const struct layer *, const struct tensor *x, const struct tensor *dx);
+};
+
+/* --- Coupling of channels for pruning (implemented by prune/channels.c). ------------------------------------------- */
+struct channels;
+/* Channel `a_channel` of layer a's output lives and dies with channel b_channel of layer b's.  LAYER_INPUT: frozen. */
+void channels_tie(struct channels *, int a, int a_channel, int b, int b_channel);
+void channels_tie_all(struct channels *, const struct layer *, int input); /* channel k <-> channel k of input */
+void channels_freeze(struct channels *, int layer, const char *reason);    /* all output channels of `layer` stay */
+
+/* --- Detection heads ------------------------------------------------------------------------------------------------ */
+struct head_info {
+    int classes, max_boxes, predictions;   /* predictions per image: anchors * h * w */
+    double jitter, resize, random;
+    enum nms_kind nms_kind;
+    double beta_nms;
+    int type_number;                       /* upstream's layer type number, printed */
+};
+struct loss_stats { double loss, iou_sum, class_loss, iou_loss; int count; long long boxes, rewritten; char line[512]; };
+struct loss_args {
+    const struct truth_list *truth;        /* one list per image of the batch */
+    int batch, net_w, net_h;
+    uint64_t seen, iteration;              /* before this batch */
+    int max_batches;
+};
+/* The utility of one prediction for one object (pruning.md 2): obj*z_obj + cls*z_class + iou*IoU(box, truth). */
+struct utility_weights { double obj, cls, iou; bool probability; /* p_obj * p_cls * IoU instead */ };
+
+struct head_ops {
+    void (*info)(const struct layer *, struct head_info *);
+    /* Detections of one image above thresh, appended; boxes relative to the network input. */
+    enum status (*decode)(struct ctx *, const struct layer *, int image, int net_w, int net_h, float thresh,
+                          struct detection_list *);
+    /* Training loss as Darknet logs it, and its +gradient into head_delta (overwritten). */
+    enum status (*loss)(struct ctx *, struct layer *, const struct loss_args *, struct loss_stats *);
+    /* Predictions that the training assignment gives to this object; returns how many were written, at most `cap`.
+     * A prediction's number: (anchor*h + row)*w + column. */
+    int (*assign)(const struct layer *, struct box truth, int net_w, int net_h, int *prediction, int cap);
+    /* Value of the utility; its gradient times `weight` is added to head_delta. */
+    double (*utility)(struct layer *, int image, int prediction, const struct truth *, const struct utility_weights *,
+                      double weight, int net_w, int net_h);
+    /* Objectness logit, and weight * d/dz added to head_delta when weight != 0 (background guard). */
+    double (*objectness)(struct layer *, int image, int prediction, double weight);
+    /* The activated output as Darknet's network_predict returns it, one image, in place of the raw values. */
+    void (*activate)(const struct layer *, const float *raw, float *out);
+};
+
+struct layer_ops {
+    const char *name, *alias;      /* section names */
+    size_t state_size;
+    const struct cfg_key *keys;    /* of the type, besides the common ones */
+    /* Reads keys' cross relations and sets in/n_in through layer_inputs; NULL: one input, the previous layer. */
+    enum status (*inputs)(struct ctx *, struct layer *);
+    enum status (*shape)(struct ctx *, struct layer *, const struct layer *all, const struct net_options *);
+    /* True when y can be the very tensor of input 0 in this mode.  NULL: never. */
+    bool (*transparent)(const struct layer *, enum net_mode);
+    enum status (*prepare)(struct layer *, struct pass *);
+    enum status (*refresh)(struct layer *, struct pass *);
+    enum status (*forward)(struct layer *, struct pass *);
+    enum status (*backward)(struct layer *, struct pass *);
+    void (*release)(struct layer *, struct backend *);
+    /* True when backward overwrites all of dx[input] if asked to; false when it can only add.  NULL: true. */
+    bool (*overwrites)(const struct layer *, int input);
+    /* Which channels live and die together (pruning.md 6).  NULL: no rule, pruning stops with the layer's name. */
+    void (*couple)(const struct layer *, const struct layer *all, struct channels *);
+    /* Writes the new widths into the section. in/out: kept channels of input 0 and of the output. */
+    enum status (*rewrite)(struct ctx *, const struct layer *, int kept_in, int kept_out, struct cfg_doc *);
+    /* FLOPs of one image at other widths, for the pruner; NULL: flops scaled by out channels. */
+    double (*flops_at)(const struct layer *, int in_c, int out_c);
+    bool (*reads)(const struct layer *);    /* true: a reader (weights over input channels), false/NULL: passes channels on */
+    void (*describe)(const struct layer *, char *text, size_t size); /* the table row behind the index */
+    const struct head_ops *head;
+};
+
+/* Every layer type, by section name; NULL when unknown. */
+const struct layer_ops *layer_find(const char *section);
+int layer_type_count(void);
+const struct layer_ops *layer_type(int i);
+
+/* Sets the inputs from indices relative (negative) or absolute; fails naming the key when one is not an earlier layer. */
+enum status layer_inputs(struct ctx *, struct layer *, const char *key, const int *index, int n);
+/* Declares a parameter; call in .weights order from shape().  shape() may be called again after a resize: it starts anew. */
+void layer_param(struct layer *, const struct param *);
+enum status layer_fail(struct ctx *, const struct layer *, const char *key, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+extern const struct cfg_key layer_common_keys[];
+extern const struct cfg_choice activation_choices[];
+struct tensor shape_tensor(const struct backend *, struct shape, int batch, real *data);
+
+#endif

@@ -1,0 +1,373 @@
+/* [region]: anchors in grid cells with one softmax over the classes (darknet-compat 3.6; YOLOv2).
+ * Input (N, num*(5+C), H, W), planes as [yolo]; no output tensor. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "layers/head.h"
+
+/* While fewer images than this have been seen, every box is drawn to its anchor. */
+enum { WARM_UP_IMAGES = 12800 };
+
+struct region {
+    int coords, classes, num, max, softmax, focal_loss, rescore, classfix, bias_match;
+    struct cfg_floats anchors;
+    double jitter, resize, random, thresh, coord_scale, object_scale, noobject_scale, class_scale;
+    const char *map;
+};
+
+static const struct cfg_key keys[] = {
+    CFG_INT(struct region, coords, 4, 4, 4),
+    CFG_INT(struct region, classes, 20, 1, 1 << 20),
+    CFG_INT(struct region, num, 1, 1, 1 << 16),
+    CFG_FLOATS(struct region, anchors),
+    CFG_INT(struct region, max, 200, 1, 1 << 20),
+    CFG_BOOL(struct region, softmax, 0),
+    CFG_BOOL(struct region, focal_loss, 0),
+    CFG_FLOAT(struct region, jitter, .2),
+    CFG_FLOAT(struct region, resize, 1),
+    CFG_FLOAT(struct region, random, 0),
+    CFG_BOOL(struct region, rescore, 0),
+    CFG_FLOAT(struct region, thresh, .5),
+    CFG_INT(struct region, classfix, 0, -1, 2),
+    CFG_FLOAT(struct region, coord_scale, 1),
+    CFG_FLOAT(struct region, object_scale, 1),
+    CFG_FLOAT(struct region, noobject_scale, 1),
+    CFG_FLOAT(struct region, class_scale, 1),
+    CFG_BOOL(struct region, bias_match, 0),
+    CFG_TEXT(struct region, map),
+    CFG_MISSING("tree", 0),
+    CFG_IGNORED("absolute"), CFG_IGNORED("log"), CFG_IGNORED("sqrt"), CFG_IGNORED("mask_scale"),
+    CFG_END
+};
+
+/* --- Geometry and activation ---------------------------------------------------------------------------------------- */
+
+static struct head_grid grid_of(const struct layer *l) {
+    const struct region *r = l->state;
+    return head_grid(l, r->num, r->classes);
+}
+
+static float raw(const float *x, const struct head_cell *c, int entry) { return x[c->at + (size_t)entry * c->plane]; }
+
+static double anchor_w(const struct region *r, const struct head_grid *g, int i) { return head_anchor(&r->anchors, 2 * i) / g->w; }
+static double anchor_h(const struct region *r, const struct head_grid *g, int i) { return head_anchor(&r->anchors, 2 * i + 1) / g->h; }
+
+static struct box predicted(const struct region *r, const struct head_grid *g, const float *x, const struct head_cell *c) {
+    struct box b;
+    b.x = ((float)c->col + head_logistic(raw(x, c, HEAD_X))) / (float)g->w;
+    b.y = ((float)c->row + head_logistic(raw(x, c, HEAD_Y))) / (float)g->h;
+    b.w = (float)(exp(raw(x, c, HEAD_W)) * anchor_w(r, g, c->anchor));
+    b.h = (float)(exp(raw(x, c, HEAD_H)) * anchor_h(r, g, c->anchor));
+    return b;
+}
+
+/* The class scores of one prediction: a softmax, or the raw values when the head has none. */
+struct scores { const float *x; size_t plane; double largest, sum; bool softmax; };
+
+static struct scores scores_of(const struct region *r, const float *x, const struct head_cell *c) {
+    struct scores s = { x + c->at + HEAD_CLASS * c->plane, c->plane, -INFINITY, 0, r->softmax };
+    if (!r->softmax) return s;
+    for (int k = 0; k < r->classes; ++k) s.largest = fmax(s.largest, s.x[(size_t)k * s.plane]);
+    for (int k = 0; k < r->classes; ++k) s.sum += exp(s.x[(size_t)k * s.plane] - s.largest);
+    return s;
+}
+
+static float score(const struct scores *s, int k) {
+    double v = s->x[(size_t)k * s->plane];
+    return (float)(s->softmax ? exp(v - s->largest) / s->sum : v);
+}
+
+/* --- Layer ---------------------------------------------------------------------------------------------------------- */
+
+static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *all, const struct net_options *net) {
+    (void)all, (void)net;
+    const struct region *r = l->state;
+    return head_shape(ctx, l, r->num, r->classes, "num");
+}
+
+static enum status prepare(struct layer *l, struct pass *p) {
+    const struct region *r = l->state;
+    return head_prepare(l, p, r->classes, r->map);
+}
+
+static void couple(const struct layer *l, const struct layer *all, struct channels *ch) {
+    (void)all;
+    channels_freeze(ch, l->in[0], "read by [region]");
+}
+
+static void describe(const struct layer *l, char *text, size_t size) {
+    (void)l;
+    snprintf(text, size, "detection");
+}
+
+static void info(const struct layer *l, struct head_info *i) {
+    const struct region *r = l->state;
+    struct head_grid g = grid_of(l);
+    *i = (struct head_info){ .classes = r->classes, .max_boxes = r->max, .predictions = head_predictions(&g),
+                             .jitter = r->jitter, .resize = r->resize, .random = r->random, .nms_kind = NMS_DEFAULT,
+                             .beta_nms = .6, .type_number = 27 };
+}
+
+/* --- Detections ----------------------------------------------------------------------------------------------------- */
+
+static enum status decode_cell(struct ctx *ctx, const struct region *r, const struct head_grid *g, const float *x,
+                               const struct head_cell *c, float thresh, struct detection_list *list) {
+    float object = head_logistic(raw(x, c, HEAD_OBJECT));
+    if (r->classfix == -1 && object < .5f) return ST_OK;
+    if (r->softmax && !(object > thresh)) return ST_OK; /* no class reaches it */
+    struct scores s = scores_of(r, x, c);
+    struct detection *d = NULL;
+    float best = 0;
+    int classes = r->classes < list->classes ? r->classes : list->classes;
+    for (int k = 0; k < classes; ++k) {
+        float prob = object * score(&s, k);
+        if (!(prob > thresh)) continue;
+        if (!d) {
+            TRY(detections_add(ctx, list, &d));
+            d->box = predicted(r, g, x, c);
+            d->objectness = 1; /* COMPAT: suppression must not drop it for its objectness */
+        }
+        d->prob[k] = prob;
+        if (prob > best) best = prob, d->best_class = k;
+    }
+    return ST_OK;
+}
+
+/* Upstream returns an entry for every prediction; those without a class above the threshold change nothing and are left out. */
+static enum status decode(struct ctx *ctx, const struct layer *l, int image, int net_w, int net_h, float thresh,
+                          struct detection_list *list) {
+    (void)net_w, (void)net_h;
+    struct head_grid g = grid_of(l);
+    for (int row = 0; row < g.h; ++row)
+        for (int col = 0; col < g.w; ++col)
+            for (int a = 0; a < g.n; ++a) {
+                struct head_cell c = head_cell_at(&g, image, a, row, col);
+                TRY(decode_cell(ctx, l->state, &g, l->head_x, &c, thresh, list));
+            }
+    return ST_OK;
+}
+
+/* COMPAT: the output is (row, column, anchor, entry), with x, y, w, h still raw. */
+static void activate(const struct layer *l, const float *x, float *out) {
+    const struct region *r = l->state;
+    struct head_grid g = grid_of(l);
+    for (int row = 0; row < g.h; ++row)
+        for (int col = 0; col < g.w; ++col)
+            for (int a = 0; a < g.n; ++a) {
+                struct head_cell c = head_cell_at(&g, 0, a, row, col);
+                struct scores s = scores_of(r, x, &c);
+                for (int e = HEAD_X; e <= HEAD_H; ++e) *out++ = raw(x, &c, e);
+                *out++ = head_logistic(raw(x, &c, HEAD_OBJECT));
+                for (int k = 0; k < r->classes; ++k) *out++ = score(&s, k);
+            }
+}
+
+/* --- Training loss -------------------------------------------------------------------------------------------------- */
+
+/* delta is Darknet's: the direction that lowers the loss. */
+struct job {
+    const struct layer *l;
+    const struct region *r;
+    struct head_grid g;
+    int image, n_truth;
+    const struct truth *truth;
+    const float *x;
+    float *delta;
+    bool warm_up;
+    struct loss_stats *stats;
+    double recall, class_sum, object_sum, any_object_sum;
+    int class_count;
+};
+
+static void box_delta(const struct job *j, const struct head_cell *c, struct box t, double scale) {
+    float *d = j->delta + c->at;
+    double sx = head_logistic(raw(j->x, c, HEAD_X)), sy = head_logistic(raw(j->x, c, HEAD_Y));
+    double w = log(t.w / anchor_w(j->r, &j->g, c->anchor)), h = log(t.h / anchor_h(j->r, &j->g, c->anchor));
+    d[HEAD_X * c->plane] = (float)(scale * (t.x * (float)j->g.w - (float)c->col - sx) * sx * (1 - sx));
+    d[HEAD_Y * c->plane] = (float)(scale * (t.y * (float)j->g.h - (float)c->row - sy) * sy * (1 - sy));
+    d[HEAD_W * c->plane] = (float)(scale * (w - raw(j->x, c, HEAD_W)));
+    d[HEAD_H * c->plane] = (float)(scale * (h - raw(j->x, c, HEAD_H)));
+}
+
+static void class_delta(struct job *j, const struct head_cell *c, int class_id, double scale) {
+    struct scores s = scores_of(j->r, j->x, c);
+    float own = score(&s, class_id), *d = j->delta + c->at + HEAD_CLASS * c->plane;
+    if (j->r->focal_loss) scale *= head_focal(own);
+    for (int k = 0; k < j->r->classes; ++k, d += c->plane) *d = (float)(scale * ((k == class_id) - score(&s, k)));
+    j->class_sum += own;
+    ++j->class_count;
+}
+
+static bool usable(const struct job *j, const struct truth *t) { return t->class_id >= 0 && t->class_id < j->r->classes; }
+
+static void background(struct job *j, const struct head_cell *c) {
+    const struct region *r = j->r;
+    float object = head_logistic(raw(j->x, c, HEAD_OBJECT)), *delta = &j->delta[c->at + HEAD_OBJECT * c->plane];
+    double slope = (double)object * (1 - object), best = 0;
+    const struct truth *nearest = NULL;
+    struct box pred = predicted(r, &j->g, j->x, c);
+    for (int t = 0; t < j->n_truth; ++t) {
+        if (!usable(j, &j->truth[t])) continue;
+        double iou = box_iou(pred, j->truth[t].box);
+        if (iou > best) best = iou, nearest = &j->truth[t];
+    }
+    j->any_object_sum += object;
+    *delta = (float)(r->noobject_scale * ((r->classfix == -1 ? best : 0) - object) * slope);
+    if (r->classfix != -1 && nearest && best > r->thresh) {
+        *delta = 0;
+        if (r->classfix > 0) class_delta(j, c, nearest->class_id, r->class_scale * (r->classfix == 2 ? object : 1));
+    }
+    if (j->warm_up) {
+        struct box at_anchor = { ((float)c->col + .5f) / (float)j->g.w, ((float)c->row + .5f) / (float)j->g.h,
+                                 (float)anchor_w(r, &j->g, c->anchor), (float)anchor_h(r, &j->g, c->anchor) };
+        box_delta(j, c, at_anchor, .01);
+    }
+}
+
+/* The anchor of a cell whose size fits best: predicted sizes, or with image < 0 or bias_match the anchors themselves. */
+static int best_anchor(const struct layer *l, int image, int row, int col, struct box truth) {
+    const struct region *r = l->state;
+    struct head_grid g = grid_of(l);
+    double best = 0;
+    int anchor = 0;
+    for (int a = 0; a < g.n; ++a) {
+        double w = anchor_w(r, &g, a), h = anchor_h(r, &g, a);
+        if (image >= 0 && !r->bias_match) {
+            struct head_cell c = head_cell_at(&g, image, a, row, col);
+            struct box pred = predicted(r, &g, l->head_x, &c);
+            w = pred.w, h = pred.h;
+        }
+        double iou = head_size_iou(IOU_PLAIN, w, h, truth);
+        if (iou > best) best = iou, anchor = a;
+    }
+    return anchor;
+}
+
+static void assign_truth(struct job *j, const struct truth *t) {
+    const struct region *r = j->r;
+    int class_id = head_class(j->l, t->class_id, r->classes);
+    if (class_id < 0) return;
+    int col = head_cell_of(t->box.x, j->g.w), row = head_cell_of(t->box.y, j->g.h);
+    struct head_cell c = head_cell_at(&j->g, j->image, best_anchor(j->l, j->image, row, col, t->box), row, col);
+    double iou = box_iou(predicted(r, &j->g, j->x, &c), t->box), object = head_logistic(raw(j->x, &c, HEAD_OBJECT));
+    box_delta(j, &c, t->box, r->coord_scale);
+    j->delta[c.at + HEAD_OBJECT * c.plane] =
+        (float)(r->object_scale * ((r->rescore ? iou : 1) - object) * object * (1 - object));
+    class_delta(j, &c, class_id, r->class_scale);
+    j->recall += iou > .5;
+    j->object_sum += object;
+    j->stats->iou_sum += iou;
+    ++j->stats->count;
+    ++j->stats->boxes;
+}
+
+static void summarise(const struct job *j, int batch, struct loss_stats *s) {
+    double all, box;
+    head_norms(j->l, &j->g, batch, &all, &box);
+    s->loss = all;
+    s->class_loss = (all - box) / batch;
+    s->iou_loss = box / batch;
+    snprintf(s->line, sizeof s->line,
+             "Region Avg IOU: %f, Class: %f, Obj: %f, No Obj: %f, Avg Recall: %f,  count: %d", head_ratio(s->iou_sum, s->count),
+             head_ratio(j->class_sum, j->class_count), head_ratio(j->object_sum, s->count),
+             j->any_object_sum / ((double)head_predictions(&j->g) * batch), head_ratio(j->recall, s->count), s->count);
+}
+
+static enum status loss(struct ctx *ctx, struct layer *l, const struct loss_args *args, struct loss_stats *stats) {
+    (void)ctx;
+    const struct region *r = l->state;
+    struct job j = { .l = l, .r = r, .g = grid_of(l), .x = l->head_x, .delta = l->head_delta, .stats = stats };
+    /* COMPAT: this batch is already counted as seen when the head asks. */
+    j.warm_up = args->seen + (uint64_t)args->batch < WARM_UP_IMAGES;
+    size_t count = head_image(&j.g) * (size_t)args->batch;
+    *stats = (struct loss_stats){ 0 };
+    memset(l->head_delta, 0, count * sizeof *l->head_delta);
+    for (j.image = 0; j.image < args->batch; ++j.image) {
+        const struct truth_list *list = &args->truth[j.image];
+        j.truth = list->item;
+        j.n_truth = list->n < r->max ? list->n : r->max;
+        for (int p = 0; p < head_predictions(&j.g); ++p) {
+            struct head_cell c = head_cell(&j.g, j.image, p);
+            background(&j, &c);
+        }
+        for (int t = 0; t < j.n_truth; ++t)
+            if (usable(&j, &j.truth[t])) assign_truth(&j, &j.truth[t]);
+    }
+    summarise(&j, args->batch, stats);
+    for (size_t i = 0; i < count; ++i) l->head_delta[i] = -l->head_delta[i];
+    return ST_OK;
+}
+
+/* --- Utility of single predictions (pruning.md 2) ------------------------------------------------------------------- */
+
+static int assign(const struct layer *l, struct box truth, int net_w, int net_h, int *prediction, int cap) {
+    (void)net_w, (void)net_h;
+    if (cap < 1) return 0;
+    struct head_grid g = grid_of(l);
+    int col = head_cell_of(truth.x, g.w), row = head_cell_of(truth.y, g.h);
+    prediction[0] = head_prediction(&g, best_anchor(l, -1, row, col, truth), row, col);
+    return 1;
+}
+
+/* Overlap with the truth, and its derivative with respect to the four raw box entries. */
+static double overlap(const struct layer *l, const struct head_grid *g, const struct head_cell *c, struct box truth, double *d) {
+    struct box pred = predicted(l->state, g, l->head_x, c);
+    double iou, sx = head_logistic(raw(l->head_x, c, HEAD_X)), sy = head_logistic(raw(l->head_x, c, HEAD_Y));
+    struct box_grad b = box_iou_exact_grad(IOU_PLAIN, pred, truth, &iou);
+    d[HEAD_X] = b.x * sx * (1 - sx) / g->w;
+    d[HEAD_Y] = b.y * sy * (1 - sy) / g->h;
+    d[HEAD_W] = b.w * pred.w;
+    d[HEAD_H] = b.h * pred.h;
+    for (int e = 0; e < 4; ++e)
+        if (!isfinite(d[e])) d[e] = 0;
+    return isfinite(iou) ? iou : 0;
+}
+
+static double utility(struct layer *l, int image, int prediction, const struct truth *t, const struct utility_weights *u,
+                      double weight, int net_w, int net_h) {
+    (void)net_w, (void)net_h;
+    const struct region *r = l->state;
+    struct head_grid g = grid_of(l);
+    struct head_cell c = head_cell(&g, image, prediction);
+    int class_id = head_class(l, t->class_id, r->classes);
+    if (class_id < 0) return 0;
+    float *delta = l->head_delta + c.at;
+    double d[4], iou = overlap(l, &g, &c, t->box, d), z = raw(l->head_x, &c, HEAD_OBJECT);
+    double by_iou = u->iou, total = u->obj * z + u->cls * raw(l->head_x, &c, HEAD_CLASS + class_id) + u->iou * iou;
+    if (u->probability) {
+        struct scores s = scores_of(r, l->head_x, &c);
+        double o = 1 / (1 + exp(-z)), own = score(&s, class_id);
+        total = o * own * iou;
+        by_iou = o * own;
+        delta[HEAD_OBJECT * c.plane] += (float)(weight * o * (1 - o) * own * iou);
+        for (int k = 0; k < r->classes; ++k) {
+            double slope = r->softmax ? own * ((k == class_id) - (double)score(&s, k)) : k == class_id;
+            delta[(size_t)(HEAD_CLASS + k) * c.plane] += (float)(weight * o * iou * slope);
+        }
+    } else {
+        delta[HEAD_OBJECT * c.plane] += (float)(weight * u->obj);
+        delta[(size_t)(HEAD_CLASS + class_id) * c.plane] += (float)(weight * u->cls);
+    }
+    for (size_t e = 0; e < 4; ++e) delta[e * c.plane] += (float)(weight * by_iou * d[e]);
+    return total;
+}
+
+static double objectness(struct layer *l, int image, int prediction, double weight) {
+    struct head_grid g = grid_of(l);
+    struct head_cell c = head_cell(&g, image, prediction);
+    if (weight != 0) l->head_delta[c.at + HEAD_OBJECT * c.plane] += (float)weight;
+    return raw(l->head_x, &c, HEAD_OBJECT);
+}
+
+static const struct head_ops head = {
+    .info = info, .decode = decode, .loss = loss, .assign = assign, .utility = utility, .objectness = objectness,
+    .activate = activate
+};
+
+const struct layer_ops region_ops = {
+    .name = "region", .state_size = sizeof(struct region), .keys = keys, .shape = shape, .prepare = prepare,
+    .forward = head_forward, .backward = head_backward, .release = head_release, .couple = couple, .reads = head_reads,
+    .describe = describe, .head = &head
+};

@@ -1,0 +1,56 @@
+/* [reorg3d]: space to depth; channel o*C + c of y is pixel offset (o % s, o / s) of channel c (darknet-compat 2.10).
+ * x (N, C, H, W) -> y (N, C*s*s, H/s, W/s); reverse=1 the other way. */
+#include <stdio.h>
+
+#include "layers/layer.h"
+
+struct reorg { int stride, reverse; };
+
+static const struct cfg_key keys[] = {
+    CFG_INT(struct reorg, stride, 1, 1, 64),
+    CFG_BOOL(struct reorg, reverse, 0),
+    CFG_END
+};
+
+static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *all, const struct net_options *net) {
+    (void)all, (void)net;
+    const struct reorg *r = l->state;
+    struct shape in = l->in_shape[0];
+    int s = r->stride;
+    if (r->reverse ? in.c % (s * s) : in.w % s || in.h % s)
+        return layer_fail(ctx, l, "stride", "%d does not fit an input of %d x %d x %d", s, in.w, in.h, in.c);
+    l->out = r->reverse ? (struct shape){ 1, in.c / (s * s), in.h * s, in.w * s } : (struct shape){ 1, in.c * s * s, in.h / s, in.w / s };
+    return ST_OK;
+}
+
+static enum status forward(struct layer *l, struct pass *p) {
+    const struct reorg *r = l->state;
+    p->be->ops->reorg(p->be, p->x[0], p->y, r->stride, r->reverse, false);
+    return ST_OK;
+}
+
+static enum status backward(struct layer *l, struct pass *p) {
+    const struct reorg *r = l->state;
+    if (p->dx[0]) p->be->ops->reorg(p->be, p->dy, p->dx[0], r->stride, !r->reverse, p->add[0]);
+    return ST_OK;
+}
+
+static void couple(const struct layer *l, const struct layer *all, struct channels *ch) {
+    (void)all;
+    const struct reorg *r = l->state;
+    int wide = r->reverse ? l->in[0] : l->index, narrow = r->reverse ? l->index : l->in[0];
+    int c = r->reverse ? l->out.c : l->in_shape[0].c;
+    for (int o = 0; o < r->stride * r->stride; ++o)
+        for (int k = 0; k < c; ++k) channels_tie(ch, wide, o * c + k, narrow, k);
+}
+
+static void describe(const struct layer *l, char *text, size_t size) {
+    struct shape in = l->in_shape[0];
+    snprintf(text, size, "reorg                    /%2d %4d x%4d x%4d -> %4d x%4d x%4d", ((const struct reorg *)l->state)->stride,
+             in.w, in.h, in.c, l->out.w, l->out.h, l->out.c);
+}
+
+const struct layer_ops reorg3d_ops = {
+    .name = "reorg3d", .state_size = sizeof(struct reorg), .keys = keys, .shape = shape, .forward = forward, .backward = backward,
+    .couple = couple, .describe = describe
+};

@@ -1,0 +1,258 @@
+/* Memory and plans: where every output and gradient lives, and each layer's own buffers. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "net/internal.h"
+
+static size_t out_count(const struct net *net, int i) {
+    struct shape s = net->layer[i].out;
+    return (size_t)net->batch * (size_t)s.c * (size_t)s.h * (size_t)s.w;
+}
+
+enum net_mode net_layer_mode(const struct net *net, int i) {
+    return net->layer[i].frozen && net->mode == NET_TRAIN ? NET_INFER : net->mode;
+}
+
+void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
+    struct net_buffers *b = net->buffers;
+    struct layer *l = &net->layer[i];
+    memset(p, 0, sizeof *p);
+    p->ctx = ctx;
+    p->be = net->be;
+    p->mode = net_layer_mode(net, i);
+    p->batch = net->batch;
+    p->net_w = net->opt.width;
+    p->net_h = net->opt.height;
+    p->x = b->in;
+    p->dx = b->din;
+    for (int k = 0; k < l->n_in; ++k) {
+        int from = l->in[k];
+        b->in[k] = from == LAYER_INPUT ? &net->input : &net->y[from];
+        int owner = from == LAYER_INPUT ? -1 : b->owner[from];
+        b->din[k] = owner >= 0 && b->differentiable[owner] && net->dy[owner].data ? &net->dy[owner] : NULL;
+    }
+    p->y = &net->y[i];
+    p->dy = b->owner[i] >= 0 ? &net->dy[b->owner[i]] : NULL;
+    p->add = b->add[i];
+    for (int k = 0; k < l->n_param; ++k) {
+        p->param[k] = net->be->ops->at(net->be, net->dev_param, l->param[k].offset);
+        if (net->dev_grad) p->grad[k] = net->be->ops->at(net->be, net->dev_grad, l->param[k].offset);
+    }
+    p->scratch = b->scratch;
+    p->seed = net->seed;
+    p->iteration = net->iteration;
+    p->hook = net->hook;
+}
+
+static bool passes_through(const struct net *net, int i) {
+    const struct layer *l = &net->layer[i];
+    return l->ops->transparent && l->ops->transparent(l, net_layer_mode(net, i));
+}
+
+static enum status buffers_new(struct ctx *ctx, struct net *net) {
+    struct net_buffers *b = net->buffers = mem_zero(ctx, 1, sizeof *b);
+    size_t n = (size_t)net->n;
+    int widest = 1;
+    if (!b) return ST_MEMORY;
+    b->owner = mem_zero(ctx, n, sizeof *b->owner);
+    b->add = mem_zero(ctx, n, sizeof *b->add);
+    b->first_writer = mem_zero(ctx, n, sizeof *b->first_writer);
+    b->clear = mem_zero(ctx, n, sizeof *b->clear);
+    b->differentiable = mem_zero(ctx, n, sizeof *b->differentiable);
+    net->y = mem_zero(ctx, n, sizeof *net->y);
+    net->dy = mem_zero(ctx, n, sizeof *net->dy);
+    if (ctx->code != ST_OK) return ctx->code;
+    for (int i = 0; i < net->n; ++i) {
+        const struct layer *l = &net->layer[i];
+        if (l->n_in > widest) widest = l->n_in;
+        b->add[i] = mem_zero(ctx, (size_t)l->n_in, sizeof **b->add);
+        b->owner[i] = i;
+        if (passes_through(net, i)) b->owner[i] = l->in[0] == LAYER_INPUT ? -1 : b->owner[l->in[0]];
+        b->first_writer[i] = -1;
+    }
+    b->in = mem_zero(ctx, (size_t)widest, sizeof *b->in);
+    b->din = mem_zero(ctx, (size_t)widest, sizeof *b->din);
+    return ctx->code;
+}
+
+/* Layers whose gradient somebody needs: parameters to train, or, for scoring, everything.  A tensor is differentiable when
+ * its owner is; the network's input never is. */
+static void mark_differentiable(struct net *net) {
+    struct net_buffers *b = net->buffers;
+    for (int i = 0; i < net->n; ++i) {
+        const struct layer *l = &net->layer[i];
+        if (net->mode == NET_INFER || l->frozen) continue;
+        b->differentiable[i] = net->mode == NET_SCORE || l->n_param > 0;
+        for (int k = 0; k < l->n_in && !b->differentiable[i]; ++k)
+            b->differentiable[i] = l->in[k] != LAYER_INPUT && b->owner[l->in[k]] >= 0 && b->differentiable[b->owner[l->in[k]]];
+    }
+}
+
+/* Backward visits layers from the last to the first: the first visitor of a tensor overwrites, the others add.  A visitor
+ * that cannot overwrite all of it makes it a cleared tensor to which everybody adds. */
+static void mark_writers(struct net *net) {
+    struct net_buffers *b = net->buffers;
+    for (int i = net->n - 1; i >= 0; --i) {
+        const struct layer *l = &net->layer[i];
+        if (!b->differentiable[i] || passes_through(net, i)) continue;
+        for (int k = 0; k < l->n_in; ++k) {
+            int owner = l->in[k] == LAYER_INPUT ? -1 : b->owner[l->in[k]];
+            if (owner < 0 || !b->differentiable[owner]) continue;
+            b->add[i][k] = b->first_writer[owner] >= 0;
+            if (b->first_writer[owner] < 0) {
+                b->first_writer[owner] = i;
+                if (l->ops->overwrites && !l->ops->overwrites(l, k)) b->clear[owner] = b->add[i][k] = true;
+            }
+        }
+    }
+    for (int i = 0; i < net->n; ++i)
+        if (b->first_writer[i] < 0) b->clear[i] = true; /* nobody reads it: its gradient is zero */
+}
+
+/* Lifetimes in steps of the forward pass (outputs) or of the backward pass (gradients). */
+static enum status place(struct ctx *ctx, struct net *net, bool gradients, real **block, struct tensor *tensor) {
+    struct net_buffers *b = net->buffers;
+    size_t n = (size_t)net->n;
+    int *first = mem_zero(ctx, n, sizeof *first), *last = mem_zero(ctx, n, sizeof *last);
+    size_t *size = mem_zero(ctx, n, sizeof *size), *offset = mem_zero(ctx, n, sizeof *offset);
+    if (ctx->code == ST_OK) {
+        int end = 2 * net->n;
+        for (int i = 0; i < net->n; ++i) {
+            bool wanted = b->owner[i] == i && (!gradients || b->differentiable[i]);
+            size[i] = wanted ? out_count(net, i) : 0;
+            if (gradients) {
+                last[i] = end - i;
+                first[i] = b->first_writer[i] >= 0 ? end - b->first_writer[i] : last[i];
+            } else {
+                first[i] = i;
+                last[i] = net->mode == NET_INFER ? i : end;
+            }
+        }
+        for (int i = 0; i < net->n && !gradients; ++i)
+            for (int k = 0; k < net->layer[i].n_in; ++k) {
+                int owner = net->layer[i].in[k] == LAYER_INPUT ? -1 : b->owner[net->layer[i].in[k]];
+                if (owner >= 0 && last[owner] < i) last[owner] = i;
+            }
+        int output = net_output_layer(net);
+        if (!gradients && output >= 0 && b->owner[output] >= 0) last[b->owner[output]] = end;
+        size_t total = plan_offsets(net->n, first, last, size, offset);
+        *block = net->be->ops->alloc(net->be, ctx, total);
+        for (int i = 0; i < net->n && *block; ++i) {
+            real *data = size[i] ? net->be->ops->at(net->be, *block, offset[i]) : NULL;
+            tensor[i] = shape_tensor(net->be, net->layer[i].out, net->batch, data);
+        }
+    }
+    free(first), free(last), free(size), free(offset);
+    return ctx->code;
+}
+
+static enum status bind_layers(struct ctx *ctx, struct net *net) {
+    for (int i = 0; i < net->n; ++i) {
+        struct layer *l = &net->layer[i];
+        struct pass p;
+        net_pass(ctx, net, i, &p);
+        if (l->ops->prepare) TRY(l->ops->prepare(l, &p));
+    }
+    return ST_OK;
+}
+
+static enum status check_training(struct ctx *ctx, const struct net *net) {
+    TRY(net_options_check_training(ctx, net->doc, &net->opt));
+    for (int i = 0; i < net->n; ++i) {
+        TRY(keys_check_training(ctx, net->layer[i].section, layer_common_keys));
+        TRY(keys_check_training(ctx, net->layer[i].section, net->layer[i].ops->keys));
+    }
+    return ST_OK;
+}
+
+static enum status allocate(struct ctx *ctx, struct net *net) {
+    const struct backend_ops *ops = net->be->ops;
+    TRY(buffers_new(ctx, net));
+    mark_differentiable(net);
+    mark_writers(net);
+    struct shape in = { net->batch, net->opt.channels, net->opt.height, net->opt.width };
+    net->input = tensor_of(net->be, in, ops->alloc(net->be, ctx, shape_count(in)));
+    TRY(place(ctx, net, false, &net->buffers->outputs, net->y));
+    for (int i = 0; i < net->n; ++i) {
+        int owner = net->buffers->owner[i];
+        if (owner != i) net->y[i].data = owner < 0 ? net->input.data : net->y[owner].data;
+    }
+    size_t widest = 0;
+    for (int i = 0; i < net->n && net->mode != NET_INFER; ++i)
+        if (out_count(net, i) > widest) widest = out_count(net, i);
+    if (net->mode != NET_INFER) {
+        TRY(place(ctx, net, true, &net->buffers->gradients, net->dy));
+        net->buffers->scratch = ops->alloc(net->be, ctx, widest);
+    }
+    net->dev_param = ops->alloc(net->be, ctx, net->n_param);
+    if (net->mode == NET_TRAIN) net->dev_grad = ops->alloc(net->be, ctx, net->n_param);
+    return ctx->code;
+}
+
+enum status net_bind(struct ctx *ctx, struct net *net, struct backend *be, enum net_mode mode, int batch) {
+    net_unbind(net);
+    if (mode == NET_TRAIN) TRY(check_training(ctx, net));
+    net->be = be;
+    net->mode = mode;
+    net->batch = batch;
+    enum status st = allocate(ctx, net);
+    if (st == ST_OK) st = bind_layers(ctx, net);
+    if (st == ST_OK) st = net_push(ctx, net);
+    if (st != ST_OK) net_unbind(net);
+    return st;
+}
+
+void net_unbind(struct net *net) {
+    if (!net->be) return;
+    const struct backend_ops *ops = net->be->ops;
+    for (int i = 0; i < net->n; ++i)
+        if (net->layer[i].ops->release) net->layer[i].ops->release(&net->layer[i], net->be);
+    struct net_buffers *b = net->buffers;
+    if (b) {
+        ops->free(net->be, b->outputs);
+        ops->free(net->be, b->gradients);
+        ops->free(net->be, b->scratch);
+        for (int i = 0; b->add && i < net->n; ++i) free(b->add[i]);
+        free(b->owner), free(b->add), free(b->first_writer), free(b->clear), free(b->differentiable), free(b->in), free(b->din);
+        free(b);
+    }
+    ops->free(net->be, net->input.data);
+    ops->free(net->be, net->dev_param);
+    ops->free(net->be, net->dev_grad);
+    free(net->y), free(net->dy);
+    net->y = net->dy = NULL;
+    net->dev_param = net->dev_grad = net->input.data = NULL;
+    net->buffers = NULL;
+    net->be = NULL;
+}
+
+enum status net_resize(struct ctx *ctx, struct net *net, int w, int h) {
+    struct backend *be = net->be;
+    if (w == net->opt.width && h == net->opt.height) return ST_OK;
+    if (be) net_pull(net);
+    enum net_mode mode = net->mode;
+    int batch = net->batch;
+    net_unbind(net);
+    net->opt.width = w;
+    net->opt.height = h;
+    TRY(net_shapes(ctx, net));
+    return be ? net_bind(ctx, net, be, mode, batch) : ST_OK;
+}
+
+void net_pull(struct net *net) { net->be->ops->get(net->be, net->dev_param, net->n_param, net->param); }
+
+enum status net_push(struct ctx *ctx, struct net *net) {
+    net->be->ops->put(net->be, net->param, net->n_param, net->dev_param);
+    return net_refresh(ctx, net);
+}
+
+enum status net_refresh(struct ctx *ctx, struct net *net) {
+    for (int i = 0; i < net->n; ++i) {
+        struct layer *l = &net->layer[i];
+        struct pass p;
+        if (!l->ops->refresh) continue;
+        net_pass(ctx, net, i, &p);
+        TRY(l->ops->refresh(l, &p));
+    }
+    return ST_OK;
+}

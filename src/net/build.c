@@ -1,0 +1,129 @@
+/* Sections to layers: keys, inputs, shapes, parameter offsets. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "net/net.h"
+#include "net/internal.h"
+
+static enum status unknown_section(struct ctx *ctx, const struct cfg_section *s) {
+    const char *names[128];
+    size_t n = 0;
+    for (int i = 0; i < layer_type_count() && n < 126; ++i) {
+        names[n++] = layer_type(i)->name;
+        if (layer_type(i)->alias) names[n++] = layer_type(i)->alias;
+    }
+    const char *near = text_nearest(s->type, names, n);
+    return cfg_fail(ctx, s, NULL, "unknown layer type%s%s%s", near ? ", did you mean [" : "", near ? near : "", near ? "]?" : "");
+}
+
+static struct shape shape_of(const struct net *net, int layer) {
+    if (layer == LAYER_INPUT) return (struct shape){ 1, net->opt.channels, net->opt.height, net->opt.width };
+    return net->layer[layer].out;
+}
+
+/* Shapes and parameter offsets for the options' input size. */
+enum status net_shapes(struct ctx *ctx, struct net *net) {
+    size_t offset = 0;
+    for (int i = 0; i < net->n; ++i) {
+        struct layer *l = &net->layer[i];
+        for (int k = 0; k < l->n_in; ++k) {
+            l->in_shape[k] = shape_of(net, l->in[k]);
+            if (l->in_shape[k].c == 0 && strcmp(l->ops->name, "route"))
+                return layer_fail(ctx, l, NULL, "reads layer %d, a detection head, which has no output", l->in[k]);
+        }
+        l->n_param = 0;
+        TRY(l->ops->shape(ctx, l, net->layer, &net->opt));
+        for (int k = 0; k < l->n_param; ++k) {
+            l->param[k].offset = offset;
+            offset += param_count(&l->param[k]);
+        }
+    }
+    net->n_param = offset;
+    return ST_OK;
+}
+
+static enum status default_input(struct ctx *ctx, struct layer *l) {
+    if (l->index > 0) return layer_inputs(ctx, l, NULL, (int[]){ -1 }, 1);
+    l->in = mem_zero(ctx, 1, sizeof *l->in);
+    l->in_shape = mem_zero(ctx, 1, sizeof *l->in_shape);
+    if (!l->in || !l->in_shape) return ST_MEMORY;
+    l->in[0] = LAYER_INPUT;
+    l->n_in = 1;
+    return ST_OK;
+}
+
+static enum status build_layer(struct ctx *ctx, struct net *net, int i, bool strict) {
+    struct layer *l = &net->layer[i];
+    const struct cfg_section *s = l->section = &net->doc->section[i + 1];
+    l->index = i;
+    l->ops = layer_find(s->type);
+    if (!l->ops) return unknown_section(ctx, s);
+    l->state = mem_zero(ctx, 1, l->ops->state_size);
+    if (!l->state) return ST_MEMORY;
+    TRY(keys_read(ctx, s, layer_common_keys, &l->common));
+    TRY(keys_read(ctx, s, l->ops->keys, l->state));
+    const struct cfg_key *tables[] = { l->ops->keys, layer_common_keys };
+    TRY(keys_check_unused(ctx, s, tables, 2, strict));
+    return l->ops->inputs ? l->ops->inputs(ctx, l) : default_input(ctx, l);
+}
+
+static enum status build(struct ctx *ctx, struct net *net, bool strict) {
+    TRY(net_options_read(ctx, net->doc, strict, &net->opt));
+    int n = net->doc->n - 1;
+    if (n == 0) return cfg_fail(ctx, &net->doc->section[0], NULL, "no layer follows");
+    net->layer = mem_zero(ctx, (size_t)n, sizeof *net->layer);
+    if (!net->layer) return ST_MEMORY;
+    net->n = n;
+    for (int i = 0; i < n; ++i) TRY(build_layer(ctx, net, i, strict));
+    for (int i = 0, last = -1; i < n; ++i) {
+        if (net->layer[n - 1 - i].common.stopbackward == 1 && last < 0) last = n - 1 - i;
+        if (last >= 0 && n - 1 - i < last) net->layer[n - 1 - i].frozen = true;
+    }
+    TRY(net_shapes(ctx, net));
+    net->param = mem_zero(ctx, net->n_param, sizeof *net->param);
+    return net->param ? ST_OK : ST_MEMORY;
+}
+
+enum status net_open_doc(struct ctx *ctx, struct cfg_doc *doc, bool strict, struct net **out) {
+    struct net *net = mem_zero(ctx, 1, sizeof *net);
+    *out = NULL;
+    if (!net) {
+        cfg_free(doc);
+        return ST_MEMORY;
+    }
+    net->doc = doc;
+    net->header = (struct weights_header){ 0, 2, 5, true };
+    enum status st = build(ctx, net, strict);
+    if (st != ST_OK) {
+        net_close(net);
+        return st;
+    }
+    *out = net;
+    return ST_OK;
+}
+
+enum status net_open(struct ctx *ctx, const char *cfg_path, bool strict, struct net **out) {
+    struct cfg_doc *doc;
+    *out = NULL;
+    TRY(cfg_read(ctx, cfg_path, true, &doc));
+    return net_open_doc(ctx, doc, strict, out);
+}
+
+void net_close(struct net *net) {
+    if (!net) return;
+    net_unbind(net);
+    for (int i = 0; i < net->n; ++i) {
+        struct layer *l = &net->layer[i];
+        if (l->state) keys_free(l->ops->keys, l->state);
+        free(l->state);
+        free(l->in);
+        free(l->in_shape);
+    }
+    free(net->layer);
+    free(net->param);
+    net_options_free(&net->opt);
+    cfg_free(net->doc);
+    free(net);
+}

@@ -1,0 +1,53 @@
+#include <stdio.h>
+
+#include "net/net.h"
+
+void net_describe(const struct net *net, void (*line)(void *user, const char *text), void *user) {
+    char row[512], text[640];
+    line(user, "   layer   filters  size/strd(dil)      input                output");
+    for (int i = 0; i < net->n; ++i) {
+        const struct layer *l = &net->layer[i];
+        row[0] = '\0';
+        if (l->ops->describe) l->ops->describe(l, row, sizeof row);
+        snprintf(text, sizeof text, "%4d %s", i, row);
+        line(user, text);
+    }
+    snprintf(text, sizeof text, "Total BFLOPS %5.3f ", net_flops(net) / 1e9);
+    line(user, text);
+    /* upstream's mean over layers whose input is a map */
+    long long sum = 0, count = 0;
+    for (int i = 0; i < net->n; ++i) {
+        const struct layer *l = &net->layer[i];
+        struct shape in = l->in_shape[0], out = l->out.c ? l->out : in;
+        if (in.w <= 1 || in.h <= 1) continue;
+        sum += (long long)out.c * out.h * out.w;
+        ++count;
+    }
+    snprintf(text, sizeof text, "avg_outputs = %lld ", count ? sum / count : 0);
+    line(user, text);
+}
+
+double net_flops(const struct net *net) {
+    double sum = 0;
+    for (int i = 0; i < net->n; ++i) sum += net->layer[i].flops;
+    return sum;
+}
+
+size_t net_activation_count(const struct net *net) {
+    size_t sum = 0;
+    for (int i = 0; i < net->n; ++i) {
+        struct shape s = net->layer[i].out;
+        sum += (size_t)s.c * (size_t)s.h * (size_t)s.w;
+    }
+    return sum;
+}
+
+int net_heads(const struct net *net, int *layer, int cap) {
+    int n = 0;
+    for (int i = 0; i < net->n; ++i) {
+        if (!net->layer[i].ops->head) continue;
+        if (n < cap) layer[n] = i;
+        ++n;
+    }
+    return n;
+}

@@ -1,0 +1,81 @@
+/* A network: the parsed cfg, its layers with shapes, its parameters, and, once bound, its buffers on a backend.
+ *
+ * Ownership: net owns the document, options, layers, parameters and every buffer; backend and ctx belong to the caller.
+ * Parameters: `param` is the host copy, one arena in .weights order; a bound net computes with its own copy on the
+ * backend, brought up to date by net_push and read back by net_pull. */
+#ifndef NET_NET_H
+#define NET_NET_H
+
+#include "layers/layer.h"
+
+struct weights_header { int major, minor, revision; bool wide_seen; };
+
+struct net {
+    struct cfg_doc *doc;
+    struct net_options opt;
+    int n;
+    struct layer *layer;
+    float *param;
+    size_t n_param;
+    uint64_t seen;
+    struct weights_header header;  /* of the file the weights came from */
+
+    /* bound */
+    struct backend *be;
+    enum net_mode mode;
+    int batch;
+    real *dev_param, *dev_grad;
+    struct tensor input;           /* (batch, channels, height, width) */
+    struct tensor *y, *dy;         /* per layer; y of aliases is the input's tensor; data NULL where there is none */
+    struct net_buffers *buffers;
+    const uint8_t *const *mask;    /* per layer: NULL or a keep flag per output channel; the pruner's self check */
+    const struct net_hook *hook;
+    uint64_t seed, iteration;
+    double *layer_seconds;         /* NULL, or net->n sums to which every forward pass adds each layer's time */
+};
+
+/* Parse, resolve inputs, compute shapes.  `strict`: unknown keys are errors.  net_open_doc takes the document. */
+enum status net_open(struct ctx *, const char *cfg_path, bool strict, struct net **);
+enum status net_open_doc(struct ctx *, struct cfg_doc *, bool strict, struct net **);
+void net_close(struct net *);
+
+/* --- weights.c: .weights files (darknet-compat 4) --- */
+enum load_policy { LOAD_WHOLE, LOAD_PREFIX };
+void net_init_weights(struct net *, uint64_t seed);
+/* LOAD_WHOLE: the file must hold exactly this network.  LOAD_PREFIX (training): it may end at a layer's end; *layers is how
+ * many layers were read.  A file that ends inside a layer, holds more than the network, or whose values cannot be this
+ * network's (NaN, negative variance) is refused: "FILE: ...".  The net is unchanged on failure. */
+enum status net_load(struct ctx *, struct net *, const char *path, enum load_policy, int *layers);
+/* Writes header 0.2.5 and the first `layers` layers (-1: all) of the host copy. */
+enum status net_save(struct ctx *, const struct net *, const char *path, int layers);
+enum status net_save_bytes(struct ctx *, const struct net *, int layers, char **bytes, size_t *size); /* caller frees */
+
+/* --- bind.c: memory and plans --- */
+enum status net_bind(struct ctx *, struct net *, struct backend *, enum net_mode, int batch);
+void net_unbind(struct net *);
+/* Other input size: shapes, buffers and plans anew; parameters stay (a bound net pulls them first). */
+enum status net_resize(struct ctx *, struct net *, int w, int h);
+void net_pull(struct net *);                          /* backend -> host copy */
+enum status net_push(struct ctx *, struct net *);     /* host copy -> backend; folds and packs */
+enum status net_refresh(struct ctx *, struct net *);  /* backend parameters changed in place: fold and pack anew */
+
+/* --- run.c --- */
+/* x: batch images, planar (n, c, h, w), 0..1. */
+enum status net_forward(struct ctx *, struct net *, const float *x);
+/* Heads' losses against one truth list per image; *loss as Darknet counts it (mean over heads).  stats: per layer, may be NULL. */
+enum status net_loss(struct ctx *, struct net *, const struct truth_list *truth, double *loss, struct loss_stats *stats);
+/* Back-propagates head_delta of every head; TRAIN: parameter gradients are added to dev_grad. */
+enum status net_backward(struct ctx *, struct net *);
+/* Output of layer i as planar floats (n, c, h, w): net->batch * c*h*w. */
+void net_output(const struct net *, int layer, float *dst);
+/* Index of the last layer that has an output tensor and is no head; and of the layer Darknet calls the output. */
+int net_output_layer(const struct net *);
+
+/* --- describe.c --- */
+/* Darknet's table, line by line through `line`, then Total BFLOPS and avg_outputs. */
+void net_describe(const struct net *, void (*line)(void *user, const char *text), void *user);
+double net_flops(const struct net *);                 /* Darknet's count, per image */
+size_t net_activation_count(const struct net *);      /* elements of all layer outputs, one image */
+int net_heads(const struct net *, int *layer, int cap); /* indices of detection heads; returns how many there are */
+
+#endif

@@ -1,0 +1,68 @@
+#include <math.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "net/internal.h"
+
+static bool passes_through(const struct net *net, int i) { return net->buffers->owner[i] != i; }
+
+enum status net_forward(struct ctx *ctx, struct net *net, const float *x) {
+    net->be->ops->from_nchw(net->be, x, &net->input, false);
+    for (int i = 0; i < net->n; ++i) {
+        struct layer *l = &net->layer[i];
+        if (!passes_through(net, i)) {
+            struct pass p;
+            net_pass(ctx, net, i, &p);
+            double start = net->layer_seconds ? io_seconds() : 0;
+            TRY(l->ops->forward(l, &p));
+            if (net->layer_seconds) net->layer_seconds[i] += io_seconds() - start;
+        }
+        if (net->mask && net->mask[i] && net->y[i].data) net->be->ops->mask_channels(net->be, &net->y[i], net->mask[i]);
+    }
+    return ST_OK;
+}
+
+enum status net_loss(struct ctx *ctx, struct net *net, const struct truth_list *truth, double *loss, struct loss_stats *stats) {
+    struct loss_args args = { .truth = truth, .batch = net->batch, .net_w = net->opt.width, .net_h = net->opt.height,
+                              .seen = net->seen, .iteration = net->iteration, .max_batches = net->opt.max_batches };
+    double sum = 0;
+    int heads = 0;
+    for (int i = 0; i < net->n; ++i) {
+        struct layer *l = &net->layer[i];
+        if (!l->ops->head) continue;
+        struct loss_stats own = { 0 };
+        TRY(l->ops->head->loss(ctx, l, &args, &own));
+        if (stats) stats[i] = own;
+        sum += own.loss;
+        ++heads;
+    }
+    if (!heads) return ctx_fail(ctx, ST_UNSUPPORTED, "%s: no layer of this network has a loss to train on", net->doc->path);
+    *loss = sum / heads;
+    return isfinite(*loss) ? ST_OK : ctx_fail(ctx, ST_NUMERIC, "the loss is %g", *loss);
+}
+
+enum status net_backward(struct ctx *ctx, struct net *net) {
+    const struct net_buffers *b = net->buffers;
+    for (int i = net->n - 1; i >= 0; --i) {
+        struct layer *l = &net->layer[i];
+        if (!b->differentiable[i] || passes_through(net, i)) continue;
+        struct pass p;
+        net_pass(ctx, net, i, &p);
+        for (int k = 0; k < l->n_in; ++k) {
+            int owner = l->in[k] == LAYER_INPUT ? -1 : b->owner[l->in[k]];
+            if (owner >= 0 && b->clear[owner] && b->first_writer[owner] == i && p.dx[k])
+                net->be->ops->fill(net->be, p.dx[k], 0);
+        }
+        if (b->first_writer[i] < 0 && p.dy && p.dy->data) net->be->ops->fill(net->be, p.dy, 0);
+        TRY(l->ops->backward(l, &p));
+    }
+    return ST_OK;
+}
+
+void net_output(const struct net *net, int layer, float *dst) { net->be->ops->to_nchw(net->be, &net->y[layer], dst); }
+
+int net_output_layer(const struct net *net) {
+    for (int i = net->n - 1; i >= 0; --i)
+        if (net->layer[i].out.c > 0) return i;
+    return -1;
+}

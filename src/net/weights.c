@@ -1,0 +1,171 @@
+/* .weights files (darknet-compat 4): a little-endian header, then every layer's arrays in network order. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/rng.h"
+#include "net/net.h"
+
+void net_init_weights(struct net *net, uint64_t seed) {
+    for (int i = 0; i < net->n; ++i)
+        for (int k = 0; k < net->layer[i].n_param; ++k) {
+            const struct param *p = &net->layer[i].param[k];
+            struct rng r = rng_stream(seed, (uint64_t)i, (uint64_t)k);
+            for (size_t j = 0, n = param_count(p); j < n; ++j)
+                net->param[p->offset + j] = (float)(p->init_mean + p->init_span * rng_between(&r, -1, 1));
+        }
+    net->seen = 0;
+}
+
+struct reader { const char *path, *bytes; size_t at, size; };
+
+static uint64_t read_le(struct reader *r, int bytes) {
+    uint64_t v = 0;
+    for (int i = 0; i < bytes; ++i) v |= (uint64_t)(unsigned char)r->bytes[r->at + (size_t)i] << (8 * i);
+    r->at += (size_t)bytes;
+    return v;
+}
+
+static enum status read_header(struct ctx *ctx, struct reader *r, struct weights_header *h, uint64_t *seen) {
+    if (r->size < 16) return ctx_fail(ctx, ST_FORMAT, "%s: %zu bytes are too few for a weights file", r->path, r->size);
+    h->major = (int)(int32_t)read_le(r, 4);
+    h->minor = (int)(int32_t)read_le(r, 4);
+    h->revision = (int)(int32_t)read_le(r, 4);
+    if (h->major < 0 || h->minor < 0 || h->major > 100000 || h->minor > 100000)
+        return ctx_fail(ctx, ST_FORMAT, "%s: not a weights file, its version would be %d.%d", r->path, h->major, h->minor);
+    h->wide_seen = h->major * 10 + h->minor >= 2;
+    if (h->wide_seen && r->size < 20) return ctx_fail(ctx, ST_FORMAT, "%s: ends inside its header", r->path);
+    *seen = read_le(r, h->wide_seen ? 8 : 4);
+    if (h->major > 1000 || h->minor > 1000)
+        return ctx_fail(ctx, ST_UNSUPPORTED, "%s: version %d.%d stores transposed matrices, which are not supported", r->path,
+                        h->major, h->minor);
+    return ST_OK;
+}
+
+static bool plausible(const struct param *p, const float *v) {
+    for (size_t j = 0, n = param_count(p); j < n; ++j)
+        if (!isfinite(v[j]) || (p->role == PARAM_VARIANCE && v[j] < 0)) return false;
+    return true;
+}
+
+static bool skipped(const struct layer *l, const struct param *p) {
+    bool batch_norm = p->role == PARAM_SCALE || p->role == PARAM_MEAN || p->role == PARAM_VARIANCE;
+    return l->common.dontload || (l->common.dontloadscales && batch_norm);
+}
+
+static size_t stored_count(const struct net *net, int layers) {
+    size_t n = 0;
+    for (int i = 0; i < layers; ++i)
+        for (int k = 0; k < net->layer[i].n_param; ++k)
+            if (!skipped(&net->layer[i], &net->layer[i].param[k])) n += param_count(&net->layer[i].param[k]);
+    return n;
+}
+
+/* All arrays of one layer; false in *whole when the file ended before its first value. */
+static enum status read_layer(struct ctx *ctx, const struct net *net, int i, struct reader *r, float *to, bool *whole) {
+    const struct layer *l = &net->layer[i];
+    size_t start = r->at;
+    *whole = true;
+    for (int k = 0; k < l->n_param; ++k) {
+        const struct param *p = &l->param[k];
+        size_t n = param_count(p);
+        if (skipped(l, p)) continue;
+        if (r->size - r->at < 4 * n) {
+            *whole = false;
+            if (r->at == start && r->at == r->size) return ST_OK;
+            return ctx_fail(ctx, ST_FORMAT,
+                            "%s: ends inside layer %d [%s] (%s: %zu of %zu values are there); it is cut off or belongs to another "
+                            "cfg than %s", r->path, i, l->section->type, p->name, (r->size - r->at) / 4, n, net->doc->path);
+        }
+        for (size_t j = 0; j < n; ++j) {
+            uint32_t bits = (uint32_t)read_le(r, 4);
+            memcpy(&to[p->offset + j], &bits, 4);
+        }
+        if (!plausible(p, to + p->offset))
+            return ctx_fail(ctx, ST_FORMAT, "%s: layer %d [%s] has impossible %s; the file is damaged or belongs to another cfg than %s",
+                            r->path, i, l->section->type, p->name, net->doc->path);
+    }
+    return ST_OK;
+}
+
+static enum status read_body(struct ctx *ctx, const struct net *net, struct reader *r, enum load_policy policy, float *to, int *layers) {
+    for (int i = 0; i < net->n; ++i) {
+        bool whole;
+        TRY(read_layer(ctx, net, i, r, to, &whole));
+        if (whole) {
+            if (net->layer[i].n_param) *layers = i + 1;
+            continue;
+        }
+        if (policy == LOAD_PREFIX) return ST_OK;
+        return ctx_fail(ctx, ST_FORMAT, "%s: ends after layer %d, %s has %d; it is cut off or only a pre-trained prefix", r->path,
+                        i - 1, net->doc->path, net->n);
+    }
+    *layers = net->n;
+    if (r->at == r->size) return ST_OK;
+    size_t expected = stored_count(net, net->n);
+    return ctx_fail(ctx, ST_FORMAT, "%s: holds %zu values, %s takes %zu; it belongs to another cfg", r->path,
+                    expected + (r->size - r->at) / 4, net->doc->path, expected);
+}
+
+enum status net_load(struct ctx *ctx, struct net *net, const char *path, enum load_policy policy, int *layers) {
+    char *bytes;
+    size_t size;
+    TRY(io_read(ctx, path, &bytes, &size));
+    struct reader r = { path, bytes, 0, size };
+    struct weights_header header;
+    uint64_t seen = 0;
+    int loaded = 0;
+    float *fresh = mem_zero(ctx, net->n_param, sizeof *fresh);
+    if (fresh) memcpy(fresh, net->param, net->n_param * sizeof *fresh);
+    enum status st = fresh ? read_header(ctx, &r, &header, &seen) : ST_MEMORY;
+    if (st == ST_OK) st = read_body(ctx, net, &r, policy, fresh, &loaded);
+    if (st == ST_OK) {
+        memcpy(net->param, fresh, net->n_param * sizeof *fresh);
+        net->header = header;
+        net->seen = seen;
+        if (layers) *layers = loaded;
+    }
+    free(fresh);
+    free(bytes);
+    return st;
+}
+
+static char *write_le(char *to, uint64_t v, int bytes) {
+    for (int i = 0; i < bytes; ++i) *to++ = (char)(v >> (8 * i) & 255);
+    return to;
+}
+
+enum status net_save_bytes(struct ctx *ctx, const struct net *net, int layers, char **bytes, size_t *size) {
+    if (layers < 0 || layers > net->n) layers = net->n;
+    size_t n = 0;
+    for (int i = 0; i < layers; ++i)
+        for (int k = 0; k < net->layer[i].n_param; ++k) n += param_count(&net->layer[i].param[k]);
+    *size = 20 + 4 * n;
+    char *to = *bytes = mem_zero(ctx, *size, 1);
+    if (!to) return ST_MEMORY;
+    to = write_le(to, 0, 4);
+    to = write_le(to, 2, 4);
+    to = write_le(to, 5, 4);
+    to = write_le(to, net->seen, 8);
+    for (int i = 0; i < layers; ++i)
+        for (int k = 0; k < net->layer[i].n_param; ++k) {
+            const struct param *p = &net->layer[i].param[k];
+            for (size_t j = 0, count = param_count(p); j < count; ++j) {
+                uint32_t bits;
+                memcpy(&bits, &net->param[p->offset + j], 4);
+                to = write_le(to, bits, 4);
+            }
+        }
+    return ST_OK;
+}
+
+enum status net_save(struct ctx *ctx, const struct net *net, const char *path, int layers) {
+    char *bytes;
+    size_t size;
+    TRY(net_save_bytes(ctx, net, layers, &bytes, &size));
+    enum status st = io_write(ctx, path, bytes, size);
+    free(bytes);
+    return st;
+}

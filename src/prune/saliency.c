@@ -1,0 +1,440 @@
+#include "prune/saliency.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct saliency_options saliency_defaults(void) {
+    return (struct saliency_options){ .utility = UTILITY_DETECTION, .kappa = 4, .background_guard = 0.1, .context = 0.5,
+                                      .background = 0.02, .form = FORM_ABS, .balance = BALANCE_SIZE, .normalize = NORMALIZE_NONE,
+                                      .centred = true, .batch = 8, .seed = 1 };
+}
+
+enum { BIN_SMALL, BIN_MEDIUM, BIN_LARGE, BIN_GUARD, BINS };
+
+/* One vote: the responses of all groups to one object (or to the background of one image). */
+struct vote { float *t; double total; int bin, image; };
+
+struct scoring {
+    struct ctx *ctx;
+    struct net *net;
+    const struct channels *ch;
+    const struct saliency_options *opt;
+    const double *mean;
+    /* the batch at work */
+    int valid, first_image;
+    struct truth_list *truth;      /* per image of the batch */
+    double **t;                    /* per image: (objects + 1) rows of n_group */
+    double *dot, *sum;
+    float *maps;
+    size_t dot_cap, sum_cap, maps_cap;
+    /* all votes so far */
+    struct vote *vote;
+    size_t n_vote, vote_cap;
+};
+
+static size_t image_floats(const struct net *net) {
+    return (size_t)net->opt.channels * (size_t)net->opt.height * (size_t)net->opt.width;
+}
+
+/* --- reading images in batches ------------------------------------------------------------------------------------ */
+
+static enum status fill_batch(struct ctx *ctx, const struct net *net, const struct score_source *src, int first, int valid,
+                              float *x, struct truth_list *truth) {
+    for (int b = 0; b < valid; ++b) {
+        struct score_image im;
+        if (src->stop && *src->stop) return ctx_fail(ctx, ST_INTERRUPTED, "interrupted; nothing was written");
+        TRY(src->get(src->user, ctx, first + b, &im));
+        memcpy(x + (size_t)b * image_floats(net), im.x, image_floats(net) * sizeof *x);
+        if (!truth) continue;
+        size_t cap = (size_t)truth[b].cap;
+        TRY(mem_grow(ctx, &truth[b].item, &cap, (size_t)im.truth.n, sizeof *truth[b].item));
+        truth[b].cap = (int)cap;
+        truth[b].n = 0;
+        for (int k = 0; k < im.truth.n; ++k)
+            if (im.truth.item[k].box.w > 0 && im.truth.item[k].box.h > 0) truth[b].item[truth[b].n++] = im.truth.item[k];
+    }
+    return ST_OK;
+}
+
+static void report(const struct score_source *src, const char *phase, int done) {
+    if (src->progress) src->progress(src->progress_user, phase, done, src->count);
+}
+
+/* --- mean activations ----------------------------------------------------------------------------------------------- */
+
+static enum status add_means(struct net *net, const struct channels *ch, const bool *wanted, int valid, double *mean) {
+    for (int i = 0; i < net->n; ++i) {
+        if (!wanted[i]) continue;
+        struct tensor view = net->y[i];
+        view.n = valid;
+        net->be->ops->channel_sum(net->be, &view, mean + ch->first_node[i]);
+    }
+    return ST_OK;
+}
+
+static enum status means_of_batches(struct ctx *ctx, struct net *net, const struct channels *ch, const struct score_source *src,
+                                    const bool *wanted, float *x, double *mean) {
+    for (int first = 0; first < src->count; first += net->batch) {
+        int valid = src->count - first < net->batch ? src->count - first : net->batch;
+        TRY(fill_batch(ctx, net, src, first, valid, x, NULL));
+        TRY(net_forward(ctx, net, x));
+        TRY(add_means(net, ch, wanted, valid, mean));
+        report(src, "mean activations", first + valid);
+    }
+    for (int i = 0; i < net->n; ++i) {
+        const struct layer *l = &net->layer[i];
+        double n = (double)src->count * l->out.h * l->out.w;
+        for (int k = ch->first_node[i]; wanted[i] && k < ch->first_node[i + 1]; ++k) mean[k] /= n;
+    }
+    return ST_OK;
+}
+
+enum status saliency_means(struct ctx *ctx, struct net *net, struct backend *be, const struct channels *ch,
+                           const struct score_source *src, int batch, double *mean) {
+    if (src->count < 1) return ctx_fail(ctx, ST_USAGE, "no images to measure mean activations on");
+    bool *wanted = mem_zero(ctx, (size_t)net->n, sizeof *wanted);
+    if (!wanted) return ST_MEMORY;
+    for (int i = 0; i < net->n; ++i) {
+        const struct layer *l = &net->layer[i];
+        if (l->ops->reads && l->ops->reads(l) && !l->ops->head && l->in[0] != LAYER_INPUT) wanted[l->in[0]] = true;
+    }
+    memset(mean, 0, (size_t)ch->n_node * sizeof *mean);
+    enum status st = net_bind(ctx, net, be, NET_SCORE, batch < src->count ? batch : src->count);
+    float *x = st == ST_OK ? mem_zero(ctx, (size_t)net->batch * image_floats(net), sizeof *x) : NULL;
+    if (x) st = means_of_batches(ctx, net, ch, src, wanted, x, mean);
+    net_unbind(net);
+    free(x), free(wanted);
+    return ctx->code != ST_OK ? ctx->code : st;
+}
+
+/* --- the utility of section 2 --------------------------------------------------------------------------------------- */
+
+enum { MAX_HEADS = 16, MAX_MATCHES = 64 };
+struct match { int head, prediction; };
+
+static int matches_of(const struct net *net, const int *head, int n_head, struct box b, struct match *m) {
+    int n = 0, q[MAX_MATCHES];
+    for (int h = 0; h < n_head; ++h) {
+        const struct layer *l = &net->layer[head[h]];
+        int found = l->ops->head->assign(l, b, net->opt.width, net->opt.height, q, MAX_MATCHES - n);
+        for (int i = 0; i < found; ++i) m[n++] = (struct match){ head[h], q[i] };
+    }
+    return n;
+}
+
+struct hard { double z; struct match at; };
+
+/* The k unassigned predictions that the network is surest about, kept in falling order. */
+static void keep_hardest(struct hard *best, int *n, int k, struct hard candidate) {
+    if (*n == k && candidate.z <= best[k - 1].z) return;
+    int i = *n < k ? (*n)++ : k - 1;
+    for (; i > 0 && best[i - 1].z < candidate.z; --i) best[i] = best[i - 1];
+    best[i] = candidate;
+}
+
+static enum status seed_guard(struct scoring *s, int image, const int *head, int n_head, const uint8_t *const *assigned, int objects) {
+    int k = objects > 0 ? objects : 1, n = 0;
+    struct hard *best = mem_zero(s->ctx, (size_t)k, sizeof *best);
+    if (!best) return ST_MEMORY;
+    for (int h = 0; h < n_head; ++h) {
+        struct layer *l = &s->net->layer[head[h]];
+        struct head_info info;
+        l->ops->head->info(l, &info);
+        for (int q = 0; q < info.predictions; ++q)
+            if (!assigned[h][q])
+                keep_hardest(best, &n, k, (struct hard){ l->ops->head->objectness(l, image, q, 0), { head[h], q } });
+    }
+    for (int i = 0; i < n; ++i) { /* d(-lambda * softplus(z))/dz */
+        struct layer *l = &s->net->layer[best[i].at.head];
+        l->ops->head->objectness(l, image, best[i].at.prediction, -s->opt->background_guard / (1 + exp(-best[i].z)));
+    }
+    free(best);
+    return ST_OK;
+}
+
+static enum status seed_image(struct scoring *s, int image, const int *head, int n_head, uint8_t **assigned) {
+    struct net *net = s->net;
+    struct utility_weights w = { 1, 1, s->opt->kappa, s->opt->utility == UTILITY_PROBABILITY };
+    const struct truth_list *truth = &s->truth[image];
+    for (int o = 0; o < truth->n; ++o) {
+        struct match m[MAX_MATCHES];
+        int n = matches_of(net, head, n_head, truth->item[o].box, m);
+        for (int i = 0; i < n; ++i) {
+            struct layer *l = &net->layer[m[i].head];
+            l->ops->head->utility(l, image, m[i].prediction, &truth->item[o], &w, 1.0 / n, net->opt.width, net->opt.height);
+            for (int h = 0; h < n_head; ++h)
+                if (head[h] == m[i].head) assigned[h][m[i].prediction] = 1;
+        }
+    }
+    if (s->opt->background_guard <= 0) return ST_OK;
+    return seed_guard(s, image, head, n_head, (const uint8_t *const *)assigned, truth->n);
+}
+
+static enum status seed_utility(struct scoring *s) {
+    int head[MAX_HEADS], n_head = net_heads(s->net, head, MAX_HEADS);
+    uint8_t *assigned[MAX_HEADS] = { NULL };
+    int predictions[MAX_HEADS];
+    if (n_head < 1 || n_head > MAX_HEADS)
+        return ctx_fail(s->ctx, ST_UNSUPPORTED, "%s: %d detection heads; saliency needs 1 to %d", s->net->doc->path, n_head, MAX_HEADS);
+    for (int h = 0; h < n_head; ++h) {
+        struct layer *l = &s->net->layer[head[h]];
+        struct head_info info;
+        l->ops->head->info(l, &info);
+        predictions[h] = info.predictions;
+        size_t n = (size_t)s->net->batch * shape_count(l->in_shape[0]);
+        memset(l->head_delta, 0, n * sizeof *l->head_delta);
+        assigned[h] = mem_zero(s->ctx, (size_t)info.predictions, 1);
+    }
+    enum status st = s->ctx->code;
+    for (int b = 0; b < s->valid && st == ST_OK; ++b) {
+        for (int h = 0; h < n_head; ++h) memset(assigned[h], 0, (size_t)predictions[h]);
+        st = seed_image(s, b, head, n_head, assigned);
+    }
+    for (int h = 0; h < n_head; ++h) free(assigned[h]);
+    return st;
+}
+
+/* U = -loss: plain Taylor on what training minimises. */
+static enum status seed_loss(struct scoring *s) {
+    double loss;
+    TRY(net_loss(s->ctx, s->net, s->truth, &loss, NULL));
+    for (int i = 0; i < s->net->n; ++i) {
+        struct layer *l = &s->net->layer[i];
+        size_t n = l->ops->head ? (size_t)s->net->batch * shape_count(l->in_shape[0]) : 0;
+        for (size_t k = 0; k < n; ++k) l->head_delta[k] = -l->head_delta[k];
+    }
+    return ST_OK;
+}
+
+/* --- responses ------------------------------------------------------------------------------------------------------- */
+
+static enum status respond(void *user, struct pass *p, const struct layer *l, const struct tensor *x, const struct tensor *dx) {
+    struct scoring *s = user;
+    int from = l->in[0], c = x->c, cells = x->h * x->w;
+    const int *group = s->ch->group_of + s->ch->first_node[from];
+    const double *mean = s->mean + s->ch->first_node[from];
+    for (int b = 0; b < s->valid; ++b) {
+        int k = s->truth[b].n, rows = k + 1;
+        size_t n = (size_t)rows * (size_t)c;
+        TRY(mem_grow(p->ctx, &s->maps, &s->maps_cap, (size_t)rows * (size_t)cells, sizeof *s->maps));
+        TRY(mem_grow(p->ctx, &s->dot, &s->dot_cap, n, sizeof *s->dot));
+        TRY(mem_grow(p->ctx, &s->sum, &s->sum_cap, n, sizeof *s->sum));
+        saliency_maps(s->truth[b].item, k, x->w, x->h, p->net_w, p->net_h, s->opt->context, s->opt->background, s->maps);
+        memset(s->dot, 0, n * sizeof *s->dot);
+        memset(s->sum, 0, n * sizeof *s->sum);
+        if (s->opt->form == FORM_ELEMENTWISE)
+            p->be->ops->channel_abs_dot(p->be, x, dx, b, rows, s->maps, s->opt->centred ? mean : NULL, s->dot);
+        else
+            p->be->ops->channel_dot(p->be, x, dx, b, rows, s->maps, s->dot, s->sum);
+        bool centre = s->opt->centred && s->opt->form != FORM_ELEMENTWISE;
+        for (int o = 0; o < rows; ++o) {
+            double *t = s->t[b] + (size_t)o * (size_t)s->ch->n_group;
+            const double *dot = s->dot + (size_t)o * (size_t)c, *sum = s->sum + (size_t)o * (size_t)c;
+            for (int i = 0; i < c; ++i) t[group[i]] += centre ? dot[i] - mean[i] * sum[i] : dot[i];
+        }
+    }
+    return ST_OK;
+}
+
+static int bin_of(const struct net *net, struct box b) {
+    double area = (double)b.w * net->opt.width * (double)b.h * net->opt.height;
+    return area < 32 * 32 ? BIN_SMALL : area < 96 * 96 ? BIN_MEDIUM : BIN_LARGE;
+}
+
+static enum status cast_votes(struct scoring *s) {
+    int n = s->ch->n_group;
+    for (int b = 0; b < s->valid; ++b)
+        for (int o = 0; o <= s->truth[b].n; ++o) {
+            bool guard = o == s->truth[b].n;
+            if (guard && (s->opt->background_guard <= 0 || s->opt->utility == UTILITY_LOSS)) continue;
+            TRY(mem_grow(s->ctx, &s->vote, &s->vote_cap, s->n_vote + 1, sizeof *s->vote));
+            struct vote *v = &s->vote[s->n_vote++];
+            const double *t = s->t[b] + (size_t)o * (size_t)n;
+            v->image = s->first_image + b;
+            v->bin = guard ? BIN_GUARD : bin_of(s->net, s->truth[b].item[o].box);
+            v->total = 0;
+            v->t = mem_zero(s->ctx, (size_t)n, sizeof *v->t);
+            if (!v->t) return ST_MEMORY;
+            for (int g = 0; g < n; ++g) {
+                v->t[g] = (float)t[g];
+                v->total += fabs(t[g]);
+            }
+            if (!isfinite(v->total)) return ctx_fail(s->ctx, ST_NUMERIC, "image %d of the list: its gradients are not finite", v->image);
+        }
+    return ST_OK;
+}
+
+static enum status score_batches(struct scoring *s, const struct score_source *src, float *x) {
+    struct net *net = s->net;
+    for (int first = 0; first < src->count; first += net->batch) {
+        s->valid = src->count - first < net->batch ? src->count - first : net->batch;
+        s->first_image = first;
+        for (int b = s->valid; b < net->batch; ++b) s->truth[b].n = 0;
+        TRY(fill_batch(s->ctx, net, src, first, s->valid, x, s->truth));
+        for (int b = 0; b < s->valid; ++b) {
+            free(s->t[b]);
+            s->t[b] = mem_zero(s->ctx, (size_t)(s->truth[b].n + 1) * (size_t)s->ch->n_group, sizeof **s->t);
+            if (!s->t[b]) return ST_MEMORY;
+        }
+        TRY(net_forward(s->ctx, net, x));
+        TRY(s->opt->utility == UTILITY_LOSS ? seed_loss(s) : seed_utility(s));
+        TRY(net_backward(s->ctx, net));
+        TRY(cast_votes(s));
+        report(src, "saliency", first + s->valid);
+    }
+    return ST_OK;
+}
+
+/* --- votes to scores --------------------------------------------------------------------------------------------------- */
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Median of T_o over the objects; the guard's votes are of another size and do not count unless they are all there is. */
+static double median_total(struct ctx *ctx, const struct scoring *s) {
+    double *total = mem_zero(ctx, s->n_vote, sizeof *total), median = 0;
+    size_t n = 0;
+    for (size_t i = 0; total && i < s->n_vote; ++i)
+        if (s->vote[i].bin != BIN_GUARD) total[n++] = s->vote[i].total;
+    for (size_t i = 0; total && n == 0 && i < s->n_vote; ++i) total[i] = s->vote[i].total;
+    if (total && n == 0) n = s->n_vote;
+    if (n) {
+        qsort(total, n, sizeof *total, ascending);
+        median = n % 2 ? total[n / 2] : (total[n / 2 - 1] + total[n / 2]) / 2;
+    }
+    free(total);
+    return median;
+}
+
+static double shaped(enum score_form form, double t) {
+    switch (form) {
+    case FORM_RELU: return t > 0 ? t : 0;
+    case FORM_ASYMMETRIC: return t > 0 ? t : -t / 4;
+    case FORM_SQUARE: return t * t;
+    case FORM_ABS:
+    case FORM_ELEMENTWISE: break;
+    }
+    return fabs(t);
+}
+
+/* half: 0 or 1 takes even or odd images, -1 all. */
+static void aggregate(const struct scoring *s, double median, int half, double *score, int *counts) {
+    int n = s->ch->n_group, bins = 0, count[BINS] = { 0 };
+    memset(score, 0, (size_t)n * sizeof *score);
+    for (size_t i = 0; i < s->n_vote; ++i)
+        if (half < 0 || s->vote[i].image % 2 == half) ++count[s->vote[i].bin];
+    if (counts) memcpy(counts, count, sizeof count);
+    if (s->opt->balance != BALANCE_SIZE) count[BIN_SMALL] = count[BIN_MEDIUM] = count[BIN_LARGE] = count[0] + count[1] + count[2];
+    for (int b = 0; b < BINS; ++b) bins += count[b] > 0;
+    for (size_t i = 0; i < s->n_vote; ++i) {
+        const struct vote *v = &s->vote[i];
+        if (half >= 0 && v->image % 2 != half) continue;
+        double norm = s->opt->balance == BALANCE_NONE ? 1 : v->total + 0.05 * median;
+        if (norm <= 0) continue;
+        double weight = 1.0 / (count[v->bin] * (double)bins);
+        for (int g = 0; g < n; ++g) score[g] += weight * shaped(s->opt->form, v->t[g] / norm);
+    }
+}
+
+static void normalize(const struct channels *ch, enum score_normalize kind, double *score) {
+    if (kind == NORMALIZE_NONE) return;
+    for (int u = 0; u < ch->n_unit; ++u) {
+        double sum = 0, squares = 0;
+        int n = 0;
+        for (int g = 0; g < ch->n_group; ++g)
+            if (ch->group[g].unit == u) sum += score[g], squares += score[g] * score[g], ++n;
+        if (n == 0 || sum <= 0) continue;
+        if (kind == NORMALIZE_RANK) {
+            double *copy = malloc((size_t)n * sizeof *copy);
+            int k = 0;
+            for (int g = 0; copy && g < ch->n_group; ++g)
+                if (ch->group[g].unit == u) copy[k++] = score[g];
+            for (int g = 0; copy && g < ch->n_group; ++g) {
+                int below = 0;
+                if (ch->group[g].unit != u) continue;
+                for (int i = 0; i < n; ++i) below += copy[i] < score[g];
+                score[g] = (below + 1.0) / n;
+            }
+            free(copy);
+            continue;
+        }
+        double by = kind == NORMALIZE_MEAN ? sum / n : sqrt(squares / n);
+        for (int g = 0; g < ch->n_group; ++g)
+            if (ch->group[g].unit == u) score[g] /= by;
+    }
+}
+
+static enum status conclude(struct scoring *s, struct saliency *out) {
+    int n = s->ch->n_group;
+    if (s->n_vote == 0)
+        return ctx_fail(s->ctx, ST_USAGE, "the images have no labelled object and the background guard is off: nothing to score by");
+    double median = median_total(s->ctx, s);
+    out->n_group = n;
+    out->n_object = (int)s->n_vote;
+    out->score = mem_zero(s->ctx, (size_t)n, sizeof *out->score);
+    for (int h = 0; h < 2; ++h) out->half[h] = mem_zero(s->ctx, (size_t)n, sizeof **out->half);
+    uint8_t *use = mem_zero(s->ctx, (size_t)n, 1);
+    if (s->ctx->code == ST_OK) {
+        aggregate(s, median, -1, out->score, out->bin_count);
+        for (int h = 0; h < 2; ++h) aggregate(s, median, h, out->half[h], NULL);
+        for (int g = 0; g < n; ++g) use[g] = s->ch->group[g].frozen == NULL;
+        out->tau = kendall_tau(out->half[0], out->half[1], use, n);
+        normalize(s->ch, s->opt->normalize, out->score);
+    }
+    free(use);
+    return s->ctx->code;
+}
+
+enum status saliency_score(struct ctx *ctx, struct net *net, struct backend *be, const struct channels *ch,
+                           const struct score_source *src, const struct saliency_options *opt, const double *mean,
+                           struct saliency *out) {
+    memset(out, 0, sizeof *out);
+    if (src->count < 1) return ctx_fail(ctx, ST_USAGE, "no images to score on");
+    struct scoring s = { .ctx = ctx, .net = net, .ch = ch, .opt = opt, .mean = mean };
+    struct net_hook hook = { &s, respond };
+    enum status st = net_bind(ctx, net, be, NET_SCORE, opt->batch < src->count ? opt->batch : src->count);
+    size_t batch = st == ST_OK ? (size_t)net->batch : 0;
+    float *x = mem_zero(ctx, batch * image_floats(net), sizeof *x);
+    s.truth = mem_zero(ctx, batch, sizeof *s.truth);
+    s.t = mem_zero(ctx, batch, sizeof *s.t);
+    if (st == ST_OK && ctx->code == ST_OK) {
+        net->hook = &hook;
+        st = score_batches(&s, src, x);
+        if (st == ST_OK) st = conclude(&s, out);
+        net->hook = NULL;
+    }
+    net_unbind(net);
+    for (size_t b = 0; b < batch; ++b) {
+        if (s.t) free(s.t[b]);
+        if (s.truth) free(s.truth[b].item);
+    }
+    for (size_t i = 0; i < s.n_vote; ++i) free(s.vote[i].t);
+    free(s.vote), free(s.t), free(s.truth), free(s.dot), free(s.sum), free(s.maps), free(x);
+    if (ctx->code != ST_OK) saliency_free(out);
+    return ctx->code != ST_OK ? ctx->code : st;
+}
+
+void saliency_free(struct saliency *s) {
+    free(s->score);
+    free(s->half[0]);
+    free(s->half[1]);
+    memset(s, 0, sizeof *s);
+}
+
+double kendall_tau(const double *a, const double *b, const uint8_t *use, int n) {
+    double agree = 0, pairs_a = 0, pairs_b = 0;
+    for (int i = 0; i < n; ++i) {
+        if (!use[i]) continue;
+        for (int k = i + 1; k < n; ++k) {
+            if (!use[k]) continue;
+            int x = (a[i] > a[k]) - (a[i] < a[k]), y = (b[i] > b[k]) - (b[i] < b[k]);
+            agree += x * y;
+            pairs_a += x != 0;
+            pairs_b += y != 0;
+        }
+    }
+    return pairs_a > 0 && pairs_b > 0 ? agree / sqrt(pairs_a * pairs_b) : 0;
+}

@@ -1,0 +1,67 @@
+/* Box-weighted gradient saliency (pruning.md 1-4), and what every other criterion shares with it.
+ *
+ * Source of the idea: Choi & Tian, Visual Saliency-Guided Channel Pruning for Deep Visual Detectors in Autonomous Driving,
+ * IEEE IV 2023 (arXiv 2303.02512); the formulation is this project's own. */
+#ifndef PRUNE_SALIENCY_H
+#define PRUNE_SALIENCY_H
+
+#include "prune/channels.h"
+
+enum utility_kind { UTILITY_DETECTION, UTILITY_PROBABILITY, UTILITY_LOSS };
+enum score_form { FORM_ABS, FORM_RELU, FORM_ASYMMETRIC, FORM_ELEMENTWISE, FORM_SQUARE };
+enum score_balance { BALANCE_SIZE, BALANCE_OBJECT, BALANCE_NONE };
+enum score_normalize { NORMALIZE_NONE, NORMALIZE_MEAN, NORMALIZE_L2, NORMALIZE_RANK };
+enum cost_kind { COST_FLOPS, COST_MEMORY, COST_PARAMS, COST_NONE };
+
+struct saliency_options {
+    enum utility_kind utility;
+    double kappa;             /* weight of the IoU term; 4 */
+    double background_guard;  /* lambda; 0.1, 0: off */
+    double context;           /* ring around a box, share of its side; 0.5, 0: the hard box */
+    double background;        /* weight elsewhere; 0.02 */
+    enum score_form form;
+    enum score_balance balance;
+    enum score_normalize normalize;
+    bool centred;             /* g*(a - mean): matches -compensate mean */
+    int batch;
+    uint64_t seed;
+};
+struct saliency_options saliency_defaults(void);
+
+/* One image for scoring: the network's input (planar floats, the net's size) and its objects, relative to that input. */
+struct score_image { float *x; struct truth_list truth; };
+/* Delivers image i; called in order, once per pass; the callee keeps ownership until the next call. */
+struct score_source {
+    int count;
+    enum status (*get)(void *user, struct ctx *, int i, struct score_image *);
+    void *user;
+    void (*progress)(void *user, const char *phase, int done, int total);
+    void *progress_user;
+    const volatile int *stop;
+};
+
+/* Mean of every layer output's channel over images and cells, double [layer][channel] flattened by channels.first_node. */
+enum status saliency_means(struct ctx *, struct net *, struct backend *, const struct channels *, const struct score_source *,
+                           int batch, double *mean);
+
+struct saliency {
+    int n_group, n_object;    /* objects of all images, the guard's votes among them */
+    double *score;            /* S per group, after balance, before cost */
+    double *half[2];          /* the same from even and from odd images */
+    double tau;               /* Kendall's tau-b between the halves, over groups that may be removed */
+    int bin_count[4];         /* small, medium, large, guard */
+};
+/* Scores every group.  `mean` as saliency_means gives it (centred). The net is bound for SCORE inside and unbound after;
+ * weights, statistics and `seen` do not change. */
+enum status saliency_score(struct ctx *, struct net *, struct backend *, const struct channels *, const struct score_source *,
+                           const struct saliency_options *, const double *mean, struct saliency *);
+void saliency_free(struct saliency *);
+
+/* m_o(p) of section 3 on a grid of w x h cells of an input of net_w x net_h pixels; map: h*w floats. */
+void saliency_map(struct box box, int w, int h, int net_w, int net_h, double context, double background, float *map);
+/* Maps of k boxes with shared cells divided in proportion of their claims, and, behind them, what no box claims. */
+void saliency_maps(const struct truth *object, int k, int w, int h, int net_w, int net_h, double context, double background, float *maps);
+
+double kendall_tau(const double *a, const double *b, const uint8_t *use, int n);
+
+#endif

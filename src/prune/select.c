@@ -1,0 +1,259 @@
+#include "prune/select.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct select_options select_defaults(void) {
+    return (struct select_options){ .target = TARGET_RATIO, .value = 0.3, .max_layer_ratio = 0.9, .min_filters = 8, .round = 8,
+                                    .cost = COST_FLOPS, .cost_power = 0.5 };
+}
+
+struct unit { int n, first, per_group, width; }; /* its removable groups order[first .. first + n), worst first */
+
+struct selecting {
+    const struct channels *ch;
+    const struct select_options *opt;
+    const double *rank;
+    uint8_t *keep;
+    int *order, n_order;        /* removable groups, worst first */
+    int *by_unit;               /* the same, unit after unit */
+    struct unit *unit;
+    int *kept, *least;          /* output channels per layer: now, and at least */
+};
+
+static double priced(const struct cost *c, enum cost_kind kind) {
+    return kind == COST_FLOPS ? c->flops : kind == COST_MEMORY ? c->activations : kind == COST_PARAMS ? c->params : 1;
+}
+
+static bool removable(const struct selecting *s, int g) {
+    if (s->ch->group[g].frozen) return false;
+    for (int k = 0; s->opt->keep_layer && k < s->ch->group[g].size; ++k)
+        if (s->opt->keep_layer[s->ch->layer_of[s->ch->node_of_group[s->ch->group[g].first + k]]]) return false;
+    return true;
+}
+
+/* Sorting wants the ranks at hand: pairs, so that no state is shared. */
+struct pair { double rank; int group; };
+static int by_rank(const void *a, const void *b) {
+    const struct pair *x = a, *y = b;
+    if (x->rank != y->rank) return x->rank < y->rank ? -1 : 1;
+    return (x->group > y->group) - (x->group < y->group);
+}
+
+static enum status order_groups(struct ctx *ctx, struct selecting *s) {
+    int n = s->ch->n_group, at = 0;
+    struct pair *pair = mem_zero(ctx, (size_t)n, sizeof *pair);
+    if (!pair) return ST_MEMORY;
+    for (int g = 0; g < n; ++g)
+        if (removable(s, g)) pair[s->n_order++] = (struct pair){ s->rank[g], g };
+    qsort(pair, (size_t)s->n_order, sizeof *pair, by_rank);
+    for (int i = 0; i < s->n_order; ++i) s->order[i] = pair[i].group;
+    free(pair);
+    for (int u = 0; u < s->ch->n_unit; ++u) {
+        s->unit[u].first = at;
+        for (int i = 0; i < s->n_order; ++i)
+            if (s->ch->group[s->order[i]].unit == u) s->by_unit[at++] = s->order[i];
+        s->unit[u].n = at - s->unit[u].first;
+    }
+    return ST_OK;
+}
+
+/* A unit's width is that of its first layer; a group may take several of its channels (slices tied to each other). */
+static void measure_units(struct selecting *s) {
+    const struct channels *ch = s->ch;
+    for (int u = 0; u < ch->n_unit; ++u) {
+        struct unit *unit = &s->unit[u];
+        if (unit->n == 0) continue;
+        const struct channel_group *g = &ch->group[s->by_unit[unit->first]];
+        int layer = -1;
+        for (int k = 0; k < g->size; ++k) {
+            int l = ch->layer_of[ch->node_of_group[g->first + k]];
+            if (ch->net->layer[l].n_param && layer < 0) layer = l;
+            if (l == layer) ++unit->per_group;
+        }
+        unit->width = layer >= 0 ? ch->net->layer[layer].out.c : 0;
+    }
+}
+
+static void reset(struct selecting *s) {
+    memset(s->keep, 1, (size_t)s->ch->n_group);
+    for (int i = 0; i < s->ch->net->n; ++i) s->kept[i] = s->ch->net->layer[i].out.c;
+}
+
+static void count_group(struct selecting *s, int g, int sign) {
+    for (int k = 0; k < s->ch->group[g].size; ++k) s->kept[s->ch->layer_of[s->ch->node_of_group[s->ch->group[g].first + k]]] += sign;
+}
+
+/* Removes g unless a layer would fall under its minimum. */
+static bool remove_group(struct selecting *s, int g) {
+    count_group(s, g, -1);
+    bool allowed = true;
+    for (int k = 0; k < s->ch->group[g].size && allowed; ++k) {
+        int l = s->ch->layer_of[s->ch->node_of_group[s->ch->group[g].first + k]];
+        allowed = s->kept[l] >= s->least[l];
+    }
+    if (allowed) s->keep[g] = 0;
+    else count_group(s, g, 1);
+    return allowed;
+}
+
+static void restore_group(struct selecting *s, int g) {
+    s->keep[g] = 1;
+    count_group(s, g, 1);
+}
+
+/* Kept widths land on a multiple: the best removed come back, or the next worst go, whichever is nearer and allowed. */
+static void round_unit(struct selecting *s, const struct unit *unit) {
+    int gone = 0, step = s->opt->round;
+    for (int i = 0; i < unit->n; ++i) gone += !s->keep[s->by_unit[unit->first + i]];
+    if (gone == 0 || step <= 1 || unit->per_group == 0) return;
+    int width = unit->width - gone * unit->per_group, over = width % step;
+    if (over == 0) return;
+    int more = over % unit->per_group ? 0 : over / unit->per_group;            /* to remove */
+    int back = (step - over) % unit->per_group ? gone : (step - over) / unit->per_group;
+    if (back > gone) back = gone; /* the full width, whatever it is */
+    if (more > 0 && over * 2 < step && width - over > 0) {
+        int done = 0;
+        for (int i = 0; i < unit->n && done < more; ++i) {
+            int g = s->by_unit[unit->first + i];
+            if (s->keep[g] && remove_group(s, g)) ++done;
+        }
+        if (done == more) return;
+        gone += done;
+        width -= done * unit->per_group;
+        over = width % step;
+        back = (step - over) % step / unit->per_group;
+        if (back > gone) back = gone;
+    }
+    for (int i = unit->n - 1; i >= 0 && back > 0; --i) {
+        int g = s->by_unit[unit->first + i];
+        if (s->keep[g]) continue;
+        restore_group(s, g);
+        --back;
+    }
+}
+
+static void round_all(struct selecting *s) {
+    for (int u = 0; u < s->ch->n_unit; ++u)
+        if (s->unit[u].n) round_unit(s, &s->unit[u]);
+}
+
+static void remove_worst(struct selecting *s, int steps) {
+    reset(s);
+    if (!s->opt->by_layer) {
+        for (int i = 0, done = 0; i < s->n_order && done < steps; ++i) done += remove_group(s, s->order[i]);
+    } else { /* steps: share of each unit in 1/1000 */
+        for (int u = 0; u < s->ch->n_unit; ++u) {
+            int want = (int)((double)s->unit[u].n * steps / 1000 + 0.5);
+            for (int i = 0, done = 0; i < s->unit[u].n && done < want; ++i) done += remove_group(s, s->by_unit[s->unit[u].first + i]);
+        }
+    }
+    round_all(s);
+}
+
+static int filters(const struct selecting *s, bool now) {
+    int sum = 0;
+    for (int i = 0; i < s->ch->net->n; ++i)
+        if (s->ch->net->layer[i].n_param) sum += now ? s->kept[i] : s->ch->net->layer[i].out.c;
+    return sum;
+}
+
+static double share(struct cost now, struct cost full, enum target_kind kind) {
+    if (kind == TARGET_FLOPS) return now.flops / full.flops;
+    return kind == TARGET_PARAMS ? now.params / full.params : now.activations / full.activations;
+}
+
+static bool target_met(const struct selecting *s, struct cost full) {
+    if (s->opt->target == TARGET_RATIO) return filters(s, true) <= (1 - s->opt->value) * filters(s, false) + 1e-9;
+    return share(cost_at(s->ch->net, s->kept), full, s->opt->target) <= s->opt->value + 1e-9;
+}
+
+/* The fewest removals that meet the target: cost falls with them, so halve the interval, then settle locally (rounding makes
+ * small steps). */
+static bool search(struct selecting *s, struct cost full) {
+    int low = 0, high = s->opt->by_layer ? 1000 : s->n_order;
+    remove_worst(s, high);
+    bool reached = target_met(s, full);
+    while (reached && low < high) {
+        int middle = (low + high) / 2;
+        remove_worst(s, middle);
+        if (target_met(s, full)) high = middle;
+        else low = middle + 1;
+    }
+    remove_worst(s, high);
+    return reached;
+}
+
+static enum status rank_groups(struct ctx *ctx, const struct channels *ch, const double *score, const struct select_options *opt,
+                               double *rank) {
+    double full = 0;
+    if (opt->cost_power != 0 && opt->cost != COST_NONE) {
+        int *kept = mem_zero(ctx, (size_t)ch->net->n, sizeof *kept);
+        if (!kept) return ST_MEMORY;
+        for (int i = 0; i < ch->net->n; ++i) kept[i] = ch->net->layer[i].out.c;
+        struct cost c = cost_at(ch->net, kept);
+        full = priced(&c, opt->cost);
+        free(kept);
+    }
+    for (int g = 0; g < ch->n_group; ++g) {
+        rank[g] = score[g];
+        if (full <= 0) continue;
+        struct cost c = cost_of_group(ch, g);
+        rank[g] /= pow(fmax(priced(&c, opt->cost) / full, 1e-12), opt->cost_power);
+    }
+    return ST_OK;
+}
+
+static enum status select_now(struct ctx *ctx, struct selecting *s, struct selection *out) {
+    const struct net *net = s->ch->net;
+    TRY(order_groups(ctx, s));
+    measure_units(s);
+    for (int i = 0; i < net->n; ++i) {
+        int width = net->layer[i].out.c, floor_ = s->opt->min_filters < width ? s->opt->min_filters : width;
+        int share_ = (int)ceil(width * (1 - s->opt->max_layer_ratio) - 1e-9);
+        s->least[i] = floor_ > share_ ? floor_ : share_;
+        if (s->least[i] < 1) s->least[i] = width > 0;
+    }
+    reset(s);
+    out->before = cost_at(net, s->kept);
+    if (s->opt->target == TARGET_THRESHOLD) {
+        int n = 0;
+        while (n < s->n_order && s->rank[s->order[n]] < s->opt->value) ++n;
+        remove_worst(s, n);
+        out->reached = true;
+    } else {
+        out->reached = search(s, out->before);
+    }
+    out->after = cost_at(net, s->kept);
+    out->filters_before = filters(s, false);
+    out->filters_after = filters(s, true);
+    return ST_OK;
+}
+
+enum status select_groups(struct ctx *ctx, const struct channels *ch, const double *score, const struct select_options *opt,
+                          struct selection *out) {
+    size_t n = (size_t)ch->n_group, layers = (size_t)ch->net->n;
+    memset(out, 0, sizeof *out);
+    out->keep = mem_zero(ctx, n, 1);
+    out->rank = mem_zero(ctx, n, sizeof *out->rank);
+    struct selecting s = { .ch = ch, .opt = opt, .rank = out->rank, .keep = out->keep };
+    s.order = mem_zero(ctx, n, sizeof *s.order);
+    s.by_unit = mem_zero(ctx, n, sizeof *s.by_unit);
+    s.unit = mem_zero(ctx, (size_t)ch->n_unit, sizeof *s.unit);
+    s.kept = mem_zero(ctx, layers, sizeof *s.kept);
+    s.least = mem_zero(ctx, layers, sizeof *s.least);
+    enum status st = ctx->code;
+    if (st == ST_OK) st = rank_groups(ctx, ch, score, opt, out->rank);
+    if (st == ST_OK) st = select_now(ctx, &s, out);
+    free(s.order), free(s.by_unit), free(s.unit), free(s.kept), free(s.least);
+    if (st != ST_OK) selection_free(out);
+    return st;
+}
+
+void selection_free(struct selection *s) {
+    free(s->keep);
+    free(s->rank);
+    s->keep = NULL;
+    s->rank = NULL;
+}

@@ -1,0 +1,32 @@
+/* From scores to a keep flag per group (pruning.md 7). */
+#ifndef PRUNE_SELECT_H
+#define PRUNE_SELECT_H
+
+#include "prune/channels.h"
+#include "prune/saliency.h"
+
+enum target_kind { TARGET_RATIO, TARGET_FLOPS, TARGET_PARAMS, TARGET_MEMORY, TARGET_THRESHOLD };
+struct select_options {
+    enum target_kind target;
+    double value;               /* RATIO: share of filters to remove; FLOPS, PARAMS, MEMORY: share to keep; THRESHOLD: rank below */
+    bool by_layer;              /* the same share from every unit instead of one global ranking */
+    double max_layer_ratio;     /* 0.9 */
+    int min_filters;            /* 8 */
+    int round;                  /* kept widths are multiples of this; 1: exact */
+    enum cost_kind cost;
+    double cost_power;          /* gamma; 0: rank by score alone */
+    const uint8_t *keep_layer;  /* per layer, or NULL: whole layers that stay */
+};
+struct select_options select_defaults(void);
+
+struct selection {
+    uint8_t *keep;              /* per group */
+    double *rank;               /* score / cost^gamma per group */
+    struct cost before, after;
+    int filters_before, filters_after;
+    bool reached;               /* the target could be met within the limits */
+};
+enum status select_groups(struct ctx *, const struct channels *, const double *score, const struct select_options *, struct selection *);
+void selection_free(struct selection *);
+
+#endif

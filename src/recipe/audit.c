@@ -1,0 +1,264 @@
+/* The record of a pruning run (pruning.md 8) and the files of a saliency run. */
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "recipe/prune_job.h"
+
+static const char version[] = "1.0";
+
+static enum status add_file(struct ctx *ctx, cJSON *to, const char *name, const char *path) {
+    char hex[65];
+    TRY(io_sha256(ctx, path, hex));
+    cJSON *file = cJSON_AddObjectToObject(to, name);
+    cJSON_AddStringToObject(file, "path", path);
+    cJSON_AddStringToObject(file, "sha256", hex);
+    return ST_OK;
+}
+
+static enum status add_labels(struct ctx *ctx, const struct prune_job *job, cJSON *to) {
+    cJSON *labels = cJSON_AddArrayToObject(to, "labels");
+    for (int i = 0; i < score_images_count(job->images); ++i) {
+        char *path = label_path(ctx, score_images_path(job->images, i)), hex[65];
+        enum status st = path ? io_sha256(ctx, path, hex) : ST_MEMORY;
+        cJSON *file = st == ST_OK ? cJSON_CreateObject() : NULL;
+        if (file) {
+            cJSON_AddStringToObject(file, "path", path);
+            cJSON_AddStringToObject(file, "sha256", hex);
+            cJSON_AddItemToArray(labels, file);
+        }
+        free(path);
+        if (st != ST_OK) return st;
+    }
+    return ST_OK;
+}
+
+static void add_cost(cJSON *to, const char *name, struct cost c, const struct speed *speed) {
+    cJSON *o = cJSON_AddObjectToObject(to, name);
+    cJSON_AddNumberToObject(o, "flops", c.flops);
+    cJSON_AddNumberToObject(o, "params", c.params);
+    cJSON_AddNumberToObject(o, "weight_bytes", 20 + 4 * c.params);
+    cJSON_AddNumberToObject(o, "activation_bytes", 4 * c.activations);
+    if (speed->ms > 0) cJSON_AddNumberToObject(o, "ms", speed->ms);
+}
+
+static void add_map(cJSON *to, const char *name, const struct map_result *m, const struct prune_options *opt) {
+    cJSON *o = cJSON_AddObjectToObject(to, name), *classes;
+    cJSON_AddNumberToObject(o, "iou_thresh", opt->map_iou);
+    cJSON_AddNumberToObject(o, "map", m->map);
+    cJSON_AddNumberToObject(o, "map_classes_present", m->map_present);
+    cJSON_AddNumberToObject(o, "map_small", m->map_size[MAP_SMALL]);
+    cJSON_AddNumberToObject(o, "map_medium", m->map_size[MAP_MEDIUM]);
+    cJSON_AddNumberToObject(o, "map_large", m->map_size[MAP_LARGE]);
+    classes = cJSON_AddArrayToObject(o, "ap");
+    for (int i = 0; i < m->classes; ++i) cJSON_AddItemToArray(classes, cJSON_CreateNumber(m->of[i].ap));
+}
+
+/* Per layer with filters: kept indices, scores of all its channels, and, where a reader needs them, the means that removed
+ * channels leave behind. */
+static void add_layers(const struct prune_job *job, cJSON *to) {
+    const struct channels *ch = job->channels;
+    cJSON *layers = cJSON_AddArrayToObject(to, "layers");
+    for (int i = 0; i < job->net->n; ++i) {
+        const struct layer *l = &job->net->layer[i];
+        if (l->out.c == 0) continue;
+        cJSON *o = cJSON_CreateObject(), *kept, *score = NULL, *gone = cJSON_CreateObject();
+        cJSON_AddItemToArray(layers, o);
+        cJSON_AddNumberToObject(o, "layer", i);
+        cJSON_AddStringToObject(o, "type", l->section->type);
+        cJSON_AddNumberToObject(o, "filters", l->out.c);
+        kept = cJSON_AddArrayToObject(o, "kept");
+        if (l->n_param && !job->opt.from_plan) score = cJSON_AddArrayToObject(o, "score");
+        for (int k = 0; k < l->out.c; ++k) {
+            int node = ch->first_node[i] + k, g = ch->group_of[node];
+            char key[16];
+            snprintf(key, sizeof key, "%d", k);
+            if (job->selection.keep[g]) cJSON_AddItemToArray(kept, cJSON_CreateNumber(k));
+            else if (job->mean[node] != 0) cJSON_AddNumberToObject(gone, key, job->mean[node]);
+            if (score) cJSON_AddItemToArray(score, cJSON_CreateNumber(job->score[g]));
+        }
+        if (gone->child) cJSON_AddItemToObject(o, "mean_of_removed", gone);
+        else cJSON_Delete(gone);
+        const struct channel_group *first = &ch->group[channels_group(ch, i, 0)];
+        if (first->frozen) cJSON_AddStringToObject(o, "frozen", first->frozen);
+    }
+}
+
+static const char *target_name(enum target_kind k) {
+    static const char *const names[] = { "ratio", "flops", "params", "memory", "threshold" };
+    return names[k];
+}
+
+enum status audit_text(struct ctx *ctx, const struct prune_job *job, char **text) {
+    cJSON *root = cJSON_CreateObject(), *in;
+    enum status st = ST_OK;
+    *text = NULL;
+    cJSON_AddStringToObject(root, "version", version);
+    if (job->opt.flags) cJSON_AddStringToObject(root, "command", job->opt.flags);
+    in = cJSON_AddObjectToObject(root, "inputs");
+    st = add_file(ctx, in, "cfg", job->opt.cfg);
+    if (st == ST_OK) st = add_file(ctx, in, "weights", job->opt.weights);
+    if (st == ST_OK) st = add_file(ctx, in, "data", job->opt.data);
+    if (st == ST_OK) st = add_file(ctx, in, "image_list", job->opt.use_valid ? job->data.valid : job->data.train);
+    if (st == ST_OK) st = add_labels(ctx, job, in);
+    if (job->opt.from_plan && st == ST_OK) st = add_file(ctx, in, "plan", job->opt.from_plan);
+    cJSON_AddStringToObject(root, "criterion", job->opt.criterion);
+    cJSON_AddStringToObject(root, "target", target_name(job->opt.select.target));
+    cJSON_AddNumberToObject(root, "target_value", job->opt.select.value);
+    cJSON_AddNumberToObject(root, "cost_power", job->opt.select.cost_power);
+    cJSON_AddNumberToObject(root, "seed", (double)job->opt.saliency.seed);
+    cJSON_AddNumberToObject(root, "images", score_images_count(job->images));
+    cJSON_AddBoolToObject(root, "compensated", job->opt.compensate);
+    if (job->detail.n_object) cJSON_AddNumberToObject(root, "kendall_tau_halves", job->detail.tau);
+    add_cost(root, "before", job->selection.before, &job->speed_before);
+    add_cost(root, "after", job->selection.after, &job->speed_after);
+    cJSON_AddNumberToObject(root, "masked_vs_pruned", job->worst);
+    if (job->have_map) {
+        add_map(root, "map_before", &job->map_before, &job->opt);
+        add_map(root, "map_after_cut", &job->map_after, &job->opt);
+    }
+    add_layers(job, root);
+    if (st == ST_OK && !(*text = cJSON_Print(root))) st = ctx_fail(ctx, ST_MEMORY, "out of memory writing the record");
+    cJSON_Delete(root);
+    return st;
+}
+
+/* --- reading a plan back --------------------------------------------------------------------------------------------- */
+
+static enum status check_input(struct ctx *ctx, const cJSON *root, const char *plan, const char *name, const char *path) {
+    char hex[65];
+    const cJSON *file = cJSON_GetObjectItem(cJSON_GetObjectItem(root, "inputs"), name);
+    const char *sha = cJSON_GetStringValue(cJSON_GetObjectItem(file, "sha256"));
+    TRY(io_sha256(ctx, path, hex));
+    if (!sha || strcmp(sha, hex)) return ctx_fail(ctx, ST_FORMAT, "%s: was made for another %s than %s", plan, name, path);
+    return ST_OK;
+}
+
+static enum status read_layer(struct ctx *ctx, struct prune_job *job, const char *path, const cJSON *o) {
+    const struct channels *ch = job->channels;
+    const cJSON *number = cJSON_GetObjectItem(o, "layer"), *kept = cJSON_GetObjectItem(o, "kept"), *k;
+    int i = cJSON_IsNumber(number) ? number->valueint : -1;
+    if (i < 0 || i >= job->net->n || !cJSON_IsArray(kept)) return ctx_fail(ctx, ST_FORMAT, "%s: a layer without 'layer' or 'kept'", path);
+    int width = job->net->layer[i].out.c;
+    for (int c = 0; c < width; ++c) job->selection.keep[channels_group(ch, i, c)] &= 2; /* 0, unless another layer kept it */
+    cJSON_ArrayForEach(k, kept) {
+        if (!cJSON_IsNumber(k) || k->valueint < 0 || k->valueint >= width)
+            return ctx_fail(ctx, ST_FORMAT, "%s: layer %d keeps a channel outside 0 to %d", path, i, width - 1);
+        job->selection.keep[channels_group(ch, i, k->valueint)] = 2;
+    }
+    const cJSON *gone = cJSON_GetObjectItem(o, "mean_of_removed");
+    cJSON_ArrayForEach(k, gone) {
+        int c = atoi(k->string);
+        if (c >= 0 && c < width && cJSON_IsNumber(k)) job->mean[ch->first_node[i] + c] = k->valuedouble;
+    }
+    return ST_OK;
+}
+
+static enum status read_layers(struct ctx *ctx, struct prune_job *job, const char *path, const cJSON *root) {
+    const struct channels *ch = job->channels;
+    const cJSON *o;
+    memset(job->selection.keep, 1, (size_t)ch->n_group);
+    cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "layers")) TRY(read_layer(ctx, job, path, o));
+    for (int g = 0; g < ch->n_group; ++g) {
+        job->selection.keep[g] = job->selection.keep[g] != 0;
+        if (!job->selection.keep[g] && ch->group[g].frozen)
+            return ctx_fail(ctx, ST_FORMAT, "%s: removes channels of layer %d, which must stay (%s)", path, ch->group[g].frozen_by,
+                            ch->group[g].frozen);
+    }
+    return ST_OK;
+}
+
+enum status audit_read_plan(struct ctx *ctx, struct prune_job *job, const char *path) {
+    char *bytes;
+    size_t size, n = (size_t)job->channels->n_group;
+    TRY(io_read(ctx, path, &bytes, &size));
+    cJSON *root = cJSON_Parse(bytes);
+    free(bytes);
+    if (!root) return ctx_fail(ctx, ST_FORMAT, "%s: is not JSON; it should be the .prune.json of an earlier run", path);
+    job->selection.keep = mem_zero(ctx, n, 1);
+    job->selection.rank = mem_zero(ctx, n, sizeof *job->selection.rank);
+    int *kept = mem_zero(ctx, (size_t)job->net->n, sizeof *kept);
+    enum status st = ctx->code;
+    if (st == ST_OK) st = check_input(ctx, root, path, "cfg", job->opt.cfg);
+    if (st == ST_OK) st = check_input(ctx, root, path, "weights", job->opt.weights);
+    if (st == ST_OK) st = read_layers(ctx, job, path, root);
+    if (st == ST_OK) {
+        job->opt.compensate = cJSON_IsTrue(cJSON_GetObjectItem(root, "compensated"));
+        for (int i = 0; i < job->net->n; ++i) kept[i] = job->net->layer[i].out.c;
+        for (int i = 0; i < job->net->n; ++i) job->selection.filters_before += job->net->layer[i].n_param ? kept[i] : 0;
+        job->selection.before = cost_at(job->net, kept);
+        channels_widths(job->channels, job->selection.keep, kept);
+        for (int i = 0; i < job->net->n; ++i) job->selection.filters_after += job->net->layer[i].n_param ? kept[i] : 0;
+        job->selection.after = cost_at(job->net, kept);
+        job->selection.reached = true;
+    }
+    free(kept);
+    cJSON_Delete(root);
+    return st;
+}
+
+/* --- detector saliency ------------------------------------------------------------------------------------------------ */
+
+static enum status write_csv(struct ctx *ctx, const struct prune_job *job, const char *path) {
+    struct io_out out;
+    TRY(io_create(ctx, path, &out));
+    fprintf(out.file, "layer,type,filter,group,score,mean_activation,frozen\n");
+    for (int i = 0; i < job->net->n; ++i) {
+        const struct layer *l = &job->net->layer[i];
+        for (int k = 0; k < l->out.c && l->n_param; ++k) {
+            int node = job->channels->first_node[i] + k, g = job->channels->group_of[node];
+            const char *frozen = job->channels->group[g].frozen;
+            fprintf(out.file, "%d,%s,%d,%d,%.9g,%.9g,%s\n", i, l->section->type, k, g, job->score[g], job->mean[node], frozen ? frozen : "");
+        }
+    }
+    return io_commit(ctx, &out);
+}
+
+static char *saliency_json(const struct prune_job *job) {
+    cJSON *root = cJSON_CreateObject(), *layers;
+    cJSON_AddStringToObject(root, "version", version);
+    cJSON_AddStringToObject(root, "criterion", job->opt.criterion);
+    cJSON_AddStringToObject(root, "cfg", job->opt.cfg);
+    cJSON_AddStringToObject(root, "weights", job->opt.weights);
+    cJSON_AddNumberToObject(root, "images", score_images_count(job->images));
+    cJSON_AddNumberToObject(root, "votes", job->detail.n_object);
+    cJSON_AddNumberToObject(root, "objects_small", job->detail.bin_count[0]);
+    cJSON_AddNumberToObject(root, "objects_medium", job->detail.bin_count[1]);
+    cJSON_AddNumberToObject(root, "objects_large", job->detail.bin_count[2]);
+    cJSON_AddNumberToObject(root, "kendall_tau_halves", job->detail.tau);
+    layers = cJSON_AddArrayToObject(root, "layers");
+    for (int i = 0; i < job->net->n; ++i) {
+        const struct layer *l = &job->net->layer[i];
+        if (l->n_param == 0) continue;
+        cJSON *o = cJSON_CreateObject(), *score, *mean, *group;
+        cJSON_AddItemToArray(layers, o);
+        cJSON_AddNumberToObject(o, "layer", i);
+        cJSON_AddStringToObject(o, "type", l->section->type);
+        const char *frozen = job->channels->group[channels_group(job->channels, i, 0)].frozen;
+        if (frozen) cJSON_AddStringToObject(o, "frozen", frozen);
+        score = cJSON_AddArrayToObject(o, "score");
+        mean = cJSON_AddArrayToObject(o, "mean_activation");
+        group = cJSON_AddArrayToObject(o, "group");
+        for (int k = 0; k < l->out.c; ++k) {
+            int node = job->channels->first_node[i] + k, g = job->channels->group_of[node];
+            cJSON_AddItemToArray(score, cJSON_CreateNumber(job->score[g]));
+            cJSON_AddItemToArray(mean, cJSON_CreateNumber(job->mean[node]));
+            cJSON_AddItemToArray(group, cJSON_CreateNumber(g));
+        }
+    }
+    char *text = cJSON_Print(root);
+    cJSON_Delete(root);
+    return text;
+}
+
+enum status saliency_write(struct ctx *ctx, const struct prune_job *job, const char *prefix) {
+    char path[1100], *text = saliency_json(job);
+    if (!text) return ctx_fail(ctx, ST_MEMORY, "out of memory writing the scores");
+    snprintf(path, sizeof path, "%s.json", prefix);
+    enum status st = io_write(ctx, path, text, strlen(text));
+    free(text);
+    snprintf(path, sizeof path, "%s.csv", prefix);
+    return st == ST_OK ? write_csv(ctx, job, path) : st;
+}

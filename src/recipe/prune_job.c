@@ -1,0 +1,227 @@
+#include "recipe/prune_job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/text.h"
+
+struct prune_options prune_defaults(void) {
+    return (struct prune_options){ .criterion = "saliency", .compensate = true, .images = 1000, .map_thresh = 0.25, .map_iou = 0.5,
+                                   .saliency = saliency_defaults(), .select = select_defaults() };
+}
+
+static char *joined(struct ctx *ctx, const char *a, const char *b) {
+    size_t n = strlen(a) + strlen(b) + 1;
+    char *s = mem_zero(ctx, n, 1);
+    if (s) snprintf(s, n, "%s%s", a, b);
+    return s;
+}
+
+static enum status out_names(struct ctx *ctx, struct prune_job *job) {
+    char prefix[1024];
+    if (job->opt.out) {
+        snprintf(prefix, sizeof prefix, "%s", job->opt.out);
+    } else {
+        const char *base = strrchr(job->opt.cfg, '/');
+        base = base ? base + 1 : job->opt.cfg;
+        int n = (int)strlen(base) - (text_ends_with(base, ".cfg") ? 4 : 0);
+        snprintf(prefix, sizeof prefix, "%.*s_pruned", n, base);
+    }
+    job->cfg_out = joined(ctx, prefix, ".cfg");
+    job->weights_out = joined(ctx, prefix, ".weights");
+    job->plan_out = joined(ctx, prefix, ".prune.json");
+    return ctx->code;
+}
+
+static enum status refuse_existing(struct ctx *ctx, const struct prune_job *job) {
+    const char *out[] = { job->cfg_out, job->weights_out, job->plan_out };
+    for (int i = 0; i < 3 && !job->opt.force && !job->opt.dry_run; ++i)
+        if (io_exists(out[i])) return ctx_fail(ctx, ST_USAGE, "%s: exists already; -force overwrites it, -out PREFIX writes elsewhere", out[i]);
+    return ST_OK;
+}
+
+static enum status load(struct ctx *ctx, struct prune_job *job) {
+    int head[1];
+    TRY(data_read(ctx, job->opt.data, &job->data));
+    TRY(net_open(ctx, job->opt.cfg, job->opt.strict, &job->net));
+    TRY(net_load(ctx, job->net, job->opt.weights, LOAD_WHOLE, NULL));
+    if (net_heads(job->net, head, 1) < 1)
+        return ctx_fail(ctx, ST_UNSUPPORTED, "%s: has no detection head; saliency and pruning need a detector", job->opt.cfg);
+    job->net->layer[head[0]].ops->head->info(&job->net->layer[head[0]], &job->head);
+    TRY(channels_build(ctx, job->net, &job->channels));
+    const char *list = job->opt.use_valid ? job->data.valid : job->data.train;
+    if (!list) return ctx_fail(ctx, ST_CFG, "%s: has no '%s=' list of images", job->opt.data, job->opt.use_valid ? "valid" : "train");
+    TRY(list_read(ctx, list, &job->list));
+    return score_images_open(ctx, job->net, &job->list, job->opt.images, job->opt.saliency.seed, job->head.classes, &job->images);
+}
+
+enum status prune_open(struct ctx *ctx, struct backend *be, const struct prune_options *opt, struct prune_job **out) {
+    struct prune_job *job = *out = mem_zero(ctx, 1, sizeof *job);
+    if (!job) return ST_MEMORY;
+    job->opt = *opt;
+    job->be = be;
+    if (!criterion_find(opt->criterion)) {
+        char known[256] = "";
+        for (int i = 0; i < criterion_count(); ++i) {
+            size_t n = strlen(known);
+            snprintf(known + n, sizeof known - n, "%s%s", i ? ", " : "", criterion_at(i)->name);
+        }
+        ctx_fail(ctx, ST_USAGE, "-criterion %s: unknown, there are %s", opt->criterion, known);
+    }
+    if (ctx->code == ST_OK) out_names(ctx, job);
+    if (ctx->code == ST_OK) load(ctx, job);
+    if (ctx->code == ST_OK) {
+        job->mean = mem_zero(ctx, (size_t)job->channels->n_node, sizeof *job->mean);
+        job->score = mem_zero(ctx, (size_t)job->channels->n_group, sizeof *job->score);
+    }
+    if (ctx->code == ST_OK) return ST_OK;
+    prune_close(job);
+    *out = NULL;
+    return ctx->code;
+}
+
+void prune_close(struct prune_job *job) {
+    if (!job) return;
+    score_images_close(job->images);
+    saliency_free(&job->detail);
+    selection_free(&job->selection);
+    channels_drop(job->channels);
+    net_close(job->net);
+    net_close(job->small);
+    list_free(&job->list);
+    list_free(&job->names);
+    data_free(&job->data);
+    map_free(&job->map_before);
+    map_free(&job->map_after);
+    free(job->speed_before.layer_ms), free(job->speed_after.layer_ms);
+    free(job->mean), free(job->score), free(job->compensated);
+    free(job->cfg_out), free(job->weights_out), free(job->plan_out);
+    free(job);
+}
+
+static struct score_source source_of(struct prune_job *job) {
+    struct score_source src = score_images_source(job->images);
+    src.progress = job->opt.progress;
+    src.progress_user = job->opt.user;
+    src.stop = job->opt.stop;
+    return src;
+}
+
+enum status prune_score(struct ctx *ctx, struct prune_job *job) {
+    const struct criterion *criterion = criterion_find(job->opt.criterion);
+    struct score_source src = source_of(job);
+    struct saliency_options opt = job->opt.saliency;
+    opt.centred = job->opt.compensate; /* score what removal will do */
+    if (job->opt.compensate) TRY(saliency_means(ctx, job->net, job->be, job->channels, &src, opt.batch, job->mean));
+    struct criterion_input in = { job->net, job->be, job->channels, &src, &opt, job->mean, &job->detail };
+    return criterion->score(ctx, &in, job->score);
+}
+
+/* "0,5-9" */
+static enum status parse_layers(struct ctx *ctx, const char *text, int n, uint8_t *keep) {
+    for (const char *p = text; *p;) {
+        char *end;
+        long a = strtol(p, &end, 10), b = a;
+        if (end != p && *end == '-') {
+            p = end + 1;
+            b = strtol(p, &end, 10);
+        }
+        if (end == p || a < 0 || b < a || b >= n || (*end && *end != ','))
+            return ctx_fail(ctx, ST_USAGE, "-keep_layers %s: layers of this network are 0 to %d, e.g. 0,5-9", text, n - 1);
+        for (long i = a; i <= b; ++i) keep[i] = 1;
+        p = *end ? end + 1 : end;
+    }
+    return ST_OK;
+}
+
+enum status prune_select(struct ctx *ctx, struct prune_job *job) {
+    TRY(refuse_existing(ctx, job));
+    if (job->opt.from_plan) return audit_read_plan(ctx, job, job->opt.from_plan);
+    uint8_t *keep = mem_zero(ctx, (size_t)job->net->n, 1);
+    if (!keep) return ST_MEMORY;
+    struct select_options opt = job->opt.select;
+    opt.keep_layer = keep;
+    if (opt.cost_power < 0) opt.cost_power = criterion_find(job->opt.criterion)->priced ? 0.5 : 0;
+    job->opt.select.cost_power = opt.cost_power;
+    enum status st = job->opt.keep_layers ? parse_layers(ctx, job->opt.keep_layers, job->net->n, keep) : ST_OK;
+    if (st == ST_OK) st = select_groups(ctx, job->channels, job->score, &opt, &job->selection);
+    free(keep);
+    if (st == ST_OK && !job->selection.reached)
+        ctx_log(ctx, LOG_WARN, "the target is out of reach: -max_layer_ratio %g and -min_filters %d allow no more than what follows",
+                job->opt.select.max_layer_ratio, job->opt.select.min_filters);
+    return st;
+}
+
+static enum status prove(struct ctx *ctx, struct prune_job *job) {
+    struct score_source src = source_of(job);
+    int count = src.count < 4 ? src.count : 4;
+    size_t image = (size_t)job->net->opt.channels * (size_t)job->net->opt.height * (size_t)job->net->opt.width;
+    float *x = mem_zero(ctx, image * (size_t)count, sizeof *x);
+    enum status st = ctx->code;
+    for (int i = 0; i < count && st == ST_OK; ++i) {
+        struct score_image im;
+        st = src.get(src.user, ctx, i, &im);
+        if (st == ST_OK) memcpy(x + (size_t)i * image, im.x, image * sizeof *x);
+    }
+    if (st == ST_OK)
+        st = slice_check(ctx, job->be, job->net, job->channels, job->selection.keep, job->compensated, job->small, x, count, &job->worst);
+    free(x);
+    return st;
+}
+
+enum status prune_cut(struct ctx *ctx, struct prune_job *job) {
+    const struct net *net = job->net;
+    job->compensated = mem_zero(ctx, net->n_param, sizeof *job->compensated);
+    if (!job->compensated) return ST_MEMORY;
+    memcpy(job->compensated, net->param, net->n_param * sizeof *net->param);
+    if (job->opt.compensate) slice_compensate(net, job->channels, job->selection.keep, job->mean, job->compensated);
+    TRY(slice_apply(ctx, net, job->channels, job->selection.keep, job->compensated, &job->small));
+    bool whole = memchr(job->selection.keep, 0, (size_t)job->channels->n_group) == NULL;
+    if (!job->opt.keep_seen && !whole) job->small->seen = 0;
+    TRY(prove(ctx, job));
+    if (!(job->worst <= 1e-4))
+        return ctx_fail(ctx, ST_NUMERIC, "the pruned network differs from the masked one by %g, more than 1e-4; nothing was written",
+                        job->worst);
+    return ST_OK;
+}
+
+static void map_progress(void *user, int done, int total) {
+    struct prune_job *job = user;
+    if (job->opt.progress) job->opt.progress(job->opt.user, "mAP", done, total);
+}
+
+static enum status map_of(struct ctx *ctx, struct prune_job *job, struct net *net, const struct text_list *valid, struct map_result *out) {
+    struct map_options opt = { .thresh = (float)job->opt.map_thresh, .iou_thresh = (float)job->opt.map_iou, .progress = map_progress,
+                               .user = job };
+    enum status st = net_bind(ctx, net, job->be, NET_INFER, 4);
+    if (st == ST_OK) st = map_evaluate(ctx, net, valid, NULL, &opt, out);
+    net_unbind(net);
+    return st;
+}
+
+enum status prune_measure(struct ctx *ctx, struct prune_job *job) {
+    TRY(speed_compare(ctx, job->be, job->net, job->small, 50, 5, &job->speed_before, &job->speed_after));
+    if (!job->opt.calc_map) return ST_OK;
+    if (!job->data.valid) return ctx_fail(ctx, ST_CFG, "%s: -map needs a 'valid=' list of images", job->opt.data);
+    struct text_list valid = { 0 };
+    TRY(list_read(ctx, job->data.valid, &valid));
+    enum status st = map_of(ctx, job, job->net, &valid, &job->map_before);
+    if (st == ST_OK) st = map_of(ctx, job, job->small, &valid, &job->map_after);
+    list_free(&valid);
+    job->have_map = st == ST_OK;
+    return st;
+}
+
+enum status prune_write(struct ctx *ctx, struct prune_job *job) {
+    char *cfg = NULL, *plan = NULL;
+    size_t size;
+    enum status st = audit_text(ctx, job, &plan);
+    if (st == ST_OK) st = cfg_text(ctx, job->small->doc, &cfg, &size);
+    if (st == ST_OK) st = net_save(ctx, job->small, job->weights_out, -1);
+    if (st == ST_OK) st = io_write(ctx, job->cfg_out, cfg, size);
+    if (st == ST_OK) st = io_write(ctx, job->plan_out, plan, strlen(plan));
+    free(cfg), free(plan);
+    return st;
+}

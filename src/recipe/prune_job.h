@@ -1,0 +1,64 @@
+/* One pruning run: score, select, cut, prove, write.  What `detector saliency` and `detector prune` do. */
+#ifndef RECIPE_PRUNE_JOB_H
+#define RECIPE_PRUNE_JOB_H
+
+#include "data/dataset.h"
+#include "eval/map.h"
+#include "eval/speed.h"
+#include "prune/criterion.h"
+#include "prune/select.h"
+#include "prune/slice.h"
+#include "recipe/score_images.h"
+
+struct prune_options {
+    const char *data, *cfg, *weights;
+    const char *out;                 /* prefix of what is written; NULL: the cfg's stem with "_pruned" (saliency: "saliency") */
+    const char *criterion, *keep_layers, *from_plan;
+    bool force, dry_run, keep_seen, strict, calc_map, use_valid, compensate;
+    int images;                      /* to score on; 0: all */
+    double map_thresh, map_iou;
+    struct saliency_options saliency;
+    struct select_options select;
+    const char *flags;               /* the command line, for the record */
+    void (*progress)(void *user, const char *what, int done, int total);
+    void *user;
+    const volatile int *stop;
+};
+struct prune_options prune_defaults(void);
+
+/* Everything a run knows; the commands print from it. */
+struct prune_job {
+    struct prune_options opt;
+    struct backend *be;
+    struct data_options data;
+    struct text_list list, names;
+    struct net *net, *small;
+    struct channels *channels;
+    struct score_images *images;
+    struct head_info head;
+    double *mean;                    /* per node */
+    double *score;                   /* per group */
+    struct saliency detail;
+    struct selection selection;
+    float *compensated;              /* full-size parameters after compensation */
+    double worst;                    /* masked against pruned, relative */
+    struct speed speed_before, speed_after;
+    struct map_result map_before, map_after;
+    bool have_map;
+    char *cfg_out, *weights_out, *plan_out;
+};
+
+enum status prune_open(struct ctx *, struct backend *, const struct prune_options *, struct prune_job **);
+enum status prune_score(struct ctx *, struct prune_job *);   /* means and scores */
+enum status prune_select(struct ctx *, struct prune_job *);  /* or from the plan: keep flags */
+enum status prune_cut(struct ctx *, struct prune_job *);     /* the small network, proved equal to the masked one */
+enum status prune_measure(struct ctx *, struct prune_job *); /* speed, and mAP when asked */
+enum status prune_write(struct ctx *, struct prune_job *);   /* PREFIX.cfg, PREFIX.weights, PREFIX.prune.json */
+void prune_close(struct prune_job *);
+
+/* audit.c */
+enum status saliency_write(struct ctx *, const struct prune_job *, const char *prefix); /* PREFIX.json and PREFIX.csv */
+enum status audit_text(struct ctx *, const struct prune_job *, char **text);            /* caller frees */
+enum status audit_read_plan(struct ctx *, struct prune_job *, const char *path);        /* keep flags and means from a record */
+
+#endif

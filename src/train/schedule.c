@@ -1,0 +1,46 @@
+#include "train/schedule.h"
+
+#include <math.h>
+
+#include "base/rng.h"
+
+enum { SIZE_PERIOD = 10, LARGEST_AT_END = 100 };
+static const uint64_t SIZE_STREAM = 0x73697a65;
+
+static int on_grid(double size, int step) {
+    int v = (int)lround(size / step + 1) * step;
+    return v < step ? step : v;
+}
+
+void schedule_size(const struct scale_plan *p, uint64_t iteration, int *w, int *h) {
+    *w = p->w;
+    *h = p->h;
+    if (p->random == 0) return;
+    uint64_t start = iteration - iteration % SIZE_PERIOD;
+    double factor = p->random == 1 ? 1.4 : p->random;
+    struct rng r = rng_stream(p->seed, start, SIZE_STREAM);
+    double v = rng_between(&r, 1, factor);
+    if (rng_uniform(&r) < 0.5) v = 1 / v;
+    /* The largest size comes first, to show missing memory at once, and last, for batch norm's statistics. */
+    bool largest = start == 0 || (int64_t)start > (int64_t)p->max_iterations - LARGEST_AT_END;
+    if (largest) v = factor;
+    *w = on_grid(v * p->w, p->step);
+    *h = on_grid(v * p->h, p->step);
+    if (v < 1 && (*w > p->w || *h > p->h)) *w = p->w, *h = p->h;
+}
+
+bool schedule_numbered(uint64_t n, uint64_t last, int save_every) {
+    uint64_t every = (uint64_t)save_every;
+    return n >= last + every || n % every == 0;
+}
+
+bool schedule_last(uint64_t n, uint64_t last, int save_every, int last_every) {
+    uint64_t every = (uint64_t)last_every;
+    return save_every > last_every && (n >= last + every || (n % every == 0 && n > 1));
+}
+
+uint64_t schedule_next_map(uint64_t last_map, int epochs, int images, int images_per_step, int burn_in) {
+    int64_t every = (int64_t)epochs * images / images_per_step;
+    uint64_t next = last_map + (uint64_t)(every < 100 ? 100 : every);
+    return next < (uint64_t)burn_in ? (uint64_t)burn_in : next;
+}

@@ -1,0 +1,22 @@
+/* What happens at which iteration: the input size of random multi-scale, saving, mAP.  Pure functions, so
+ * that a resumed run takes the same decisions.  "After iteration n" counts from 1, "of iteration i" from 0.
+ */
+#ifndef TRAIN_SCHEDULE_H
+#define TRAIN_SCHEDULE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* darknet-compat 5.8; random: the head's key (0: one size, 1: factor 1.4, else the factor). */
+struct scale_plan { uint64_t seed; double random; int w, h, step, max_iterations; };
+void schedule_size(const struct scale_plan *, uint64_t iteration, int *w, int *h);
+
+/* Darknet's saving rule (darknet-compat 4.3); `last`: when such a file was written before, at first the
+ * starting iteration. */
+bool schedule_numbered(uint64_t n, uint64_t last, int save_every);
+bool schedule_last(uint64_t n, uint64_t last, int save_every, int last_every);
+
+/* Iteration after which mAP is due next (darknet-compat 6.5). */
+uint64_t schedule_next_map(uint64_t last_map, int epochs, int images, int images_per_step, int burn_in);
+
+#endif

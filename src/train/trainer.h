@@ -1,0 +1,49 @@
+/* Training: batches from the loader, forward, loss, backward, update; checkpoints; resume; mAP on the way. */
+#ifndef TRAIN_TRAINER_H
+#define TRAIN_TRAINER_H
+
+#include "data/loader.h"
+#include "eval/map.h"
+#include "net/net.h"
+
+/* One line of news per iteration, for whoever shows it. */
+struct train_news {
+    uint64_t iteration, images;      /* images = iteration * batch */
+    int max_iterations;
+    double loss, avg_loss, rate;
+    double seconds, load_seconds;    /* of this iteration: computing, and waiting for data */
+    double images_per_second, eta_seconds;
+    int net_w, net_h;
+    const char *head_lines;          /* the heads' log lines of the iteration, '\n' separated */
+    double map, best_map;            /* -1: not known */
+    bool new_map;                    /* mAP was computed after this iteration */
+};
+struct train_options {
+    const char *base;                /* stem of checkpoint names; DIR = data->backup */
+    bool clear;                      /* start at iteration 0 whatever the weights have seen */
+    bool calc_map;
+    int map_epochs;                  /* 4 */
+    float map_thresh, map_iou;
+    uint64_t seed;
+    int max_iterations;              /* > 0: instead of max_batches (fine-tuning inside a pruning run) */
+    double rate_factor;              /* multiplies the cfg's rate; 0 counts as 1 */
+    bool save;                       /* write checkpoints into data->backup */
+    int save_every, last_every;      /* 0: from .data, else upstream's defaults */
+    int loader_threads;              /* 0: as many as processors */
+    void (*news)(void *user, const struct train_news *);
+    void *user;
+    const volatile int *stop;        /* becomes non-zero: finish the step, save, return ST_INTERRUPTED */
+};
+struct train_result { uint64_t iteration; double avg_loss, map, best_map; double seconds, wait_seconds; };
+
+/* net: opened, weights loaded (host copy); it is bound and rebound here and comes back unbound, in its cfg's size, with the
+ * trained host copy and its `seen`.  images/valid: paths.  Everything that can be wrong with lists, labels, options and the
+ * backup folder is found before the first iteration.  A run that goes on from BASE_last.weights, or other weights of that
+ * iteration, with BASE_last.state beside it equals an uninterrupted one; otherwise momentum starts at 0, with a note.
+ * ST_INTERRUPTED: stopped by the flag, saved.  ST_NUMERIC: loss or gradient is not finite; names iteration and images;
+ * files of earlier iterations stay.  Any other failure later on: what was trained is saved as BASE_last first. */
+enum status train_run(struct ctx *, struct backend *, struct net *, const struct data_options *data,
+                      const struct text_list *images, const struct text_list *valid, const struct train_options *,
+                      struct train_result *);
+
+#endif

@@ -1,0 +1,107 @@
+/* The one translation unit that compiles the picture codecs.  They see memory only; files go
+ * through base/io. */
+#include "vision/image.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/io.h"
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#pragma GCC diagnostic ignored "-Wshadow"
+#pragma GCC diagnostic ignored "-Wunused-function"
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#pragma GCC diagnostic ignored "-Wmissing-prototypes"
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+#define STB_IMAGE_STATIC
+#define STB_IMAGE_IMPLEMENTATION
+#define STBI_NO_STDIO
+#define STBI_NO_HDR
+#define STBI_NO_LINEAR
+#define STBI_MAX_DIMENSIONS 65536
+#include <stb/stb_image.h>
+/* The JPEG writer shifts its bit buffer through the sign bit on purpose. */
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((no_sanitize("shift"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC optimize("wrapv")
+#endif
+#define STB_IMAGE_WRITE_STATIC
+#define STB_IMAGE_WRITE_IMPLEMENTATION
+#define STBI_WRITE_NO_STDIO
+#include <stb/stb_image_write.h>
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#pragma GCC diagnostic pop
+/* gcc reports declared, never defined statics at the end of the unit, past the pop above. */
+#pragma GCC diagnostic ignored "-Wunused-function"
+
+enum status pixels_read(struct ctx *ctx, const char *path, int channels, struct pixels *out) {
+    if (channels != 0 && channels != 1 && channels != 3)
+        return ctx_fail(ctx, ST_USAGE, "%s: cannot be read as %d channels, only as 1 or 3", path, channels);
+    char *bytes;
+    size_t size;
+    TRY(io_read(ctx, path, &bytes, &size));
+    if (size == 0 || size > INT_MAX) {
+        free(bytes);
+        return ctx_fail(ctx, ST_FORMAT, "%s: file of %zu bytes, a picture was expected", path, size);
+    }
+    int w = 0, h = 0, c = 0;
+    uint8_t *data = stbi_load_from_memory((const uint8_t *)bytes, (int)size, &w, &h, &c, channels);
+    free(bytes);
+    if (!data) {
+        const char *why = stbi_failure_reason();
+        return ctx_fail(ctx, ST_FORMAT, "%s: not a readable picture (%s); JPEG, PNG, BMP, TGA, GIF, PSD or"
+                        " PNM expected", path, why ? why : "unknown reason");
+    }
+    *out = (struct pixels){w, h, channels ? channels : c, data}; /* from malloc, as pixels_free expects */
+    return ST_OK;
+}
+
+enum status image_read(struct ctx *ctx, const char *path, int channels, struct image *out) {
+    struct pixels px;
+    TRY(pixels_read(ctx, path, channels, &px));
+    enum status st = image_from_pixels(ctx, &px, out);
+    pixels_free(&px);
+    return st;
+}
+
+static void put_bytes(void *file, void *bytes, int n) {
+    fwrite(bytes, 1, (size_t)n, (FILE *)file); /* a failure shows in io_commit */
+}
+
+static bool has_extension(const char *path, const char *extension) {
+    size_t n = strlen(path), m = strlen(extension);
+    return n >= m && strcasecmp(path + n - m, extension) == 0;
+}
+
+enum status pixels_write(struct ctx *ctx, const char *path, const struct pixels *px, int quality) {
+    bool jpeg = has_extension(path, ".jpg") || has_extension(path, ".jpeg");
+    bool png = has_extension(path, ".png"), bmp = has_extension(path, ".bmp");
+    if (!jpeg && !png && !bmp)
+        return ctx_fail(ctx, ST_USAGE, "%s: unknown extension, .jpg, .jpeg, .png or .bmp expected", path);
+    if (px->c < 1 || px->c > 4)
+        return ctx_fail(ctx, ST_USAGE, "%s: %d channels cannot be written, 1 to 4 can", path, px->c);
+    if (quality < 1) quality = 1;
+    if (quality > 100) quality = 100;
+    struct io_out out;
+    TRY(io_create(ctx, path, &out));
+    int done;
+    if (jpeg)
+        done = stbi_write_jpg_to_func(put_bytes, out.file, px->w, px->h, px->c, px->data, quality);
+    else if (png)
+        done = stbi_write_png_to_func(put_bytes, out.file, px->w, px->h, px->c, px->data, px->w * px->c);
+    else
+        done = stbi_write_bmp_to_func(put_bytes, out.file, px->w, px->h, px->c, px->data);
+    if (done) return io_commit(ctx, &out);
+    io_abort(&out);
+    return ctx_fail(ctx, ST_IO, "%s: picture of %d x %d could not be encoded", path, px->w, px->h);
+}

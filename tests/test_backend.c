@@ -1,0 +1,827 @@
+/* Every operation of the cpu backend against the reference, on odd shapes, three memory layouts, add and overwrite; and
+ * the reference's derivatives against central differences in double. */
+#include <float.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "backend/backend.h"
+#include "base/rng.h"
+#include "test.h"
+
+/* ---- parity ---- */
+
+/* How a test tensor lies in memory: the backend's own layout, channels 2.. of a wider map, or the other order. */
+enum layout { OWN, SLICE, OTHER, LAYOUTS };
+static const char *const layout_names[] = {"own", "slice", "other"};
+
+enum { MAX_BLOCKS = 16, GAP_BEFORE = 2, GAP_AFTER = 3 };
+#define SENTINEL 1234.5f
+
+struct run;
+struct parity_case {
+    const char *name;
+    void (*body)(struct run *);
+    struct shape x;
+    int a, b, c, d, e; /* what they mean is the body's business */
+    enum activation act;
+};
+
+/* One execution of a case on one backend; what it emits is compared. */
+struct run {
+    struct backend *be;
+    struct ctx ctx;
+    struct rng rng;
+    const struct parity_case *k;
+    enum layout layout;
+    bool add;
+    real *blocks[MAX_BLOCKS];
+    struct tensor maps[MAX_BLOCKS];
+    int n_blocks, n_maps;
+    float *out, *size; /* emitted values; the root mean square of the array that each belongs to */
+    size_t n_out, cap_out, cap_size;
+};
+
+static float *host(size_t n) {
+    float *values = malloc((n + 1) * sizeof *values);
+    if (!values) exit(2);
+    return values;
+}
+
+static real *block(struct run *r, size_t n) {
+    real *data = r->be->ops->alloc(r->be, &r->ctx, n);
+    if (!data || r->n_blocks == MAX_BLOCKS) exit(2);
+    return r->blocks[r->n_blocks++] = data;
+}
+
+static void emit(struct run *r, const float *values, size_t n) {
+    if (mem_grow(&r->ctx, &r->out, &r->cap_out, r->n_out + n, sizeof *r->out) != ST_OK) exit(2);
+    if (mem_grow(&r->ctx, &r->size, &r->cap_size, r->n_out + n, sizeof *r->size) != ST_OK) exit(2);
+    double squares = 0;
+    for (size_t i = 0; i < n; ++i) squares += (double)values[i] * (double)values[i];
+    for (size_t i = 0; i < n; ++i) r->size[r->n_out + i] = (float)sqrt(squares / (double)n);
+    memcpy(r->out + r->n_out, values, n * sizeof *values);
+    r->n_out += n;
+}
+
+static void emit_map(struct run *r, const struct tensor *t) {
+    size_t n = shape_count((struct shape){t->n, t->c, t->h, t->w});
+    float *values = host(n);
+    r->be->ops->to_nchw(r->be, t, values);
+    emit(r, values, n);
+    free(values);
+}
+
+static void emit_vector(struct run *r, const real *v, size_t n) {
+    float *values = host(n);
+    r->be->ops->get(r->be, v, n, values);
+    emit(r, values, n);
+    free(values);
+}
+
+static void emit_doubles(struct run *r, const double *v, size_t n) {
+    float *values = host(n);
+    for (size_t i = 0; i < n; ++i) values[i] = (float)v[i];
+    emit(r, values, n);
+    free(values);
+}
+
+/* A tensor in the run's layout, everything around it set to the sentinel. */
+static struct tensor bare(struct run *r, struct shape s) {
+    struct shape wide = s;
+    if (r->layout == SLICE) wide.c += GAP_BEFORE + GAP_AFTER;
+    size_t n = shape_count(wide);
+    real *data = block(r, n);
+    struct tensor t = tensor_of(r->be, wide, data);
+    r->be->ops->fill(r->be, &t, (double)SENTINEL);
+    if (r->layout == SLICE) {
+        t.c = s.c;
+        t.data = r->be->ops->at(r->be, data, (size_t)(GAP_BEFORE * t.sc));
+    } else if (r->layout == OTHER) {
+        struct backend other = *r->be;
+        other.channels_last = !other.channels_last;
+        t = tensor_of(&other, s, data);
+    }
+    return r->maps[r->n_maps++] = t;
+}
+
+static void set_values(struct run *r, struct tensor *t, float *values) {
+    r->be->ops->from_nchw(r->be, values, t, false);
+}
+
+static struct tensor random_map(struct run *r, struct shape s) {
+    struct tensor t = bare(r, s);
+    size_t n = shape_count(s);
+    float *values = host(n);
+    for (size_t i = 0; i < n; ++i) values[i] = (float)rng_normal(&r->rng);
+    set_values(r, &t, values);
+    free(values);
+    return t;
+}
+
+/* A target: random when the operation adds to it, NaN when it must overwrite. */
+static struct tensor target(struct run *r, struct shape s) {
+    if (r->add) return random_map(r, s);
+    struct tensor t = bare(r, s);
+    r->be->ops->fill(r->be, &t, (double)NAN);
+    return t;
+}
+
+static real *random_vector(struct run *r, size_t n, double low, double high) {
+    float *values = host(n);
+    for (size_t i = 0; i < n; ++i) values[i] = (float)rng_between(&r->rng, low, high);
+    real *v = block(r, n);
+    r->be->ops->put(r->be, values, n, v);
+    free(values);
+    return v;
+}
+
+static void run_done(struct run *r) {
+    for (int i = 0; i < r->n_blocks; ++i) r->be->ops->free(r->be, r->blocks[i]);
+    free(r->out);
+    free(r->size);
+}
+
+/* ---- bodies ---- */
+
+static size_t channels(const struct run *r) {
+    return (size_t)r->k->x.c;
+}
+
+/* a: filters, b: size, c: stride, d: groups, e: dilation (negative: no padding) */
+static void conv_body(struct run *r) {
+    const struct parity_case *k = r->k;
+    int dilation = abs(k->e), pad = k->e < 0 ? 0 : k->b / 2 * dilation, reach = dilation * (k->b - 1) + 1;
+    struct shape ys = {k->x.n, k->a, (k->x.h + 2 * pad - reach) / k->c + 1, (k->x.w + 2 * pad - reach) / k->c + 1};
+    struct tensor x = random_map(r, k->x), dy = random_map(r, ys), dx = target(r, k->x);
+    bool add = r->add;
+    r->add = false;
+    struct tensor y = target(r, ys);
+    size_t n = (size_t)k->a * (size_t)(k->x.c / k->d * k->b * k->b);
+    real *w = random_vector(r, n, -1, 1), *bias = random_vector(r, (size_t)k->a, -1, 1), *dw = random_vector(r, n, -1, 1);
+    struct conv_desc d = {.x = x, .y = y, .groups = k->d, .size = k->b, .stride_x = k->c, .stride_y = k->c,
+                          .dilation = dilation, .pad = pad, .bias = true, .act = k->act, .backward = true};
+    struct conv_plan *plan = NULL;
+    const struct backend_ops *ops = r->be->ops;
+    CHECK(ops->conv_new(r->be, &r->ctx, &d, &plan) == ST_OK, "%s: %s", k->name, r->ctx.error);
+    if (!plan) return;
+    ops->conv_weights(r->be, &r->ctx, plan, w);
+    ops->conv_forward(r->be, &r->ctx, plan, &x, bias, &y);
+    ops->conv_backward_data(r->be, &r->ctx, plan, &dy, &dx, add);
+    ops->conv_backward_weights(r->be, &r->ctx, plan, &x, &dy, dw);
+    ops->conv_free(r->be, plan);
+    CHECK(r->ctx.code == ST_OK, "%s: %s", k->name, r->ctx.error);
+    emit_map(r, &y), emit_map(r, &dx), emit_vector(r, dw, n);
+}
+
+/* a: in place (dx is dy's memory) */
+static void bn_body(struct run *r) {
+    size_t c = channels(r);
+    const struct backend_ops *ops = r->be->ops;
+    r->add = false;
+    struct tensor x = random_map(r, r->k->x), y = target(r, r->k->x), pre = target(r, r->k->x);
+    struct tensor again = target(r, r->k->x), dy = random_map(r, r->k->x);
+    struct tensor dx = r->k->a ? dy : target(r, r->k->x);
+    real *scale = random_vector(r, c, .5, 2), *bias = random_vector(r, c, -1, 1), *mean = block(r, c), *var = block(r, c);
+    real *dscale = random_vector(r, c, -1, 1), *dbias = random_vector(r, c, -1, 1);
+    ops->bn_forward(r->be, &x, scale, bias, mean, var, r->k->act, &pre, &y);
+    ops->bn_forward(r->be, &x, scale, bias, mean, var, r->k->act, NULL, &again);
+    ops->bn_backward(r->be, &x, scale, mean, var, r->k->act, &pre, &y, &dy, &dx, dscale, dbias);
+    emit_vector(r, mean, c), emit_vector(r, var, c), emit_map(r, &pre), emit_map(r, &y), emit_map(r, &again);
+    emit_map(r, &dx), emit_vector(r, dscale, c), emit_vector(r, dbias, c);
+}
+
+static void bn_numbers_body(struct run *r) {
+    size_t c = channels(r);
+    const struct backend_ops *ops = r->be->ops;
+    real *w = random_vector(r, 9 * c, -1, 1), *scale = random_vector(r, c, .5, 2), *bias = random_vector(r, c, -1, 1);
+    real *mean = random_vector(r, c, -1, 1), *var = random_vector(r, c, .1, 2), *rolling = random_vector(r, c, -1, 1);
+    real *w_out = random_vector(r, 9 * c, 7, 8), *bias_out = random_vector(r, c, 7, 8);
+    ops->bn_fold(r->be, w, 9, (int)c, scale, bias, mean, var, w_out, bias_out);
+    ops->bn_roll(r->be, rolling, var, c, .99, 1.25);
+    emit_vector(r, w_out, 9 * c), emit_vector(r, bias_out, c), emit_vector(r, rolling, c);
+}
+
+static void act_body(struct run *r) {
+    const struct backend_ops *ops = r->be->ops;
+    struct tensor x = random_map(r, r->k->x), dy = random_map(r, r->k->x), dx = target(r, r->k->x);
+    bool add = r->add, input = activation_needs_input(r->k->act);
+    r->add = false;
+    struct tensor y = target(r, r->k->x);
+    r->be->ops->copy_channels(r->be, &x, 0, &x, 0, x.c, 6, false); /* reach the flat and the steep ends */
+    ops->act_forward(r->be, r->k->act, &x, &y);
+    ops->act_backward(r->be, r->k->act, input ? &x : NULL, &y, &dy, &dx, add);
+    if (!add) ops->act_backward(r->be, r->k->act, input ? &x : NULL, &y, &dy, &dy, false);
+    ops->act_forward(r->be, r->k->act, &x, &x);
+    emit_map(r, &y), emit_map(r, &dx), emit_map(r, &dy), emit_map(r, &x);
+}
+
+static void sums_body(struct run *r) {
+    size_t c = channels(r);
+    const struct backend_ops *ops = r->be->ops;
+    struct tensor x = random_map(r, r->k->x), dy = random_map(r, r->k->x);
+    real *db = random_vector(r, c, -1, 1), *dw = random_vector(r, c, -1, 1), *one = random_vector(r, 1, -1, 1);
+    double *total = calloc(c, sizeof *total);
+    ops->bias_backward(r->be, &dy, db);
+    ops->weight_backward(r->be, &x, &dy, true, (int)c - 1, dw);
+    ops->weight_backward(r->be, &x, &dy, false, (int)c, one);
+    total[0] = 3;
+    ops->channel_sum(r->be, &x, total);
+    emit_vector(r, db, c), emit_vector(r, dw, c), emit_vector(r, one, 1), emit_doubles(r, total, c);
+    free(total);
+}
+
+/* a: size, b: stride, c: total padding */
+static void maxpool_body(struct run *r) {
+    const struct parity_case *k = r->k;
+    struct pool_desc p = {k->a, k->b, k->b, -k->c / 2, -k->c / 2};
+    struct shape ys = {k->x.n, k->x.c, (k->x.h + k->c - k->a) / k->b + 1, (k->x.w + k->c - k->a) / k->b + 1};
+    struct tensor x = random_map(r, k->x), dy = random_map(r, ys), y = bare(r, ys), plain = bare(r, ys);
+    struct tensor dx = random_map(r, k->x);
+    r->be->ops->fill(r->be, &y, (double)NAN), r->be->ops->fill(r->be, &plain, (double)NAN);
+    int32_t *argmax = r->be->ops->alloc_index(r->be, &r->ctx, shape_count(ys));
+    r->be->ops->maxpool(r->be, &p, &x, &y, argmax);
+    r->be->ops->maxpool(r->be, &p, &x, &plain, NULL);
+    r->be->ops->maxpool_backward(r->be, &p, argmax, &dy, &dx);
+    r->be->ops->free_index(r->be, argmax);
+    emit_map(r, &y), emit_map(r, &plain), emit_map(r, &dx);
+}
+
+static void avgpool_body(struct run *r) {
+    struct shape ys = {r->k->x.n, r->k->x.c, 1, 1};
+    struct tensor x = random_map(r, r->k->x), dy = random_map(r, ys), dx = target(r, r->k->x), y = bare(r, ys);
+    r->be->ops->fill(r->be, &y, (double)NAN);
+    r->be->ops->avgpool(r->be, &x, &y);
+    r->be->ops->avgpool_backward(r->be, &dy, &dx, r->add);
+    emit_map(r, &y), emit_map(r, &dx);
+}
+
+static void copy_body(struct run *r) {
+    struct shape s = r->k->x, wide = s;
+    wide.c += 4;
+    size_t c = channels(r);
+    const struct backend_ops *ops = r->be->ops;
+    struct tensor x = random_map(r, s), y = random_map(r, wide), z = target(r, s), u = target(r, s), v = target(r, s);
+    struct tensor all = target(r, s);
+    real *w = random_vector(r, c, -1, 1);
+    ops->copy_channels(r->be, &x, 1, &y, 3, s.c - 1, 1, r->add);
+    ops->copy_channels(r->be, &y, 4, &z, 0, s.c, .5, r->add);
+    ops->copy_channels(r->be, &x, 0, &all, 0, s.c, 1, r->add);
+    ops->copy_weighted(r->be, &x, w, true, s.c, &u, r->add);
+    ops->copy_weighted(r->be, &x, w, false, s.c, &v, r->add);
+    emit_map(r, &y), emit_map(r, &z), emit_map(r, &u), emit_map(r, &v), emit_map(r, &all);
+}
+
+/* a: stride, may be negative */
+static void upsample_body(struct run *r) {
+    int s = r->k->a;
+    struct shape xs = r->k->x, ys = s > 0 ? (struct shape){xs.n, xs.c, xs.h * s, xs.w * s}
+                                          : (struct shape){xs.n, xs.c, xs.h / -s, xs.w / -s};
+    struct tensor x = random_map(r, xs), y = bare(r, ys), dy = random_map(r, ys), dx = target(r, xs);
+    r->be->ops->fill(r->be, &y, (double)NAN);
+    r->be->ops->upsample(r->be, &x, &y, s, 1.5);
+    r->be->ops->upsample_backward(r->be, &dy, &dx, s, 1.5, r->add);
+    emit_map(r, &y), emit_map(r, &dx);
+}
+
+/* a: stride */
+static void reorg_body(struct run *r) {
+    int s = r->k->a;
+    struct shape flat = r->k->x, deep = {flat.n, flat.c * s * s, flat.h / s, flat.w / s};
+    struct tensor x = random_map(r, flat), y = target(r, deep), back = target(r, flat);
+    r->be->ops->reorg(r->be, &x, &y, s, false, r->add);
+    r->be->ops->reorg(r->be, &y, &back, s, true, r->add);
+    emit_map(r, &y), emit_map(r, &back);
+}
+
+/* a: gate's channels are 1; b: gate's map is 1 x 1 */
+static void gate_body(struct run *r) {
+    struct shape s = r->k->x, gs = {s.n, r->k->a ? 1 : s.c, r->k->b ? 1 : s.h, r->k->b ? 1 : s.w};
+    const struct backend_ops *ops = r->be->ops;
+    struct tensor x = random_map(r, s), gate = random_map(r, gs), dy = random_map(r, s), y = bare(r, s);
+    struct tensor dx = target(r, s), dgate = target(r, gs);
+    ops->fill(r->be, &y, (double)NAN);
+    ops->gate(r->be, &x, &gate, &y);
+    ops->gate_backward_x(r->be, &gate, &dy, &dx, r->add);
+    ops->gate_backward_gate(r->be, &x, &dy, &dgate, r->add);
+    emit_map(r, &y), emit_map(r, &dx), emit_map(r, &dgate);
+}
+
+static void mask_body(struct run *r) {
+    const struct backend_ops *ops = r->be->ops;
+    struct tensor x = random_map(r, r->k->x), y = target(r, r->k->x), z = random_map(r, r->k->x);
+    uint8_t keep[64];
+    for (int i = 0; i < 64; ++i) keep[i] = i % 3 != 1;
+    ops->dropout(r->be, &x, &y, .3, UINT64_C(99999999999), r->add);
+    ops->mask_channels(r->be, &z, keep);
+    emit_map(r, &y), emit_map(r, &z);
+}
+
+/* a: maps */
+static void dot_body(struct run *r) {
+    struct shape s = r->k->x;
+    struct tensor x = random_map(r, s), g = random_map(r, s);
+    size_t plane = (size_t)s.h * (size_t)s.w, maps = (size_t)r->k->a, c = channels(r);
+    float *map = host(maps * plane);
+    for (size_t i = 0; i < maps * plane; ++i) map[i] = i % 3 ? (float)rng_uniform(&r->rng) : 0;
+    double *dot = calloc(maps * c, sizeof *dot), *sum = calloc(maps * c, sizeof *sum);
+    dot[0] = 5;
+    r->be->ops->channel_dot(r->be, &x, &g, s.n - 1, (int)maps, map, dot, sum);
+    emit_doubles(r, dot, maps * c), emit_doubles(r, sum, maps * c);
+    double mean[128];
+    for (size_t i = 0; i < c; ++i) mean[i] = rng_normal(&r->rng);
+    r->be->ops->channel_abs_dot(r->be, &x, &g, 0, (int)maps, map, mean, dot);
+    r->be->ops->channel_abs_dot(r->be, &x, &g, 0, (int)maps, map, NULL, sum);
+    emit_doubles(r, dot, maps * c), emit_doubles(r, sum, maps * c);
+    free(map), free(dot), free(sum);
+}
+
+/* a: length */
+static void vector_body(struct run *r) {
+    size_t n = (size_t)r->k->a;
+    const struct backend_ops *ops = r->be->ops;
+    real *x = random_vector(r, n, -1, 1), *y = random_vector(r, n, -1, 1), *m = random_vector(r, n, -1, 1);
+    double squares = ops->sum_squares(r->be, n, x);
+    emit_doubles(r, &squares, 1);
+    ops->axpy(r->be, n, -.5, x, y);
+    ops->scale(r->be, n, 3, x);
+    emit_vector(r, x, n), emit_vector(r, y, n);
+    ops->sgd(r->be, n, x, y, m, .01, .9, .0005, 64);
+    emit_vector(r, x, n), emit_vector(r, y, n), emit_vector(r, m, n);
+}
+
+/* Copies between host order and tensor, with add. */
+static void layout_body(struct run *r) {
+    struct tensor x = random_map(r, r->k->x), y = target(r, r->k->x);
+    size_t n = shape_count(r->k->x);
+    float *values = host(n);
+    r->be->ops->to_nchw(r->be, &x, values);
+    emit(r, values, n);
+    r->be->ops->from_nchw(r->be, values, &y, r->add);
+    emit_map(r, &y);
+    free(values);
+}
+
+static const struct parity_case parity_cases[] = {
+    {"conv 3x3", conv_body, {2, 5, 9, 7}, 6, 3, 1, 1, 1, ACT_LINEAR},
+    {"conv 3x3 leaky", conv_body, {1, 16, 13, 10}, 33, 3, 1, 1, 1, ACT_LEAKY},
+    {"conv 3x3 stride 2 even", conv_body, {2, 8, 12, 14}, 24, 3, 2, 1, 1, ACT_MISH},
+    {"conv 3x3 stride 2 odd", conv_body, {2, 3, 11, 13}, 16, 3, 2, 1, 1, ACT_SWISH},
+    {"conv 1x1", conv_body, {3, 17, 7, 6}, 19, 1, 1, 1, 1, ACT_LOGISTIC},
+    {"conv 1x1 stride 2", conv_body, {1, 16, 9, 8}, 8, 1, 2, 1, 1, ACT_RELU},
+    {"conv 1x1 on 1x1", conv_body, {4, 20, 1, 1}, 5, 1, 1, 1, 1, ACT_TANH},
+    {"conv dilation 2", conv_body, {1, 8, 12, 12}, 8, 3, 1, 1, 2, ACT_RELU6},
+    {"conv dilation 3 stride 2", conv_body, {1, 4, 13, 12}, 8, 3, 2, 1, 3, ACT_LINEAR},
+    {"conv 5x5 stride 3 no pad", conv_body, {1, 6, 17, 19}, 7, 5, 3, 1, -1, ACT_LINEAR},
+    {"conv 7x7 stride 2", conv_body, {1, 3, 20, 17}, 16, 7, 2, 1, 1, ACT_HARD_MISH},
+    {"conv 2x2 stride 2", conv_body, {1, 3, 9, 9}, 4, 2, 2, 1, 1, ACT_ELU},
+    {"conv groups 2", conv_body, {2, 8, 7, 9}, 12, 3, 1, 2, 1, ACT_RELIE},
+    {"conv groups 32 wide", conv_body, {1, 64, 6, 6}, 64, 3, 1, 32, 1, ACT_LEAKY},
+    {"conv groups 3 odd", conv_body, {1, 9, 8, 5}, 6, 3, 2, 3, 1, ACT_LINEAR},
+    {"conv depthwise", conv_body, {2, 24, 10, 9}, 24, 3, 1, 24, 1, ACT_RELU6},
+    {"conv depthwise stride 2", conv_body, {1, 19, 11, 8}, 19, 5, 2, 19, 1, ACT_SWISH},
+    {"conv depthwise times 2", conv_body, {1, 6, 8, 8}, 12, 3, 1, 6, 1, ACT_LINEAR},
+    {"conv one channel", conv_body, {1, 1, 8, 9}, 1, 3, 1, 1, 1, ACT_LEAKY},
+    {"conv wide blocks", conv_body, {1, 35, 5, 6}, 70, 3, 1, 1, 1, ACT_SELU},
+    {"conv many pixels", conv_body, {1, 8, 40, 42}, 16, 3, 1, 1, 1, ACT_LEAKY},
+    {"bn leaky", bn_body, {3, 7, 5, 6}, .act = ACT_LEAKY},
+    {"bn mish", bn_body, {2, 16, 8, 8}, .act = ACT_MISH},
+    {"bn swish in place", bn_body, {2, 19, 9, 8}, .a = 1, .act = ACT_SWISH},
+    {"bn linear narrow", bn_body, {2, 3, 16, 32}, .act = ACT_LINEAR},
+    {"bn relu in place", bn_body, {4, 8, 24, 24}, .a = 1, .act = ACT_RELU},
+    {"bn logistic", bn_body, {1, 33, 3, 3}, .act = ACT_LOGISTIC},
+    {"bn selu", bn_body, {1, 4, 6, 6}, .act = ACT_SELU},
+    {"bn wide", bn_body, {2, 300, 40, 2}, .act = ACT_TANH},
+    {"bn 1x1", bn_body, {8, 10, 1, 1}, .act = ACT_RELU6},
+    {"bn numbers", bn_numbers_body, {1, 13, 1, 1}, .a = 0},
+    {"sums", sums_body, {2, 5, 9, 7}, .a = 0},
+    {"sums wide", sums_body, {3, 70, 40, 20}, .a = 0},
+    {"maxpool 2/2", maxpool_body, {2, 5, 8, 9}, .a = 2, .b = 2, .c = 1},
+    {"maxpool 2/1", maxpool_body, {1, 17, 6, 7}, .a = 2, .b = 1, .c = 1},
+    {"maxpool 3/2", maxpool_body, {2, 9, 11, 8}, .a = 3, .b = 2, .c = 2},
+    {"maxpool 5/1", maxpool_body, {1, 70, 7, 7}, .a = 5, .b = 1, .c = 4},
+    {"maxpool 13/1", maxpool_body, {1, 3, 9, 10}, .a = 13, .b = 1, .c = 12},
+    {"maxpool large", maxpool_body, {1, 16, 60, 50}, .a = 2, .b = 2, .c = 1},
+    {"avgpool", avgpool_body, {2, 70, 7, 5}, .a = 0},
+    {"avgpool large", avgpool_body, {2, 9, 60, 60}, .a = 0},
+    {"copy", copy_body, {2, 6, 5, 7}, .a = 0},
+    {"copy large", copy_body, {2, 16, 40, 32}, .a = 0},
+    {"upsample 2", upsample_body, {2, 9, 4, 5}, .a = 2},
+    {"upsample 3", upsample_body, {1, 3, 5, 3}, .a = 3},
+    {"upsample -2", upsample_body, {2, 5, 7, 9}, .a = -2},
+    {"reorg 2", reorg_body, {2, 5, 6, 8}, .a = 2},
+    {"reorg 3", reorg_body, {1, 4, 9, 6}, .a = 3},
+    {"gate per channel", gate_body, {2, 70, 5, 6}, .a = 0, .b = 1},
+    {"gate per pixel", gate_body, {2, 9, 5, 6}, .a = 1, .b = 0},
+    {"gate equal", gate_body, {2, 9, 5, 6}, .a = 0, .b = 0},
+    {"gate scalar", gate_body, {2, 9, 5, 6}, .a = 1, .b = 1},
+    {"dropout and mask", mask_body, {2, 9, 7, 5}, .a = 0},
+    {"channel dot", dot_body, {2, 70, 7, 9}, .a = 3},
+    {"vectors 1", vector_body, {1, 1, 1, 1}, .a = 1},
+    {"vectors 1003", vector_body, {1, 1, 1, 1}, .a = 1003},
+    {"vectors 70001", vector_body, {1, 1, 1, 1}, .a = 70001},
+    {"layout", layout_body, {3, 5, 7, 9}, .a = 0},
+    {"layout large", layout_body, {2, 20, 40, 37}, .a = 0},
+};
+
+static struct run run_case(struct backend *be, const struct parity_case *k, enum layout layout, bool add) {
+    struct run r = {.be = be, .rng = rng_stream(7, (uint64_t)layout, add), .k = k, .layout = layout, .add = add};
+    k->body(&r);
+    /* Nothing around a slice may have changed. */
+    for (int i = 0; i < r.n_maps && layout == SLICE; ++i) {
+        struct tensor gap = r.maps[i];
+        gap.data = (char *)gap.data - (ptrdiff_t)be->elem_size * GAP_BEFORE * gap.sc;
+        int c = gap.c;
+        gap.c += GAP_BEFORE + GAP_AFTER;
+        float *all = host(shape_count((struct shape){gap.n, gap.c, gap.h, gap.w}));
+        be->ops->to_nchw(be, &gap, all);
+        int changed = 0;
+        for (int j = 0; j < gap.n * gap.c * gap.h * gap.w; ++j) {
+            int channel = j / (gap.h * gap.w) % gap.c;
+            bool inside = channel >= GAP_BEFORE && channel < GAP_BEFORE + c;
+            changed += !inside && all[j] != SENTINEL;
+        }
+        CHECK(changed == 0, "%s on %s: %d elements outside tensor %d were written", k->name, be->ops->name, changed, i);
+        free(all);
+    }
+    return r;
+}
+
+/* Sums of many terms of both signs are exact relative to their usual size, not to what happened to remain. */
+static void compare(const struct run *a, const struct run *b, double tol) {
+    CHECK(a->n_out == b->n_out, "%s: sizes differ", a->k->name);
+    double worst = 0;
+    size_t at = 0;
+    for (size_t i = 0; i < a->n_out && i < b->n_out; ++i) {
+        double u = a->out[i], v = b->out[i], usual = fmax(a->size[i], 1);
+        double e = fabs(u - v) / fmax(fmax(fabs(u), fabs(v)), usual);
+        if (isnan(e)) e = DBL_MAX;
+        if (e > worst) worst = e, at = i;
+    }
+    CHECK(worst <= tol, "%s, layout %s, add %d: value %zu is %g on %s, %g on %s", a->k->name, layout_names[a->layout],
+          a->add, at, (double)a->out[at], a->be->ops->name, (double)b->out[at], b->be->ops->name);
+}
+
+static void check_case(struct backend *ref, struct backend *be, const struct parity_case *k) {
+    for (int layout = OWN; layout < LAYOUTS; ++layout) {
+        /* Convolutions on the cpu need channels side by side. */
+        if (k->body == conv_body && layout == OTHER && be->channels_last) continue;
+        for (int add = 0; add < 2; ++add) {
+            struct run a = run_case(ref, k, (enum layout)layout, add), b = run_case(be, k, (enum layout)layout, add);
+            compare(&a, &b, 1e-5);
+            run_done(&a), run_done(&b);
+        }
+    }
+}
+
+static void check_parity(struct backend *ref, struct backend *be) {
+    for (size_t i = 0; i < sizeof parity_cases / sizeof *parity_cases; ++i) check_case(ref, be, &parity_cases[i]);
+    for (int a = 0; a < ACT_COUNT; ++a) {
+        struct parity_case k = {activation_name((enum activation)a), act_body, {2, 9, 8, 16}, .act = (enum activation)a};
+        check_case(ref, be, &k);
+    }
+}
+
+/* ---- derivatives ---- */
+
+/* U = sum of y times fixed random numbers, as a function of inputs held in double. */
+struct probe {
+    struct backend *be;
+    struct ctx ctx;
+    struct rng rng;
+    const char *name;
+    void (*forward)(struct probe *), (*backward)(struct probe *);
+    struct tensor x, gate, y, dx, dgate, dy, pre;
+    struct conv_plan *plan;
+    double *w, *b, *dw, *db, *mean, *var;
+    int32_t *argmax;
+    size_t n_w, n_b;
+    enum activation act;
+    struct pool_desc pool;
+    int stride;
+};
+
+static struct tensor double_map(struct probe *p, struct shape s, bool random) {
+    double *data = p->be->ops->alloc(p->be, &p->ctx, shape_count(s));
+    for (size_t i = 0; random && i < shape_count(s); ++i) data[i] = rng_normal(&p->rng);
+    return tensor_of(p->be, s, data);
+}
+
+static double *doubles(struct probe *p, size_t n, bool random) {
+    return double_map(p, (struct shape){1, (int)n, 1, 1}, random).data;
+}
+
+static struct probe probe_new(struct backend *be, const char *name, struct shape x, struct shape y) {
+    struct probe p = {.be = be, .rng = rng_stream(3, 1, 4), .name = name};
+    p.x = double_map(&p, x, true), p.dx = double_map(&p, x, false);
+    p.y = double_map(&p, y, false), p.dy = double_map(&p, y, true);
+    return p;
+}
+
+static double objective(struct probe *p) {
+    p->forward(p);
+    double u = 0;
+    size_t n = shape_count((struct shape){p->y.n, p->y.c, p->y.h, p->y.w});
+    for (size_t i = 0; i < n; ++i) u += ((double *)p->y.data)[i] * ((double *)p->dy.data)[i];
+    return u;
+}
+
+static void check_input(struct probe *p, const char *what, double *v, const double *slope, size_t n) {
+    const double h = 1e-5;
+    double worst = 0;
+    size_t at = 0;
+    for (size_t i = 0; i < n; i += n / 60 + 1) {
+        double kept = v[i];
+        v[i] = kept + h;
+        double up = objective(p);
+        v[i] = kept - h;
+        double numeric = (up - objective(p)) / (2 * h), e = fabs(numeric - slope[i]) / fmax(1, fabs(numeric));
+        v[i] = kept;
+        if (!(e <= worst)) worst = isnan(e) ? DBL_MAX : e, at = i;
+    }
+    CHECK(worst < 1e-6, "%s: dU/d%s[%zu] = %g is off by %g", p->name, what, at, slope[at], worst);
+}
+
+/* Runs both passes, compares every derivative that exists, and frees. */
+static void check_probe(struct probe *p) {
+    objective(p);
+    p->backward(p);
+    const struct backend_ops *ops = p->be->ops;
+    size_t n = shape_count((struct shape){p->x.n, p->x.c, p->x.h, p->x.w});
+    check_input(p, "x", p->x.data, p->dx.data, n);
+    if (p->w) check_input(p, "w", p->w, p->dw, p->n_w);
+    if (p->b) check_input(p, "b", p->b, p->db, p->n_b);
+    if (p->gate.data)
+        check_input(p, "gate", p->gate.data, p->dgate.data,
+                    shape_count((struct shape){p->gate.n, p->gate.c, p->gate.h, p->gate.w}));
+    void *blocks[] = {p->x.data, p->gate.data, p->y.data, p->dx.data, p->dgate.data, p->dy.data, p->pre.data,
+                      p->w,      p->b,         p->dw,     p->db,      p->mean,       p->var};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; ++i) ops->free(p->be, blocks[i]);
+    if (p->argmax) ops->free_index(p->be, p->argmax);
+    if (p->plan) ops->conv_free(p->be, p->plan);
+}
+
+static void conv_up(struct probe *p) {
+    p->be->ops->conv_weights(p->be, &p->ctx, p->plan, p->w);
+    p->be->ops->conv_forward(p->be, &p->ctx, p->plan, &p->x, p->b, &p->y);
+}
+
+static void conv_down(struct probe *p) {
+    p->be->ops->conv_backward_data(p->be, &p->ctx, p->plan, &p->dy, &p->dx, false);
+    p->be->ops->conv_backward_weights(p->be, &p->ctx, p->plan, &p->x, &p->dy, p->dw);
+    p->be->ops->bias_backward(p->be, &p->dy, p->db);
+}
+
+static void probe_conv(struct backend *be, int c, int f, int groups, int size, int stride, int dilation) {
+    int pad = size / 2 * dilation, h = 9, w = 8, reach = dilation * (size - 1) + 1;
+    struct shape ys = {2, f, (h + 2 * pad - reach) / stride + 1, (w + 2 * pad - reach) / stride + 1};
+    struct probe p = probe_new(be, "conv", (struct shape){2, c, h, w}, ys);
+    p.n_w = (size_t)(f * c / groups * size * size), p.n_b = (size_t)f;
+    p.w = doubles(&p, p.n_w, true), p.dw = doubles(&p, p.n_w, false);
+    p.b = doubles(&p, p.n_b, true), p.db = doubles(&p, p.n_b, false);
+    struct conv_desc d = {.x = p.x, .y = p.y, .groups = groups, .size = size, .stride_x = stride, .stride_y = stride,
+                          .dilation = dilation, .pad = pad, .bias = true, .act = ACT_LINEAR, .backward = true};
+    CHECK(be->ops->conv_new(be, &p.ctx, &d, &p.plan) == ST_OK, "%s", p.ctx.error);
+    p.forward = conv_up, p.backward = conv_down;
+    check_probe(&p);
+}
+
+static void bn_up(struct probe *p) {
+    p->be->ops->bn_forward(p->be, &p->x, p->w, p->b, p->mean, p->var, p->act, &p->pre, &p->y);
+}
+
+static void bn_down(struct probe *p) {
+    p->be->ops->bn_backward(p->be, &p->x, p->w, p->mean, p->var, p->act, &p->pre, &p->y, &p->dy, &p->dx, p->dw, p->db);
+}
+
+static void probe_bn(struct backend *be, enum activation act) {
+    struct shape s = {3, 4, 3, 5};
+    struct probe p = probe_new(be, "bn", s, s);
+    p.n_w = p.n_b = 4;
+    p.w = doubles(&p, 4, true), p.dw = doubles(&p, 4, false), p.b = doubles(&p, 4, true), p.db = doubles(&p, 4, false);
+    p.mean = doubles(&p, 4, false), p.var = doubles(&p, 4, false), p.pre = double_map(&p, s, false);
+    p.act = act, p.forward = bn_up, p.backward = bn_down;
+    check_probe(&p);
+}
+
+static void act_up(struct probe *p) {
+    p->be->ops->act_forward(p->be, p->act, &p->x, &p->y);
+}
+
+static void act_down(struct probe *p) {
+    p->be->ops->act_backward(p->be, p->act, &p->x, &p->y, &p->dy, &p->dx, false);
+}
+
+/* Every activation's kinks lie at integers: probe between them. */
+static void probe_act(struct backend *be, enum activation act) {
+    struct shape s = {1, 1, 12, 5};
+    struct probe p = probe_new(be, activation_name(act), s, s);
+    for (int i = 0; i < 60; ++i) ((double *)p.x.data)[i] = i / 4 - 8 + rng_between(&p.rng, .1, .9);
+    p.act = act, p.forward = act_up, p.backward = act_down;
+    check_probe(&p);
+}
+
+static void maxpool_up(struct probe *p) {
+    p->be->ops->maxpool(p->be, &p->pool, &p->x, &p->y, p->argmax);
+}
+
+static void maxpool_down(struct probe *p) {
+    p->be->ops->maxpool_backward(p->be, &p->pool, p->argmax, &p->dy, &p->dx);
+}
+
+static void probe_maxpool(struct backend *be) {
+    struct probe p = probe_new(be, "maxpool", (struct shape){2, 3, 7, 8}, (struct shape){2, 3, 4, 4});
+    p.argmax = be->ops->alloc_index(be, &p.ctx, 2 * 3 * 4 * 4);
+    p.pool = (struct pool_desc){3, 2, 2, -1, -1}, p.forward = maxpool_up, p.backward = maxpool_down;
+    check_probe(&p);
+}
+
+static void avgpool_up(struct probe *p) {
+    p->be->ops->avgpool(p->be, &p->x, &p->y);
+}
+
+static void avgpool_down(struct probe *p) {
+    p->be->ops->avgpool_backward(p->be, &p->dy, &p->dx, false);
+}
+
+static void upsample_up(struct probe *p) {
+    p->be->ops->upsample(p->be, &p->x, &p->y, p->stride, 1.5);
+}
+
+static void upsample_down(struct probe *p) {
+    p->be->ops->upsample_backward(p->be, &p->dy, &p->dx, p->stride, 1.5, false);
+}
+
+static void reorg_up(struct probe *p) {
+    p->be->ops->reorg(p->be, &p->x, &p->y, p->stride, false, false);
+}
+
+static void reorg_down(struct probe *p) {
+    p->be->ops->reorg(p->be, &p->dy, &p->dx, p->stride, true, false);
+}
+
+static void copy_up(struct probe *p) {
+    p->be->ops->fill(p->be, &p->y, 0);
+    p->be->ops->copy_channels(p->be, &p->x, 1, &p->y, 2, 2, .7, true);
+}
+
+static void copy_down(struct probe *p) {
+    p->be->ops->copy_channels(p->be, &p->dy, 2, &p->dx, 1, 2, .7, true);
+}
+
+static void weighted_up(struct probe *p) {
+    p->be->ops->fill(p->be, &p->y, 0);
+    p->be->ops->copy_weighted(p->be, &p->x, p->w, p->n_w > 1, p->x.c, &p->y, true);
+}
+
+static void weighted_down(struct probe *p) {
+    p->be->ops->copy_weighted(p->be, &p->dy, p->w, p->n_w > 1, p->x.c, &p->dx, false);
+    p->be->ops->weight_backward(p->be, &p->x, &p->dy, p->n_w > 1, p->x.c, p->dw);
+}
+
+static void gate_up(struct probe *p) {
+    p->be->ops->gate(p->be, &p->x, &p->gate, &p->y);
+}
+
+static void gate_down(struct probe *p) {
+    p->be->ops->gate_backward_x(p->be, &p->gate, &p->dy, &p->dx, false);
+    p->be->ops->gate_backward_gate(p->be, &p->x, &p->dy, &p->dgate, false);
+}
+
+static void dropout_up(struct probe *p) {
+    p->be->ops->dropout(p->be, &p->x, &p->y, .4, 12, false);
+}
+
+static void dropout_down(struct probe *p) {
+    p->be->ops->dropout(p->be, &p->dy, &p->dx, .4, 12, false);
+}
+
+static void probe_pair(struct backend *be, const char *name, struct shape x, struct shape y, int stride,
+                       void (*up)(struct probe *), void (*down)(struct probe *)) {
+    struct probe p = probe_new(be, name, x, y);
+    p.stride = stride, p.forward = up, p.backward = down;
+    check_probe(&p);
+}
+
+static void check_derivatives(struct backend *be) {
+    struct shape s = {2, 4, 6, 8}, gates[] = {{2, 4, 1, 1}, {2, 1, 6, 8}, {2, 4, 6, 8}};
+    probe_conv(be, 3, 4, 1, 3, 1, 1);
+    probe_conv(be, 4, 6, 2, 3, 2, 1);
+    probe_conv(be, 4, 4, 4, 3, 1, 2);
+    probe_conv(be, 3, 5, 1, 1, 1, 1);
+    probe_bn(be, ACT_LINEAR);
+    probe_bn(be, ACT_MISH);
+    probe_bn(be, ACT_SWISH);
+    probe_bn(be, ACT_LOGISTIC);
+    for (int a = 0; a < ACT_COUNT; ++a) probe_act(be, (enum activation)a);
+    probe_maxpool(be);
+    probe_pair(be, "avgpool", s, (struct shape){2, 4, 1, 1}, 0, avgpool_up, avgpool_down);
+    probe_pair(be, "upsample", s, (struct shape){2, 4, 12, 16}, 2, upsample_up, upsample_down);
+    probe_pair(be, "downsample", s, (struct shape){2, 4, 3, 4}, -2, upsample_up, upsample_down);
+    probe_pair(be, "reorg", s, (struct shape){2, 16, 3, 4}, 2, reorg_up, reorg_down);
+    probe_pair(be, "copy", s, s, 0, copy_up, copy_down);
+    probe_pair(be, "dropout", s, s, 0, dropout_up, dropout_down);
+    for (int i = 0; i < 3; ++i) {
+        struct probe p = probe_new(be, "gate", s, s);
+        p.gate = double_map(&p, gates[i], true), p.dgate = double_map(&p, gates[i], false);
+        p.forward = gate_up, p.backward = gate_down;
+        check_probe(&p);
+    }
+    for (size_t n = 1; n <= 4; n += 3) {
+        struct probe p = probe_new(be, "weighted copy", s, s);
+        p.n_w = n, p.w = doubles(&p, n, true), p.dw = doubles(&p, n, false);
+        p.forward = weighted_up, p.backward = weighted_down;
+        check_probe(&p);
+    }
+}
+
+/* ---- the rest of the contract ---- */
+
+static void check_activations(void) {
+    static const struct { enum activation a; double x, y; } known[] = {
+        {ACT_LOGISTIC, 0, .5},       {ACT_LOGGY, 0, 0},      {ACT_RELU, -3, 0},     {ACT_RELU6, 7, 6},
+        {ACT_ELU, -1, -.632120558},  {ACT_RELIE, -2, -.02},  {ACT_RAMP, 2, 2.2},    {ACT_LEAKY, -2, -.2},
+        {ACT_TANH, 1, .761594156},   {ACT_PLSE, 8, 1.04},    {ACT_PLSE, 0, .5},     {ACT_STAIR, 4.5, 2},
+        {ACT_STAIR, 5.25, 2.25},     {ACT_HARDTAN, -3, -1},  {ACT_LHTAN, 2, 1.001}, {ACT_SELU, -1, -1.111286},
+        {ACT_GELU, 1, .841192},      {ACT_SWISH, 1, .731058579}, {ACT_MISH, 1, .865098388}, {ACT_MISH, -30, -2.80728689e-12},
+        {ACT_HARD_MISH, -1, -.5},    {ACT_HARD_MISH, -3, 0}, {ACT_LINEAR, -4, -4},  {ACT_MISH, 50, 50},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; ++i) {
+        double y = activation_value(known[i].a, known[i].x);
+        CHECK_NEAR(y, known[i].y, 2e-6, "%s(%g)", activation_name(known[i].a), known[i].x);
+    }
+    CHECK(strcmp(activation_name(ACT_HARD_MISH), "hard_mish") == 0, "name");
+    for (int a = 0; a < ACT_COUNT; ++a)
+        CHECK(isnan(activation_value((enum activation)a, (double)NAN)), "%s hides NaN", activation_name((enum activation)a));
+}
+
+static void check_memory(struct backend *be) {
+    struct ctx ctx = {0};
+    size_t before = be->bytes;
+    real *a = be->ops->alloc(be, &ctx, 1000);
+    CHECK(a && (uintptr_t)a % 64 == 0, "alignment on %s", be->ops->name);
+    CHECK(be->bytes >= before + 1000 * be->elem_size && be->peak_bytes >= be->bytes, "accounting on %s", be->ops->name);
+    float out[3] = {1, 2, 3}, in[3] = {4, 5, 6};
+    be->ops->get(be, be->ops->at(be, a, 997), 3, out);
+    CHECK(out[0] == 0 && out[2] == 0, "memory is not zeroed");
+    be->ops->put(be, in, 3, be->ops->at(be, a, 997));
+    be->ops->get(be, be->ops->at(be, a, 998), 2, out);
+    CHECK(out[0] == 5 && out[1] == 6, "get returns what put gave");
+    be->ops->free(be, a);
+    be->ops->free(be, NULL);
+    CHECK(be->bytes == before, "%zu bytes left on %s", be->bytes - before, be->ops->name);
+    CHECK(!be->ops->alloc(be, &ctx, SIZE_MAX / 2) && ctx.code == ST_MEMORY, "an impossible size must fail");
+    float bad[2] = {1, NAN};
+    real *b = be->ops->alloc(be, &ctx, 2);
+    be->ops->put(be, bad, 2, b);
+    CHECK(isnan(be->ops->sum_squares(be, 2, b)), "sum of squares hides NaN on %s", be->ops->name);
+    be->ops->free(be, b);
+    char text[128];
+    backend_describe(be, text, sizeof text);
+    CHECK(strstr(text, "thread"), "%s", text);
+    printf("%s: %s\n", be->ops->name, text);
+}
+
+/* Sums must not depend on how many threads share them. */
+static void check_threads(struct backend *be) {
+#ifdef _OPENMP
+    int most = omp_get_max_threads();
+    for (size_t i = 0; i < sizeof parity_cases / sizeof *parity_cases; ++i) {
+        const struct parity_case *k = &parity_cases[i];
+        if (k->body != bn_body && k->body != sums_body && k->body != vector_body) continue;
+        omp_set_num_threads(1);
+        struct run a = run_case(be, k, OWN, false);
+        omp_set_num_threads(3);
+        struct run b = run_case(be, k, OWN, false);
+        CHECK(a.n_out == b.n_out && !memcmp(a.out, b.out, a.n_out * sizeof *a.out), "%s depends on threads", k->name);
+        run_done(&a), run_done(&b);
+    }
+    omp_set_num_threads(most);
+#else
+    (void)be;
+    SKIP("thread independence: built without OpenMP");
+#endif
+}
+
+int main(void) {
+    struct ctx ctx = {0};
+    struct backend *ref = NULL, *ref64 = NULL, *cpu = NULL, *plain = NULL, *none = NULL;
+    CHECK(backend_open(&ctx, "abacus", &none) != ST_OK && strstr(ctx.error, "abacus") && !none, "%s", ctx.error);
+    ctx_clear(&ctx);
+    CHECK(backend_open(&ctx, "ref", &ref) == ST_OK, "%s", ctx.error);
+    CHECK(backend_open(&ctx, "ref64", &ref64) == ST_OK, "%s", ctx.error);
+    CHECK(backend_open(&ctx, "cpu", &cpu) == ST_OK, "%s", ctx.error);
+    CHECK(backend_open(&ctx, "cpu-plain", &plain) == ST_OK, "%s", ctx.error);
+    if (!ref || !ref64 || !cpu || !plain) return test_end("backend");
+    check_activations();
+    check_memory(ref), check_memory(ref64), check_memory(cpu), check_memory(plain);
+    check_derivatives(ref64);
+    check_parity(ref64, ref);
+    check_parity(ref, cpu);
+    check_parity(ref, plain);
+    check_threads(cpu), check_threads(plain);
+    CHECK(ref->bytes == 0 && ref64->bytes == 0, "the reference leaks");
+    backend_close(ref), backend_close(ref64), backend_close(cpu), backend_close(plain);
+    backend_close(NULL);
+    return test_end("backend");
+}

@@ -1,0 +1,290 @@
+/* Whole networks: gradients of every layer type in company against central differences, the fast backend against the
+ * reference, resizing, weights round trip. */
+#include "base/rng.h"
+#include "net/internal.h"
+#include "test.h"
+
+#include <unistd.h>
+
+#define NET "[net]\nwidth=16\nheight=16\nchannels=3\nbatch=2\nsubdivisions=1\n"
+#define CONV(f, k, s, act) "[convolutional]\nbatch_normalize=1\nfilters=" #f "\nsize=" #k "\nstride=" #s "\npad=1\nactivation=" act "\n"
+#define PLAIN(f, k, s, act) "[convolutional]\nfilters=" #f "\nsize=" #k "\nstride=" #s "\npad=1\nactivation=" act "\n"
+#define DEPTHWISE(f, act) "[convolutional]\nbatch_normalize=1\nfilters=" #f "\ngroups=" #f "\nsize=3\nstride=1\npad=1\nactivation=" act "\n"
+
+static const struct { const char *name, *text; } cases[] = {
+    { "plain", NET PLAIN(5, 3, 2, "leaky") PLAIN(4, 1, 1, "logistic") PLAIN(6, 3, 1, "linear") },
+    { "batch norm", NET CONV(6, 3, 2, "leaky") CONV(5, 3, 1, "mish") CONV(4, 1, 1, "swish") PLAIN(3, 1, 1, "linear") },
+    { "residual", NET CONV(6, 3, 2, "leaky") CONV(4, 1, 1, "leaky") CONV(6, 3, 1, "linear") "[dropout]\nprobability=0\n"
+      "[shortcut]\nfrom=-4\nactivation=linear\n" CONV(4, 1, 1, "leaky") CONV(6, 3, 1, "linear") "[shortcut]\nfrom=-3\nactivation=leaky\n"
+      PLAIN(3, 1, 1, "linear") },
+    { "unequal residual", NET CONV(6, 3, 2, "leaky") CONV(4, 1, 1, "mish") "[shortcut]\nfrom=-2\nactivation=swish\n" CONV(8, 1, 1, "relu")
+      "[shortcut]\nfrom=0,2\nactivation=linear\n" PLAIN(3, 1, 1, "linear") },
+    { "split and concat", NET CONV(8, 3, 2, "leaky") "[route]\nlayers=-1\ngroups=2\ngroup_id=1\n" CONV(4, 3, 1, "leaky") CONV(4, 3, 1, "leaky")
+      "[route]\nlayers=-1,-2\n" CONV(8, 1, 1, "leaky") "[route]\nlayers=0,-1\n" "[maxpool]\nsize=2\nstride=2\n" PLAIN(3, 1, 1, "linear") },
+    { "depthwise", NET CONV(6, 1, 1, "leaky") DEPTHWISE(6, "leaky") "[maxpool]\nsize=3\nstride=1\n" "[convolutional]\nbatch_normalize=1\n"
+      "filters=12\ngroups=6\nsize=3\nstride=2\npad=1\nactivation=relu6\n" PLAIN(4, 1, 1, "linear") },
+    { "grouped", NET CONV(6, 3, 2, "leaky") "[convolutional]\nbatch_normalize=1\nfilters=8\ngroups=2\nsize=3\nstride=1\npad=1\nactivation=mish\n"
+      PLAIN(4, 3, 1, "linear") },
+    { "squeeze-excite", NET CONV(6, 3, 2, "leaky") CONV(8, 3, 1, "leaky") "[avgpool]\n" PLAIN(3, 1, 1, "swish") PLAIN(8, 1, 1, "logistic")
+      "[scale_channels]\nfrom=-4\n" PLAIN(4, 1, 1, "linear") },
+    { "attention and space to depth", NET CONV(6, 3, 1, "leaky") CONV(6, 1, 1, "logistic") "[sam]\nfrom=-2\n" "[reorg3d]\nstride=2\n"
+      CONV(8, 1, 1, "leaky") "[upsample]\nstride=2\n" "[route]\nlayers=-1,2\n" CONV(4, 3, 2, "tanh") PLAIN(3, 1, 1, "linear") },
+    { "pyramid pooling", NET CONV(6, 3, 2, "leaky") "[maxpool]\nsize=5\nstride=1\n[route]\nlayers=-2\n[maxpool]\nsize=3\nstride=1\n"
+      "[route]\nlayers=-1,-3,-4\n" PLAIN(4, 1, 1, "linear") },
+    { "dilated", NET "[convolutional]\nbatch_normalize=1\nfilters=5\nsize=3\nstride=1\npad=1\ndilation=2\nactivation=leaky\n"
+      "[convolutional]\nfilters=4\nsize=3\nstride_x=2\nstride_y=1\npadding=1\nactivation=linear\n" },
+    { "dropout", NET CONV(6, 3, 2, "leaky") "[dropout]\nprobability=.4\n" PLAIN(4, 1, 1, "linear") },
+};
+
+static struct net *opened(struct ctx *ctx, const char *name, const char *text) {
+    struct cfg_doc *doc;
+    struct net *net = NULL;
+    if (cfg_parse(ctx, name, text, strlen(text), true, &doc) == ST_OK) net_open_doc(ctx, doc, true, &net);
+    CHECK(net != NULL, "%s: %s", name, ctx->error);
+    if (!net) return NULL;
+    net_init_weights(net, 7);
+    struct rng r = rng_stream(3, 1, 4);
+    for (int i = 0; i < net->n; ++i) /* statistics and scales that are not neutral */
+        for (int k = 0; k < net->layer[i].n_param; ++k) {
+            const struct param *p = &net->layer[i].param[k];
+            for (size_t j = 0; j < param_count(p) && p->role != PARAM_WEIGHT; ++j)
+                net->param[p->offset + j] = (float)((p->role == PARAM_SCALE || p->role == PARAM_VARIANCE ? 1 : 0) + rng_between(&r, -.3, .3));
+        }
+    return net;
+}
+
+static size_t input_size(const struct net *net) {
+    return (size_t)net->batch * (size_t)net->opt.channels * (size_t)net->opt.height * (size_t)net->opt.width;
+}
+
+static void random_input(const struct net *net, float *x) {
+    struct rng r = rng_stream(9, 2, 6);
+    for (size_t i = 0; i < input_size(net); ++i) x[i] = (float)rng_uniform(&r);
+}
+
+/* sum of weights * output of the last layer, and its gradient seeded into dy */
+static double functional(const struct net *net, bool seed) {
+    int last = net_output_layer(net);
+    struct tensor *y = &net->y[last], *dy = &net->dy[last];
+    struct rng r = rng_stream(5, 5, 5);
+    double sum = 0;
+    const double *v = y->data;
+    double *d = dy->data;
+    for (int n = 0; n < y->n; ++n)
+        for (int c = 0; c < y->c; ++c)
+            for (int h = 0; h < y->h; ++h)
+                for (int w = 0; w < y->w; ++w) {
+                    double weight = rng_between(&r, -1, 1);
+                    ptrdiff_t at = n * y->sn + c * y->sc + h * y->sh + w * y->sw;
+                    sum += weight * v[at];
+                    if (seed) d[at] = weight;
+                }
+    return sum;
+}
+
+/* net_backward starts with every unread gradient at zero; a test seeds the last layer's after that point. */
+static enum status backward_from_last(struct ctx *ctx, struct net *net) {
+    int last = net_output_layer(net);
+    net->buffers->clear[last] = false;
+    net->buffers->first_writer[last] = last;
+    functional(net, true);
+    return net_backward(ctx, net);
+}
+
+static void check_gradients(const char *name, const char *text, enum net_mode mode) {
+    struct ctx ctx = { 0 };
+    struct backend *be = NULL;
+    struct net *net = opened(&ctx, name, text);
+    if (!net || backend_open(&ctx, "ref64", &be) != ST_OK || net_bind(&ctx, net, be, mode, 2) != ST_OK) {
+        CHECK(false, "%s: %s", name, ctx.error);
+        return;
+    }
+    float *x = calloc(input_size(net), sizeof *x);
+    double *w = (double *)net->dev_param, *g = (double *)net->dev_grad, worst = 0;
+    random_input(net, x);
+    net_forward(&ctx, net, x);
+    CHECK(backward_from_last(&ctx, net) == ST_OK, "%s: %s", name, ctx.error);
+    struct rng r = rng_stream(8, 8, 8);
+    int checked = 0;
+    for (int i = 0; i < net->n; ++i)
+        for (int k = 0; k < net->layer[i].n_param; ++k) {
+            const struct param *p = &net->layer[i].param[k];
+            if (!(p->flags & PARAM_TRAIN)) continue;
+            for (int t = 0; t < 4; ++t) {
+                size_t j = p->offset + (size_t)rng_int(&r, 0, (int)param_count(p) - 1);
+                double keep = w[j], h = 1e-6;
+                w[j] = keep + h;
+                net_refresh(&ctx, net);
+                net_forward(&ctx, net, x);
+                double up = functional(net, false);
+                w[j] = keep - h;
+                net_refresh(&ctx, net);
+                net_forward(&ctx, net, x);
+                double down = functional(net, false);
+                w[j] = keep;
+                double want = (up - down) / (2 * h), error = fabs(g[j] - want) / fmax(fmax(fabs(want), fabs(g[j])), 1e-2);
+                CHECK(error < 1e-4, "%s layer %d %s[%zu]: gradient %.8g, central difference %.8g", name, i, p->name, j - p->offset, g[j], want);
+                worst = fmax(worst, error);
+                ++checked;
+            }
+        }
+    CHECK(checked > 0, "%s: nothing checked", name);
+    free(x);
+    net_close(net);
+    backend_close(be);
+}
+
+/* SCORE: the gradient of every activation, through frozen statistics. */
+static void check_activation_gradients(const char *name, const char *text) {
+    struct ctx ctx = { 0 };
+    struct backend *be = NULL;
+    struct net *net = opened(&ctx, name, text);
+    if (!net || backend_open(&ctx, "ref64", &be) != ST_OK || net_bind(&ctx, net, be, NET_SCORE, 2) != ST_OK) {
+        CHECK(false, "%s: %s", name, ctx.error);
+        return;
+    }
+    float *x = calloc(input_size(net), sizeof *x);
+    random_input(net, x);
+    net_forward(&ctx, net, x);
+    backward_from_last(&ctx, net);
+    /* Bias of layer 0 moves its pre-activation; compare through the folded convolution: d/dbias = sum of dy*slope, so look at
+     * the parameter instead: the response to a small change of one bias equals the sum of that channel's gradient. */
+    const struct layer *l = &net->layer[0];
+    struct tensor *dy = &net->dy[0];
+    double *w = (double *)net->dev_param, *d = dy->data;
+    for (int c = 0; c < l->out.c && d; ++c) {
+        double sum = 0;
+        net_forward(&ctx, net, x);
+        net->buffers->clear[net_output_layer(net)] = false;
+        backward_from_last(&ctx, net);
+        for (int n = 0; n < dy->n; ++n)
+            for (int i = 0; i < dy->h; ++i)
+                for (int j = 0; j < dy->w; ++j) sum += d[n * dy->sn + c * dy->sc + i * dy->sh + j * dy->sw];
+        double keep = w[l->param[0].offset + (size_t)c], h = 1e-6, value[2];
+        for (int s = 0; s < 2; ++s) {
+            w[l->param[0].offset + (size_t)c] = keep + (s ? -h : h);
+            net_refresh(&ctx, net);
+            net_forward(&ctx, net, x);
+            value[s] = functional(net, false);
+        }
+        w[l->param[0].offset + (size_t)c] = keep;
+        net_refresh(&ctx, net);
+        /* dy of layer 0 is overwritten by its own backward with the derivative before the activation */
+        double want = (value[0] - value[1]) / (2 * h);
+        CHECK(fabs(sum - want) <= 1e-4 * fmax(fabs(want), 1e-2), "%s channel %d: %.8g, central difference %.8g", name, c, sum, want);
+    }
+    free(x);
+    net_close(net);
+    backend_close(be);
+}
+
+/* The fast backend computes what the reference does: outputs and parameter gradients. */
+static void check_backends(const char *name, const char *text, enum net_mode mode) {
+    struct ctx ctx = { 0 };
+    static const char *const kinds[] = { "ref", "cpu" };
+    float *y[2] = { NULL, NULL }, *g[2] = { NULL, NULL };
+    size_t n_y = 0, n_g = 0;
+    for (int b = 0; b < 2; ++b) {
+        struct backend *be = NULL;
+        struct net *net = opened(&ctx, name, text);
+        if (!net || backend_open(&ctx, kinds[b], &be) != ST_OK || net_bind(&ctx, net, be, mode, 2) != ST_OK) {
+            CHECK(false, "%s: %s", name, ctx.error);
+            return;
+        }
+        float *x = calloc(input_size(net), sizeof *x);
+        random_input(net, x);
+        CHECK(net_forward(&ctx, net, x) == ST_OK, "%s: %s", name, ctx.error);
+        int last = net_output_layer(net);
+        n_y = 2 * shape_count(net->layer[last].out);
+        n_g = net->n_param;
+        y[b] = calloc(n_y, sizeof **y);
+        g[b] = calloc(n_g, sizeof **g);
+        net_output(net, last, y[b]);
+        if (mode == NET_TRAIN) {
+            net->buffers->clear[last] = false;
+            net->buffers->first_writer[last] = last;
+            float *seed = calloc(n_y, sizeof *seed);
+            struct rng r = rng_stream(5, 5, 5);
+            for (size_t i = 0; i < n_y; ++i) seed[i] = (float)rng_between(&r, -1, 1);
+            be->ops->from_nchw(be, seed, &net->dy[last], false);
+            free(seed);
+            CHECK(net_backward(&ctx, net) == ST_OK, "%s: %s", name, ctx.error);
+            be->ops->get(be, net->dev_grad, n_g, g[b]);
+        }
+        free(x);
+        net_close(net);
+        backend_close(be);
+    }
+    double most = 1e-6, worst = 0, most_g = 1e-6, worst_g = 0;
+    for (size_t i = 0; i < n_y; ++i) most = fmax(most, fabs((double)y[0][i])), worst = fmax(worst, fabs((double)y[0][i] - (double)y[1][i]));
+    for (size_t i = 0; i < n_g; ++i) most_g = fmax(most_g, fabs((double)g[0][i])), worst_g = fmax(worst_g, fabs((double)g[0][i] - (double)g[1][i]));
+    CHECK(worst <= 1e-5 * most, "%s: outputs differ by %g of %g", name, worst, most);
+    CHECK(worst_g <= 1e-4 * most_g, "%s: gradients differ by %g of %g", name, worst_g, most_g);
+    free(y[0]), free(y[1]), free(g[0]), free(g[1]);
+}
+
+static void check_weights_round_trip(void) {
+    struct ctx ctx = { 0 };
+    struct net *a = opened(&ctx, "round trip", cases[2].text), *b = opened(&ctx, "round trip", cases[2].text);
+    char path[] = "/tmp/test_net_XXXXXX";
+    int fd = mkstemp(path);
+    CHECK(fd >= 0 && a && b, "no temporary file");
+    if (fd < 0 || !a || !b) return;
+    close(fd);
+    a->seen = 0x123456789ull;
+    for (size_t i = 0; i < a->n_param; ++i) a->param[i] = 0.5f + (float)i;
+    int layers = -1;
+    CHECK(net_save(&ctx, a, path, -1) == ST_OK, "%s", ctx.error);
+    CHECK(net_load(&ctx, b, path, LOAD_WHOLE, &layers) == ST_OK, "%s", ctx.error);
+    CHECK(layers == b->n && b->seen == a->seen, "%d layers, seen %llu", layers, (unsigned long long)b->seen);
+    CHECK(!memcmp(a->param, b->param, a->n_param * sizeof *a->param), "values changed on the way");
+    CHECK(net_save(&ctx, a, path, 2) == ST_OK, "%s", ctx.error);
+    CHECK(net_load(&ctx, b, path, LOAD_PREFIX, &layers) == ST_OK && layers == 2, "a prefix loads: %d %s", layers, ctx.error);
+    CHECK(net_load(&ctx, b, path, LOAD_WHOLE, NULL) == ST_FORMAT && strstr(ctx.error, "ends after layer 1"), "%s", ctx.error);
+    ctx_clear(&ctx);
+    CHECK(truncate(path, 20 + 4 * 37) == 0, "truncate");
+    CHECK(net_load(&ctx, b, path, LOAD_PREFIX, NULL) == ST_FORMAT && strstr(ctx.error, "ends inside layer 0"), "%s", ctx.error);
+    unlink(path);
+    net_close(a);
+    net_close(b);
+}
+
+static void check_resize(void) {
+    struct ctx ctx = { 0 };
+    struct backend *be;
+    struct net *net = opened(&ctx, "resize", cases[4].text);
+    if (!net || backend_open(&ctx, "cpu", &be) != ST_OK) return;
+    CHECK(net_bind(&ctx, net, be, NET_INFER, 1) == ST_OK && net_resize(&ctx, net, 32, 48) == ST_OK, "%s", ctx.error);
+    CHECK(net->layer[net->n - 1].out.w == 8 && net->layer[net->n - 1].out.h == 12, "resized to %d x %d", net->layer[net->n - 1].out.w,
+          net->layer[net->n - 1].out.h);
+    float *x = calloc(input_size(net), sizeof *x), *y = calloc(shape_count(net->layer[net->n - 1].out), sizeof *y);
+    CHECK(net_forward(&ctx, net, x) == ST_OK, "%s", ctx.error);
+    net_output(net, net->n - 1, y);
+    free(x), free(y);
+    net_close(net);
+    backend_close(be);
+}
+
+/* Outputs share memory by lifetime in INFER, and must not show it. */
+static void check_plan(void) {
+    int first[] = { 0, 1, 2, 0, 3 }, last[] = { 1, 2, 3, 3, 4 };
+    size_t size[] = { 100, 50, 100, 10, 0 }, at[5], total = plan_offsets(5, first, last, size, at);
+    for (int i = 0; i < 5; ++i)
+        for (int k = 0; k < i; ++k)
+            if (first[i] <= last[k] && first[k] <= last[i])
+                CHECK(at[i] + size[i] <= at[k] || at[k] + size[k] <= at[i], "blocks %d and %d overlap", i, k);
+    CHECK(total < 260, "%zu elements: nothing was shared", total);
+}
+
+int main(void) {
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
+        check_gradients(cases[i].name, cases[i].text, NET_TRAIN);
+        if (strcmp(cases[i].name, "plain")) check_activation_gradients(cases[i].name, cases[i].text);
+        check_backends(cases[i].name, cases[i].text, NET_INFER);
+        check_backends(cases[i].name, cases[i].text, NET_TRAIN);
+    }
+    check_weights_round_trip();
+    check_resize();
+    check_plan();
+    return test_end("net");
+}
