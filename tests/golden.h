@@ -2,8 +2,6 @@
 #ifndef TESTS_GOLDEN_H
 #define TESTS_GOLDEN_H
 
-#define _GNU_SOURCE
-
 #include <cjson/cJSON.h>
 #include <dirent.h>
 #include <ftw.h>
@@ -13,7 +11,7 @@
 #include "base/text.h"
 #include "test.h"
 
-static char golden_wanted_[256], golden_found_[1024];
+static char golden_wanted_[512], golden_found_[1024];
 
 static inline int golden_visit_(const char *path, const struct stat *st, int type, struct FTW *at) {
     (void)st;

@@ -6,13 +6,15 @@
 
 static const enum iou_kind kinds[] = { IOU_PLAIN, IOU_GIOU, IOU_MSE, IOU_DIOU, IOU_CIOU };
 
-/* An independent reading of the formulas in double, for differences; DIoU in the differentiable form IoU - d^2/c^2. */
+/* An independent reading of the formulas in double, for differences; DIoU in the differentiable form IoU -
+ * d^2/c^2. */
 struct wide { double x, y, w, h; };
 
 static double overlap(enum iou_kind kind, struct wide a, struct wide b, double alpha) {
     double l = fmax(a.x - a.w / 2, b.x - b.w / 2), r = fmin(a.x + a.w / 2, b.x + b.w / 2);
     double t = fmax(a.y - a.h / 2, b.y - b.h / 2), bo = fmin(a.y + a.h / 2, b.y + b.h / 2);
-    double inter = r > l && bo > t ? (r - l) * (bo - t) : 0, uni = a.w * a.h + b.w * b.h - inter, iou = inter / uni;
+    double inter = r > l && bo > t ? (r - l) * (bo - t) : 0, uni = a.w * a.h + b.w * b.h - inter,
+           iou = inter / uni;
     double cw = fmax(a.x + a.w / 2, b.x + b.w / 2) - fmin(a.x - a.w / 2, b.x - b.w / 2);
     double ch = fmax(a.y + a.h / 2, b.y + b.h / 2) - fmin(a.y - a.h / 2, b.y - b.h / 2);
     double far = ((a.x - b.x) * (a.x - b.x) + (a.y - b.y) * (a.y - b.y)) / (cw * cw + ch * ch);
@@ -33,8 +35,8 @@ static double trade_off(struct wide a, struct wide b) {
 static struct wide widen(struct box b) { return (struct wide){ b.x, b.y, b.w, b.h }; }
 
 static struct box random_box(struct rng *r) {
-    return (struct box){ (float)rng_between(r, .2, .8), (float)rng_between(r, .2, .8), (float)rng_between(r, .05, .6),
-                         (float)rng_between(r, .05, .6) };
+    return (struct box){ (float)rng_between(r, .2, .8), (float)rng_between(r, .2, .8),
+                         (float)rng_between(r, .05, .6), (float)rng_between(r, .05, .6) };
 }
 
 static void hand_values(void) {
@@ -45,7 +47,8 @@ static void hand_values(void) {
     CHECK_NEAR(box_ciou(a, b), 1. / 7 - .125 / 1.125, 1e-7, "same aspect");
     CHECK(box_iou(a, far) == 0, "apart");
     CHECK_NEAR(box_giou(a, far), -(.5 - .375) / .5, 1e-7, "hull 1 x 0.5");
-    CHECK(box_iou(a, a) == 1 && box_giou(a, a) == 1 && box_diou(a, a) == 1 && box_ciou(a, a) == 1, "a box and itself");
+    CHECK(box_iou(a, a) == 1 && box_giou(a, a) == 1 && box_diou(a, a) == 1 && box_ciou(a, a) == 1,
+          "a box and itself");
     struct box touch = { .75f, .25f, .5f, .5f };
     CHECK(box_iou(a, touch) == 0, "sharing an edge");
     struct box point = { .25f, .25f, 0, 0 };
@@ -82,8 +85,10 @@ static void exact_gradient(void) {
             for (int e = 0; e < 4; ++e) {
                 double low[4] = { p.x, p.y, p.w, p.h }, high[4] = { p.x, p.y, p.w, p.h };
                 low[e] -= step, high[e] += step;
-                double want = (overlap(kinds[k], (struct wide){ high[0], high[1], high[2], high[3] }, wt, alpha) -
-                               overlap(kinds[k], (struct wide){ low[0], low[1], low[2], low[3] }, wt, alpha)) / (2 * step);
+                double want =
+                    (overlap(kinds[k], (struct wide){ high[0], high[1], high[2], high[3] }, wt, alpha) -
+                     overlap(kinds[k], (struct wide){ low[0], low[1], low[2], low[3] }, wt, alpha)) /
+                    (2 * step);
                 CHECK_NEAR(got[e], want, 1e-4, "pair %d, kind %d, entry %d", i, kinds[k], e);
             }
         }
@@ -91,10 +96,12 @@ static void exact_gradient(void) {
     double value;
     struct box same = { .5f, .5f, .25f, .25f };
     struct box_grad g = box_iou_exact_grad(IOU_PLAIN, same, same, &value);
-    CHECK(value == 1 && fabs(g.x) + fabs(g.y) + fabs(g.w) + fabs(g.h) < 1e-12, "a perfect box has nothing to gain");
+    CHECK(value == 1 && fabs(g.x) + fabs(g.y) + fabs(g.w) + fabs(g.h) < 1e-12,
+          "a perfect box has nothing to gain");
 }
 
-/* Darknet's training gradient follows from the exact one where it is one, and departs from it in the documented ways. */
+/* Darknet's training gradient follows from the exact one where it is one, and departs from it in the
+ * documented ways. */
 static void darknet_gradient(void) {
     struct rng r = rng_stream(7, 1, 0);
     int seen = 0;
@@ -104,23 +111,31 @@ static void darknet_gradient(void) {
         if (box_iou(p, t) <= 0) continue;
         ++seen;
         for (int k = 0; k < 3; ++k) {
-            struct box_grad e = box_iou_exact_grad(kinds[k], p, t, &value), d = box_iou_darknet_grad(kinds[k], p, t);
+            struct box_grad e = box_iou_exact_grad(kinds[k], p, t, &value),
+                            d = box_iou_darknet_grad(kinds[k], p, t);
             CHECK_NEAR(d.x, e.x, 1e-9, "x, kind %d", kinds[k]);
             CHECK_NEAR(d.y, e.y, 1e-9, "y, kind %d", kinds[k]);
             CHECK_NEAR(d.w, 2 * e.w, 1e-9, "w is not halved, kind %d", kinds[k]);
             CHECK_NEAR(d.h, 2 * e.h, 1e-9, "h is not halved, kind %d", kinds[k]);
         }
-        struct box_grad iou = box_iou_darknet_grad(IOU_PLAIN, p, t), diou = box_iou_darknet_grad(IOU_DIOU, p, t);
-        struct box_grad ciou = box_iou_darknet_grad(IOU_CIOU, p, t), exact = box_iou_exact_grad(IOU_DIOU, p, t, &value);
+        struct box_grad iou = box_iou_darknet_grad(IOU_PLAIN, p, t),
+                        diou = box_iou_darknet_grad(IOU_DIOU, p, t);
+        struct box_grad ciou = box_iou_darknet_grad(IOU_CIOU, p, t),
+                        exact = box_iou_exact_grad(IOU_DIOU, p, t, &value);
         struct box_grad plain = box_iou_exact_grad(IOU_PLAIN, p, t, &value);
         CHECK_NEAR(diou.w - iou.w, exact.w - plain.w, 1e-9, "distance term of w");
         CHECK_NEAR(diou.h - iou.h, exact.h - plain.h, 1e-9, "distance term of h");
-        /* x, y: the part that comes from the enclosing box has the wrong sign, so the sum of both leaves the other part twice. */
+        /* x, y: the part that comes from the enclosing box has the wrong sign, so the sum of both leaves the
+         * other part twice. */
         double cw = fmax(p.x + p.w / 2, t.x + t.w / 2) - fmin(p.x - p.w / 2, t.x - t.w / 2);
-        double ch = fmax(p.y + p.h / 2, t.y + t.h / 2) - fmin(p.y - p.h / 2, t.y - t.h / 2), c = cw * cw + ch * ch;
-        CHECK_NEAR(diou.x - iou.x + exact.x - plain.x, 4 * ((double)t.x - p.x) / c, 1e-5, "distance term of x");
-        CHECK_NEAR(diou.y - iou.y + exact.y - plain.y, 4 * ((double)t.y - p.y) / c, 1e-5, "distance term of y");
-        double angle = atan((double)t.w / t.h) - atan((double)p.w / p.h), alpha = trade_off(widen(p), widen(t));
+        double ch = fmax(p.y + p.h / 2, t.y + t.h / 2) - fmin(p.y - p.h / 2, t.y - t.h / 2),
+               c = cw * cw + ch * ch;
+        CHECK_NEAR(diou.x - iou.x + exact.x - plain.x, 4 * ((double)t.x - p.x) / c, 1e-5,
+                   "distance term of x");
+        CHECK_NEAR(diou.y - iou.y + exact.y - plain.y, 4 * ((double)t.y - p.y) / c, 1e-5,
+                   "distance term of y");
+        double angle = atan((double)t.w / t.h) - atan((double)p.w / p.h),
+               alpha = trade_off(widen(p), widen(t));
         CHECK_NEAR(ciou.x, diou.x, 1e-12, "aspect does not move x");
         CHECK_NEAR(ciou.w - diou.w, alpha * 8 / (M_PI * M_PI) * angle * p.h, 1e-9, "aspect term of w");
         CHECK_NEAR(ciou.h - diou.h, -alpha * 8 / (M_PI * M_PI) * angle * p.w, 1e-9, "aspect term of h");
@@ -134,17 +149,19 @@ static void darknet_gradient(void) {
     struct box p = { .2f, .5f, .2f, .2f }, t = { .8f, .5f, .2f, .2f };
     struct box_grad d = box_iou_darknet_grad(IOU_DIOU, p, t);
     double s = .36, c = .64 + .04; /* enclosing 0.8 x 0.2 */
-    CHECK_NEAR(d.x, (2 * .6 * c - 2 * .8 * -1 * s) / (c * c), 1e-5, "DIoU alone, with upstream's sign of the second part");
+    CHECK_NEAR(d.x, (2 * .6 * c - 2 * .8 * -1 * s) / (c * c), 1e-5,
+               "DIoU alone, with upstream's sign of the second part");
     CHECK_NEAR(d.w, 2 * .8 * .5 * s / (c * c), 1e-5, "DIoU alone, w");
     struct box flat = { .5f, .5f, 0, 0 };
     CHECK(isfinite(box_iou_darknet_grad(IOU_PLAIN, flat, t).w), "a size of 0 is replaced by 1");
 }
 
-/* --- Suppression ----------------------------------------------------------------------------------------------------- */
+/* --- Suppression ------------------------------------------------------------------------------ */
 
 static struct ctx ctx;
 
-static struct detection *add(struct detection_list *list, struct box b, float objectness, float p0, float p1) {
+static struct detection *add(struct detection_list *list, struct box b, float objectness, float p0,
+                             float p1) {
     struct detection *d;
     CHECK(detections_add(&ctx, list, &d) == ST_OK, "add");
     d->box = b;
@@ -180,7 +197,8 @@ static void suppression_kinds(void) {
         const struct detection *worse = find(&list, b.x), *better = find(&list, a.x);
         CHECK(better->prob[0] == .8f, "case %zu: the better one stays", i);
         CHECK((worse->prob[0] == 0) == cases[i].dropped, "case %zu", i);
-        CHECK(worse->prob[1] == .3f, "case %zu: another class is not touched, a box without that class suppresses nothing", i);
+        CHECK(worse->prob[1] == .3f,
+              "case %zu: another class is not touched, a box without that class suppresses nothing", i);
         detections_free(&list);
     }
 }
@@ -193,12 +211,14 @@ static void suppression_order(void) {
     add(&list, (struct box){ .1f, .1f, .1f, .1f }, 0, 0, 0);
     add(&list, (struct box){ .5f, .5f, .4f, .4f }, 1, .8f, .2f);
     detections_nms(&list, .45f, NMS_DEFAULT, .6f);
-    CHECK(find(&list, .5f)->prob[0] > 0 && find(&list, .6f)->prob[0] == 0 && find(&list, .7f)->prob[0] > 0, "chain");
+    CHECK(find(&list, .5f)->prob[0] > 0 && find(&list, .6f)->prob[0] == 0 && find(&list, .7f)->prob[0] > 0,
+          "chain");
     CHECK(list.n == 4 && list.item[3].objectness == 0, "without objectness: last");
     CHECK(list.item[0].box.x == .5f && list.item[1].box.x == .6f && list.item[2].box.x == .7f,
-          "order of the last class, equal probabilities in the order of the class before: %g %g %g", (double)list.item[0].box.x,
-          (double)list.item[1].box.x, (double)list.item[2].box.x);
-    CHECK(list.item[0].prob[1] == .2f && list.item[1].prob[1] == 0, "equal probabilities: the earlier one wins");
+          "order of the last class, equal probabilities in the order of the class before: %g %g %g",
+          (double)list.item[0].box.x, (double)list.item[1].box.x, (double)list.item[2].box.x);
+    CHECK(list.item[0].prob[1] == .2f && list.item[1].prob[1] == 0,
+          "equal probabilities: the earlier one wins");
     detections_free(&list);
     detections_nms(&list, .45f, NMS_DEFAULT, .6f);
     CHECK(list.n == 0, "an empty list");

@@ -44,9 +44,10 @@ static void check_layers(const char *stem, struct net *net, const cJSON *layers)
         }
         double dot = 0, norm = l2(grad + w->offset, m), weights = l2(net->param + w->offset, m), want = golden_number(row, "weight_grad_l2");
         for (size_t k = 0; k < m; ++k) dot += (double)grad[w->offset + k] * net->param[w->offset + k];
-        NEAR(norm, want, 1e-3, "%s layer %d: |dw| %g, recorded %g", stem, i, norm, want);
+        /* The floors: batch norm makes some gradients 0 but for rounding (a scale in front of it, a map of one cell). */
+        CHECK(fabs(norm - want) <= 1e-3 * want + 1e-3, "%s layer %d: |dw| %g, recorded %g", stem, i, norm, want);
         want = golden_number(row, "weight_grad_dot_weight");
-        CHECK(fabs(dot - want) <= 1e-3 * fabs(want) + 1e-4 * norm * weights, "%s layer %d: dw.w %g, recorded %g", stem, i, dot, want);
+        CHECK(fabs(dot - want) <= 1e-3 * fabs(want) + 1e-4 * norm * weights + 1e-3, "%s layer %d: dw.w %g, recorded %g", stem, i, dot, want);
         ++compared;
         free(y);
     }

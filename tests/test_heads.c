@@ -1,11 +1,12 @@
-/* Detection heads: decoding, training deltas, assignment and the utility's gradient, on layers made from cfg text. */
+/* Detection heads: decoding, training deltas, assignment and the utility's gradient, on layers made from cfg
+ * text. */
 #include "layers/layer.h"
 
 #include "test.h"
 
 static struct ctx ctx;
 
-/* --- A head without a network ---------------------------------------------------------------------------------------- */
+/* --- A head without a network ----------------------------------------------------------------- */
 
 struct rig { struct cfg_doc *doc; struct layer l; struct shape in; int batch; };
 
@@ -36,11 +37,14 @@ static void rig_close(struct rig *r) {
 
 #define OPEN(r, ...) if (!rig_open(r, __VA_ARGS__)) { CHECK(false, "%s", ctx.error); rig_close(r); return; }
 
-static size_t rig_count(const struct rig *r) { return (size_t)r->batch * (size_t)r->in.c * (size_t)r->in.h * (size_t)r->in.w; }
+static size_t rig_count(const struct rig *r) {
+    return (size_t)r->batch * (size_t)r->in.c * (size_t)r->in.h * (size_t)r->in.w;
+}
 
 /* Entry e of a prediction; per = 5 + classes. */
 static size_t at(const struct rig *r, int per, int image, int anchor, int row, int col, int e) {
-    return (((size_t)image * (size_t)r->in.c + (size_t)(anchor * per + e)) * (size_t)r->in.h + (size_t)row) * (size_t)r->in.w +
+    return (((size_t)image * (size_t)r->in.c + (size_t)(anchor * per + e)) * (size_t)r->in.h + (size_t)row) *
+               (size_t)r->in.w +
            (size_t)col;
 }
 
@@ -57,7 +61,7 @@ static double logit(double p) { return log(p / (1 - p)); }
 enum { PER = 8, ROWS = 4, COLS = 5, NET_W = 64, NET_H = 48 };
 static const double anchors[3][2] = { { 10, 12 }, { 20, 16 }, { 30, 40 } };
 
-/* --- Decoding --------------------------------------------------------------------------------------------------------- */
+/* --- Decoding --------------------------------------------------------------------------------- */
 
 static void expect_box(struct box b, struct box want, const char *what) {
     CHECK_NEAR(b.x, want.x, 1e-6, "%s", what);
@@ -67,9 +71,11 @@ static void expect_box(struct box b, struct box want, const char *what) {
 }
 
 /* Writes raw values that mean `b` into the cell that owns its centre. */
-static void write_box(struct rig *r, int image, int local, struct box b, double scale, bool new_coords, int *row, int *col) {
+static void write_box(struct rig *r, int image, int local, struct box b, double scale, bool new_coords,
+                      int *row, int *col) {
     *col = (int)(b.x * COLS), *row = (int)(b.y * ROWS);
-    double sx = ((double)b.x * COLS - *col + (scale - 1) / 2) / scale, sy = ((double)b.y * ROWS - *row + (scale - 1) / 2) / scale;
+    double sx = ((double)b.x * COLS - *col + (scale - 1) / 2) / scale,
+           sy = ((double)b.y * ROWS - *row + (scale - 1) / 2) / scale;
     double w = b.w * NET_W / anchors[local + 1][0], h = b.h * NET_H / anchors[local + 1][1];
     double v[4] = { logit(sx), logit(sy), log(w), log(h) };
     if (new_coords) v[0] = sx, v[1] = sy, v[2] = sqrt(w) / 2, v[3] = sqrt(h) / 2;
@@ -84,10 +90,13 @@ static void round_trip(const char *text, double scale, bool new_coords) {
     for (size_t i = 0; i < rig_count(&r); ++i) r.l.head_x[i] = new_coords ? .001f : -9;
     write_box(&r, 1, 1, b, scale, new_coords, &row, &col);
     const double p[4] = { .9, .7, .2, .3 };
-    for (int e = 0; e < 4; ++e) r.l.head_x[at(&r, PER, 1, 1, row, col, 4 + e)] = (float)(new_coords ? p[e] : logit(p[e]));
+    for (int e = 0; e < 4; ++e)
+        r.l.head_x[at(&r, PER, 1, 1, row, col, 4 + e)] = (float)(new_coords ? p[e] : logit(p[e]));
     struct detection_list list = { .classes = 3 };
-    CHECK(r.l.ops->head->decode(&ctx, &r.l, 0, NET_W, NET_H, .25f, &list) == ST_OK && list.n == 0, "nothing in image 0");
-    CHECK(r.l.ops->head->decode(&ctx, &r.l, 1, NET_W, NET_H, .25f, &list) == ST_OK && list.n == 1, "%d detections", list.n);
+    CHECK(r.l.ops->head->decode(&ctx, &r.l, 0, NET_W, NET_H, .25f, &list) == ST_OK && list.n == 0,
+          "nothing in image 0");
+    CHECK(r.l.ops->head->decode(&ctx, &r.l, 1, NET_W, NET_H, .25f, &list) == ST_OK && list.n == 1,
+          "%d detections", list.n);
     if (list.n == 1) {
         expect_box(list.item[0].box, b, text);
         CHECK_NEAR(list.item[0].objectness, .9, 1e-6, "objectness");
@@ -123,12 +132,15 @@ static void decode_all(const char *text, double scale, bool new_coords, float th
                 if (!(v[4] > thresh)) continue;
                 if (n >= list.n) { ++n; continue; }
                 const struct detection *d = &list.item[n++];
-                double w = new_coords ? 4 * v[2] * v[2] : exp(v[2]), h = new_coords ? 4 * v[3] * v[3] : exp(v[3]);
+                double w = new_coords ? 4 * v[2] * v[2] : exp(v[2]),
+                       h = new_coords ? 4 * v[3] * v[3] : exp(v[3]);
                 struct box want = { (float)((col + v[0]) / COLS), (float)((row + v[1]) / ROWS),
-                                    (float)(w * anchors[a + 1][0] / NET_W), (float)(h * anchors[a + 1][1] / NET_H) };
+                                    (float)(w * anchors[a + 1][0] / NET_W),
+                                    (float)(h * anchors[a + 1][1] / NET_H) };
                 expect_box(d->box, want, text);
                 for (int k = 0; k < 3; ++k)
-                    CHECK_NEAR(d->prob[k], v[4] * v[5 + k] > thresh ? v[4] * v[5 + k] : 0, 1e-6, "class %d", k);
+                    CHECK_NEAR(d->prob[k], v[4] * v[5 + k] > thresh ? v[4] * v[5 + k] : 0, 1e-6, "class %d",
+                               k);
             }
     CHECK(n == list.n && n > 5, "%d detections, %d expected", list.n, n);
     free(active);
@@ -156,7 +168,8 @@ static void strange_values(void) {
 
 static void region_decode(void) {
     struct rig r;
-    OPEN(&r, "[region]\nanchors=1,2, 3,1.5\nnum=2\nclasses=3\nsoftmax=1\n", 2 * PER, ROWS, COLS, 1, NET_INFER);
+    OPEN(&r, "[region]\nanchors=1,2, 3,1.5\nnum=2\nclasses=3\nsoftmax=1\n", 2 * PER, ROWS, COLS, 1,
+         NET_INFER);
     fill_random(&r, 4, -3, 3);
     struct detection_list list = { .classes = 3 };
     r.l.ops->head->decode(&ctx, &r.l, 0, NET_W, NET_H, .3f, &list);
@@ -172,7 +185,8 @@ static void region_decode(void) {
                 for (int k = 5; k < PER; ++k) sum += exp(v[k]);
                 for (int k = 5; k < PER; ++k) v[k] = exp(v[k]) / sum;
                 v[4] = sigmoid(v[4]);
-                for (int e = 4; e < PER; ++e) CHECK_NEAR(active[place + e], v[e], 1e-6, "activated entry %d", e);
+                for (int e = 4; e < PER; ++e)
+                    CHECK_NEAR(active[place + e], v[e], 1e-6, "activated entry %d", e);
                 place += PER;
                 int best_class = -1;
                 for (int k = 5; k < PER; ++k)
@@ -181,8 +195,9 @@ static void region_decode(void) {
                 if (n >= list.n) { ++n; continue; }
                 const struct detection *d = &list.item[n++];
                 const double aw[2] = { 1, 3 }, ah[2] = { 2, 1.5 };
-                struct box want = { (float)((col + sigmoid(v[0])) / COLS), (float)((row + sigmoid(v[1])) / ROWS),
-                                    (float)(exp(v[2]) * aw[a] / COLS), (float)(exp(v[3]) * ah[a] / ROWS) };
+                struct box want = { (float)((col + sigmoid(v[0])) / COLS),
+                                    (float)((row + sigmoid(v[1])) / ROWS), (float)(exp(v[2]) * aw[a] / COLS),
+                                    (float)(exp(v[3]) * ah[a] / ROWS) };
                 expect_box(d->box, want, "region");
                 CHECK(d->best_class == best_class && d->objectness == 1, "best class %d", d->best_class);
                 CHECK_NEAR(d->prob[best_class], best, 1e-6, "probability");
@@ -193,7 +208,7 @@ static void region_decode(void) {
     rig_close(&r);
 }
 
-/* --- Cross checks of the section --------------------------------------------------------------------------------------- */
+/* --- Cross checks of the section -------------------------------------------------------------- */
 
 static void expect_error(const char *text, int channels, const char *part) {
     struct rig r;
@@ -213,19 +228,23 @@ static void errors(void) {
 static void head_infos(void) {
     struct rig r;
     struct head_info i;
-    OPEN(&r, SMALL "nms_kind=greedynms\nbeta_nms=.7\njitter=.3\nrandom=1\nmax=33\n", 2 * PER, ROWS, COLS, 1, NET_INFER);
+    OPEN(&r, SMALL "nms_kind=greedynms\nbeta_nms=.7\njitter=.3\nrandom=1\nmax=33\n", 2 * PER, ROWS, COLS, 1,
+         NET_INFER);
     r.l.ops->head->info(&r.l, &i);
-    CHECK(i.classes == 3 && i.max_boxes == 33 && i.predictions == 2 * ROWS * COLS && i.nms_kind == NMS_GREEDY, "info");
-    CHECK(i.beta_nms == .7 && i.jitter == .3 && i.random == 1 && i.resize == 1 && i.type_number == 28, "info");
+    CHECK(i.classes == 3 && i.max_boxes == 33 && i.predictions == 2 * ROWS * COLS && i.nms_kind == NMS_GREEDY,
+          "info");
+    CHECK(i.beta_nms == .7 && i.jitter == .3 && i.random == 1 && i.resize == 1 && i.type_number == 28,
+          "info");
     CHECK(r.l.head_delta == NULL, "no gradient memory for inference");
     char text[512];
     r.l.ops->describe(&r.l, text, sizeof text);
-    CHECK(!strcmp(text, "yolo\n[yolo] params: iou loss: mse (2), iou_norm: 0.75, obj_norm: 1.00, cls_norm: 1.00, delta_norm: 1.00, "
-                        "scale_x_y: 1.00"), "%s", text);
+    CHECK(!strcmp(text, "yolo\n[yolo] params: iou loss: mse (2), iou_norm: 0.75, obj_norm: 1.00, "
+                        "cls_norm: 1.00, delta_norm: 1.00, scale_x_y: 1.00"),
+          "%s", text);
     rig_close(&r);
 }
 
-/* --- Training ---------------------------------------------------------------------------------------------------------- */
+/* --- Training --------------------------------------------------------------------------------- */
 
 static struct truth truths[4];
 static struct truth_list lists[2];
@@ -233,7 +252,12 @@ static struct truth_list lists[2];
 static struct loss_args one_image(int n) {
     lists[0] = (struct truth_list){ n, 4, truths };
     lists[1] = (struct truth_list){ 0, 0, NULL };
-    return (struct loss_args){ .truth = lists, .batch = 1, .net_w = NET_W, .net_h = NET_H, .seen = 100000, .iteration = 1,
+    return (struct loss_args){ .truth = lists,
+                               .batch = 1,
+                               .net_w = NET_W,
+                               .net_h = NET_H,
+                               .seen = 100000,
+                               .iteration = 1,
                                .max_batches = 10 };
 }
 
@@ -281,7 +305,8 @@ static void plain_loss(void) {
                 for (int e = 0; e < PER; ++e) {
                     float got = d[at(&r, PER, 0, anchor, row, col, e)];
                     if (e == 4 && !mine && got == 0) continue; /* ignored: overlaps the truth */
-                    CHECK_NEAR(got, want[e], 1e-5, "anchor %d row %d column %d entry %d", anchor, row, col, e);
+                    CHECK_NEAR(got, want[e], 1e-5, "anchor %d row %d column %d entry %d", anchor, row, col,
+                               e);
                 }
             }
     for (int e = 0; e < 4; ++e) box += pow(d[at(&r, PER, 0, 0, 3, 2, e)], 2);
@@ -291,25 +316,32 @@ static void plain_loss(void) {
     CHECK_NEAR(s.iou_loss, cost - .8 * (cost - box), 1e-6, "iou loss is the rest");
     CHECK(s.count == 1 && s.boxes == 1 && s.rewritten == 0, "counts");
     char want[512];
-    snprintf(want, sizeof want, "v3 (mse loss, Normalizer: (iou: 0.50, obj: 0.80, cls: 1.00) Region 7 Avg (IOU: %f), count: 1, "
-             "class_loss = %f, iou_loss = %f, total_loss = %f ", s.iou_sum, s.class_loss, s.iou_loss, s.loss);
+    snprintf(want, sizeof want,
+             "v3 (mse loss, Normalizer: (iou: 0.50, obj: 0.80, cls: 1.00) Region 7 Avg (IOU: %f), count: 1, "
+             "class_loss = %f, iou_loss = %f, total_loss = %f ",
+             s.iou_sum, s.class_loss, s.iou_loss, s.loss);
     CHECK(!strcmp(s.line, want), "'%s' is not '%s'", s.line, want);
     rig_close(&r);
 }
 
 static void line_without_details(void) {
     struct rig r;
-    OPEN(&r, SMALL "show_details=0\niou_loss=ciou\ndelta_normalizer=.25\n", 2 * PER, ROWS, COLS, 2, NET_TRAIN);
+    OPEN(&r, SMALL "show_details=0\niou_loss=ciou\ndelta_normalizer=.25\n", 2 * PER, ROWS, COLS, 2,
+         NET_TRAIN);
     fill_random(&r, 12, -1, 1);
     struct loss_args a = one_image(0);
     a.batch = 2;
     struct loss_stats s;
     loss_of(&r, &a, &s);
     char want[512];
-    snprintf(want, sizeof want, "v3 (iou loss, Normalizer: (iou: 0.75, obj: 1.00, cls: 1.00) Region 7 Avg (IOU: 0.000000), count: 1, "
-             "total_loss = %f ", s.loss / 2);
+    snprintf(
+        want, sizeof want,
+        "v3 (iou loss, Normalizer: (iou: 0.75, obj: 1.00, cls: 1.00) Region 7 Avg (IOU: 0.000000), count: 1, "
+        "total_loss = %f ",
+        s.loss / 2);
     CHECK(!strcmp(s.line, want), "'%s' is not '%s'", s.line, want);
-    CHECK_NEAR(16 * sum_squares(&r), s.loss, 1e-5, "delta_normalizer scales what goes back, not what is logged");
+    CHECK_NEAR(16 * sum_squares(&r), s.loss, 1e-5,
+               "delta_normalizer scales what goes back, not what is logged");
     rig_close(&r);
 }
 
@@ -338,9 +370,11 @@ static void ignored_predictions(void) {
     struct loss_args a = one_image(1);
     struct loss_stats s;
     loss_of(&r, &a, &s);
-    CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 1, row, col, 4)], sigmoid(-5) - 1, 1e-5, "smooth: the target is the overlap");
+    CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 1, row, col, 4)], sigmoid(-5) - 1, 1e-5,
+               "smooth: the target is the overlap");
     /* Assigned, but its objectness delta is set already: it stays with the background's. */
-    CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 0, row, col, 4)], sigmoid(-5), 1e-5, "smooth keeps a delta that is not 0");
+    CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 0, row, col, 4)], sigmoid(-5), 1e-5,
+               "smooth keeps a delta that is not 0");
     rig_close(&r);
 }
 
@@ -351,7 +385,8 @@ static double giou_sum(const struct rig *r, struct box t) {
         const float *v = &r->l.head_x[at(r, PER, 0, a, 3, 2, 0)];
         size_t plane = ROWS * COLS;
         struct box p = { (float)((2 + sigmoid(v[0])) / COLS), (float)((3 + sigmoid(v[plane])) / ROWS),
-                         (float)(exp(v[2 * plane]) * anchors[a + 1][0] / NET_W), (float)(exp(v[3 * plane]) * anchors[a + 1][1] / NET_H) };
+                         (float)(exp(v[2 * plane]) * anchors[a + 1][0] / NET_W),
+                         (float)(exp(v[3 * plane]) * anchors[a + 1][1] / NET_H) };
         sum += box_giou(p, t);
     }
     return sum;
@@ -365,7 +400,8 @@ static void many_anchors(void) {
     struct box b = { .47f, .81f, 19 / 64.f, 17 / 48.f };
     int n = r.l.ops->head->assign(&r.l, b, NET_W, NET_H, got, 8);
     /* sizes: 20 x 16 is best; 30 x 40 overlaps 19*17/1200 = .269; 10 x 12 belongs to another head */
-    CHECK(n == 2 && got[0] == 3 * COLS + 2 && got[1] == (ROWS + 3) * COLS + 2, "%d: %d %d", n, got[0], got[1]);
+    CHECK(n == 2 && got[0] == 3 * COLS + 2 && got[1] == (ROWS + 3) * COLS + 2, "%d: %d %d", n, got[0],
+          got[1]);
     CHECK(r.l.ops->head->assign(&r.l, b, NET_W, NET_H, got, 1) == 1, "capacity");
     truths[0] = (struct truth){ b, 0, -1 };
     truths[1] = (struct truth){ b, 2, -1 };
@@ -380,10 +416,12 @@ static void many_anchors(void) {
     loss_of(&r, &a, &twice);
     CHECK(twice.count == 4 && twice.rewritten == 2, "the second truth writes over the first");
     for (int e = 0; e < 4; ++e)
-        CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 0, 3, 2, e)], once[e], 1e-5, "the same box for two classes: the mean");
+        CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 0, 3, 2, e)], once[e], 1e-5,
+                   "the same box for two classes: the mean");
     for (int k = 0; k < 3; ++k) {
         double p = sigmoid(r.l.head_x[at(&r, PER, 0, 0, 3, 2, 5 + k)]);
-        CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 0, 3, 2, 5 + k)], p - (k != 1), 1e-5, "class %d: renewed alone", k);
+        CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 0, 3, 2, 5 + k)], p - (k != 1), 1e-5,
+                   "class %d: renewed alone", k);
     }
     rig_close(&r);
 }
@@ -392,10 +430,12 @@ static void assignment(void) {
     struct rig r;
     OPEN(&r, SMALL, 2 * PER, ROWS, COLS, 1, NET_TRAIN);
     int got[8];
-    CHECK(r.l.ops->head->assign(&r.l, (struct box){ .5f, .5f, 10 / 64.f, 11 / 48.f }, NET_W, NET_H, got, 8) == 0,
+    CHECK(r.l.ops->head->assign(&r.l, (struct box){ .5f, .5f, 10 / 64.f, 11 / 48.f }, NET_W, NET_H, got, 8) ==
+              0,
           "the best anchor is another head's");
     int n = r.l.ops->head->assign(&r.l, (struct box){ 1, 1, .5f, .9f }, NET_W, NET_H, got, 8);
-    CHECK(n == 1 && got[0] == (ROWS + 3) * COLS + 4, "a centre on the border falls into the last cell: %d", got[0]);
+    CHECK(n == 1 && got[0] == (ROWS + 3) * COLS + 4, "a centre on the border falls into the last cell: %d",
+          got[0]);
     truths[0] = truth_of(1, 1, .5f, .9f, 0);
     truths[1] = truth_of(.5f, .5f, .5f, .9f, 3);
     truths[2] = truth_of(.5f, .5f, .5f, .9f, -1);
@@ -429,7 +469,8 @@ static double class_delta_of(const char *text, int class_id, int k) {
 }
 
 static void class_options(void) {
-    CHECK_NEAR(class_delta_of(SMALL "cls_normalizer=5\n", 1, 1), .7, 1e-6, "cls_normalizer alone does nothing");
+    CHECK_NEAR(class_delta_of(SMALL "cls_normalizer=5\n", 1, 1), .7, 1e-6,
+               "cls_normalizer alone does nothing");
     CHECK_NEAR(class_delta_of(SMALL "label_smooth_eps=.1\n", 1, 1), .95 - .3, 1e-6, "smoothing, own class");
     CHECK_NEAR(class_delta_of(SMALL "label_smooth_eps=.1\n", 1, 0), .05 - .3, 1e-6, "smoothing, other class");
     double focal = -.5 * .7 * (2 * .3 * log(.3) + .3 - 1);
@@ -439,7 +480,8 @@ static void class_options(void) {
     CHECK_NEAR(class_delta_of(COUNTED, 1, 1), .7 * 2 * .5, 1e-6, "class multiplier 100/50");
     CHECK_NEAR(class_delta_of(COUNTED, 1, 0), -.3, 1e-6, "other classes are not multiplied");
     CHECK_NEAR(class_delta_of(COUNTED, 1, -1), .7 * 2, 1e-6, "objectness is");
-    CHECK_NEAR(class_delta_of(COUNTED "max_delta=10\n", 2, 2), .7 * 10 * .5, 1e-5, "a count of 0 is 1, capped by max_delta");
+    CHECK_NEAR(class_delta_of(COUNTED "max_delta=10\n", 2, 2), .7 * 10 * .5, 1e-5,
+               "a count of 0 is 1, capped by max_delta");
 }
 
 static void class_map(void) {
@@ -467,7 +509,8 @@ static void box_losses(void) {
     for (int k = 0; k < 4; ++k)
         for (int new_coords = 0; new_coords < 2; ++new_coords) {
             char text[256];
-            snprintf(text, sizeof text, SMALL "iou_loss=%s\niou_normalizer=.07\nnew_coords=%d\nscale_x_y=2\n", kinds[k].name, new_coords);
+            snprintf(text, sizeof text, SMALL "iou_loss=%s\niou_normalizer=.07\nnew_coords=%d\nscale_x_y=2\n",
+                     kinds[k].name, new_coords);
             struct rig r;
             OPEN(&r, text, 2 * PER, ROWS, COLS, 1, NET_TRAIN);
             int row, col;
@@ -482,7 +525,8 @@ static void box_losses(void) {
             double ew = new_coords ? 1 : p.w * NET_W / 20, eh = new_coords ? 1 : p.h * NET_H / 16;
             const double want[4] = { g.x, g.y, g.w * ew, g.h * eh };
             for (int e = 0; e < 4; ++e)
-                CHECK_NEAR(-r.l.head_delta[at(&r, PER, 0, 0, row, col, e)], .07 * want[e], 1e-5, "%s entry %d", text, e);
+                CHECK_NEAR(-r.l.head_delta[at(&r, PER, 0, 0, row, col, e)], .07 * want[e], 1e-5,
+                           "%s entry %d", text, e);
             double error = 1 - (k == 1 ? box_giou(p, t) : box_iou(p, t));
             CHECK_NEAR(s.loss, .07 * error + s.class_loss, 1e-5, "cost of %s", kinds[k].name);
             rig_close(&r);
@@ -511,17 +555,20 @@ static void accepted_predictions(void) {
     struct loss_stats s;
     loss_of(&r, &a, &s);
     CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 1, row, col, 4)], sigmoid(-2) - 1, 1e-5, "trained as an object");
-    CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 1, row, col, 6)], sigmoid(-2) - 1, 1e-5, "with the truth's class");
+    CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 1, row, col, 6)], sigmoid(-2) - 1, 1e-5,
+               "with the truth's class");
     CHECK(s.boxes == 2 && s.count == 1, "counted as a box, not as an assignment");
     rig_close(&r);
 }
 
-/* --- Region training ----------------------------------------------------------------------------------------------------- */
+/* --- Region training -------------------------------------------------------------------------- */
 
-#define REGION "[region]\nanchors=1,2, 3,1.5\nnum=2\nclasses=3\nsoftmax=1\ncoord_scale=2\nobject_scale=5\nthresh=.6\n"
+#define REGION                                                                                               \
+    "[region]\nanchors=1,2, 3,1.5\nnum=2\nclasses=3\nsoftmax=1\ncoord_scale=2\nobject_scale=5\nthresh=.6\n"
 
 /* What the deltas are the gradient of: squared errors after the sigmoid, cross-entropy of the softmax. */
-static double region_energy(const struct rig *r, int anchor, int row, int col, struct truth t, double noobject) {
+static double region_energy(const struct rig *r, int anchor, int row, int col, struct truth t,
+                            double noobject) {
     double e = 0;
     for (int a = 0; a < 2; ++a)
         for (int y = 0; y < ROWS; ++y)
@@ -534,10 +581,12 @@ static double region_energy(const struct rig *r, int anchor, int row, int col, s
                     continue;
                 }
                 const double aw[2] = { 1, 3 }, ah[2] = { 2, 1.5 };
-                double dx = sigmoid(v[0]) - ((double)t.box.x * COLS - x), dy = sigmoid(v[1]) - ((double)t.box.y * ROWS - y);
+                double dx = sigmoid(v[0]) - ((double)t.box.x * COLS - x),
+                       dy = sigmoid(v[1]) - ((double)t.box.y * ROWS - y);
                 double dw = v[2] - log(t.box.w * COLS / aw[a]), dh = v[3] - log(t.box.h * ROWS / ah[a]);
                 for (int k = 5; k < PER; ++k) sum += exp(v[k]);
-                e += (dx * dx + dy * dy + dw * dw + dh * dh) + 5 * (1 - o) * (1 - o) / 2 - log(exp(v[5 + t.class_id]) / sum);
+                e += (dx * dx + dy * dy + dw * dw + dh * dh) + 5 * (1 - o) * (1 - o) / 2 -
+                     log(exp(v[5 + t.class_id]) / sum);
             }
     return e;
 }
@@ -566,12 +615,16 @@ static void region_loss(void) {
     }
     CHECK(ignored < 5, "%d ignored", ignored);
     int got[2];
-    CHECK(r.l.ops->head->assign(&r.l, truths[0].box, NET_W, NET_H, got, 2) == 1 && got[0] == (ROWS + 3) * COLS + 2, "assign %d", got[0]);
+    CHECK(r.l.ops->head->assign(&r.l, truths[0].box, NET_W, NET_H, got, 2) == 1 &&
+              got[0] == (ROWS + 3) * COLS + 2,
+          "assign %d", got[0]);
     a.seen = 0;
     loss_of(&r, &a, &s);
     double v = r.l.head_x[at(&r, PER, 0, 0, 0, 0, 2)], x = sigmoid(r.l.head_x[at(&r, PER, 0, 0, 0, 0, 0)]);
-    CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 0, 0, 0, 2)], .01 * v, 1e-6, "warm-up draws the size to the anchor");
-    CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 0, 0, 0, 0)], .01 * (x - .5) * x * (1 - x), 1e-6, "and the centre to the cell's");
+    CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 0, 0, 0, 2)], .01 * v, 1e-6,
+               "warm-up draws the size to the anchor");
+    CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 0, 0, 0, 0)], .01 * (x - .5) * x * (1 - x), 1e-6,
+               "and the centre to the cell's");
     CHECK(!strncmp(s.line, "Region Avg IOU: ", 16) && strstr(s.line, ",  count: 1"), "%s", s.line);
     a = one_image(0);
     loss_of(&r, &a, &s);
@@ -583,17 +636,18 @@ static void region_options(void) {
     struct rig r;
     OPEN(&r, REGION "rescore=1\nclassfix=-1\n", 2 * PER, ROWS, COLS, 1, NET_TRAIN);
     for (size_t i = 0; i < rig_count(&r); ++i) r.l.head_x[i] = 0;
-    truths[0] = truth_of(.5f, .625f, .2f, .5f, 1); /* centre of cell (2, 2), size of anchor 0 */
+    truths[0] = truth_of(.5f, .625f, .25f, .5f, 1); /* centre of cell (2, 2), a quarter wider than anchor 0 */
     struct loss_args a = one_image(1);
     struct loss_stats s;
     loss_of(&r, &a, &s);
-    CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 0, 2, 2, 4)], 5 * (.5 - 1) / 4, 1e-5, "rescore: the target is the overlap");
+    CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 0, 2, 2, 4)], 5 * (.5 - .8) / 4, 1e-5,
+               "rescore: the target is the overlap");
     double iou = box_iou((struct box){ .5f, .375f, .2f, .5f }, truths[0].box);
     CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 0, 1, 2, 4)], (.5 - iou) / 4, 1e-5, "classfix=-1: everywhere");
     rig_close(&r);
 }
 
-/* --- Utility ------------------------------------------------------------------------------------------------------------- */
+/* --- Utility ---------------------------------------------------------------------------------- */
 
 static void utility_gradient(const char *text, double low, double high, bool same_shape, bool probability) {
     struct rig r;
@@ -607,7 +661,8 @@ static void utility_gradient(const char *text, double low, double high, bool sam
     for (int k = 5; k < PER; ++k) r.l.head_x[at(&r, PER, 1, 1, 2, 3, k)] = (float)high - .1f * (float)k;
     struct detection_list list = { .classes = 3 };
     h->decode(&ctx, &r.l, 1, NET_W, NET_H, 1e-9f, &list);
-    /* The truth lies beside the prediction.  CIoU's trade-off is held constant: compare where its aspect has no slope. */
+    /* The truth lies beside the prediction.  CIoU's trade-off is held constant: compare where its aspect has
+     * no slope. */
     for (int i = 0; i < list.n; ++i) {
         struct box b = list.item[i].box;
         if (b.x * COLS < 3 || b.x * COLS > 4 || b.y * ROWS < 2 || b.y * ROWS > 3) continue;
@@ -627,13 +682,15 @@ static void utility_gradient(const char *text, double low, double high, bool sam
         r.l.head_x[i] = keep - step;
         double down = h->utility(&r.l, 1, prediction, &t, &u, 0, NET_W, NET_H);
         r.l.head_x[i] = keep;
-        CHECK_NEAR(grad[i], (up - down) / (2 * (double)step), 1e-3, "%s%s element %zu", text, probability ? " (probability)" : "", i);
+        CHECK_NEAR(grad[i], (up - down) / (2 * (double)step), 1e-3, "%s%s element %zu", text,
+                   probability ? " (probability)" : "", i);
         touched += grad[i] != 0;
     }
     CHECK(touched >= 6, "%d entries have a gradient", touched);
     h->utility(&r.l, 1, prediction, &t, &u, -.5, NET_W, NET_H);
     bool halved = true;
-    for (size_t i = 0; i < rig_count(&r); ++i) halved = halved && fabsf(r.l.head_delta[i] - .5f * grad[i]) < 1e-5f;
+    for (size_t i = 0; i < rig_count(&r); ++i)
+        halved = halved && fabsf(r.l.head_delta[i] - .5f * grad[i]) < 1e-5f;
     CHECK(halved, "weights add up");
     memset(r.l.head_delta, 0, rig_count(&r) * sizeof *r.l.head_delta);
     size_t o = at(&r, PER, 1, 1, 2, 3, 4);
@@ -665,7 +722,8 @@ static void utilities(void) {
     for (size_t i = 0; i < rig_count(&r); ++i) r.l.head_x[i] = 1; /* saturated */
     struct truth t = truth_of(.7f, .62f, .3f, .35f, 2);
     struct utility_weights u = { 1, 1, 4, false };
-    CHECK(isfinite(r.l.ops->head->utility(&r.l, 0, 3, &t, &u, 1, NET_W, NET_H)), "saturated values stay finite");
+    CHECK(isfinite(r.l.ops->head->utility(&r.l, 0, 3, &t, &u, 1, NET_W, NET_H)),
+          "saturated values stay finite");
     bool finite = true;
     for (size_t i = 0; i < rig_count(&r); ++i) finite = finite && isfinite(r.l.head_delta[i]);
     CHECK(finite, "and so does the gradient");

@@ -158,6 +158,24 @@ static void test_determinism(void) {
     CHECK(loader_open(&ctx, &o, &l) == ST_USAGE, "an empty list is refused");
 }
 
+/* The same picture twice in a batch is seen in two ways. */
+static void test_views_differ(void) {
+    char *item[] = { set_item[2] };
+    struct text_list list = { 1, 1, item };
+    struct loader_options o = loader_defaults();
+    struct ctx ctx = { 0 };
+    struct loader *l;
+    const struct batch *b;
+    o.images = &list;
+    CHECK(loader_open(&ctx, &o, &l) == ST_OK, "%s", ctx.error);
+    for (int i = 0; i < 5; ++i) {
+        CHECK(loader_next(&ctx, l, &b, NULL) == ST_OK, "%s", ctx.error);
+        size_t size = (size_t)b->w * (size_t)b->h * 3;
+        CHECK(memcmp(b->x, b->x + size, size * sizeof *b->x), "images 0 and 1 of batch %d", i);
+    }
+    loader_close(l);
+}
+
 static void test_draws_all(void) {
     struct loader_options o = loader_defaults();
     struct ctx ctx = { 0 };
@@ -179,10 +197,13 @@ static void test_draws_all(void) {
 
 static void test_errors(void) {
     char bad[256], path[256];
+    char worse[256];
     write_text("bad.txt", "");
     write_text("bad.png", "");
-    char *items[] = { set_item[1], set_item[2], set_item[3], set_item[4], path_of(bad, "bad.png") };
-    struct text_list list = { 5, 5, items };
+    write_text("worse.txt", "");
+    write_text("worse.png", "");
+    char *items[] = { set_item[1], set_item[2], path_of(bad, "bad.png"), path_of(worse, "worse.png") };
+    struct text_list list = { 4, 4, items };
     struct loader_options o = loader_defaults();
     o.images = &list;
     int failed[2] = { -1, -1 };
@@ -194,12 +215,15 @@ static void test_errors(void) {
         CHECK(loader_open(&ctx, &o, &l) == ST_OK, "%s", ctx.error);
         for (int i = 0; i < 30; ++i) {
             const struct batch *b;
-            bool has_bad = false;
+            const char *first_bad = NULL;
             ctx_clear(&ctx);
             enum status st = loader_next(&ctx, l, &b, NULL);
-            for (int k = 0; k < b->n; ++k) has_bad |= b->path[k] == items[4];
-            CHECK((st != ST_OK) == has_bad,
+            for (int k = 0; k < b->n; ++k)
+                if (!first_bad && (b->path[k] == items[2] || b->path[k] == items[3])) first_bad = b->path[k];
+            CHECK((st != ST_OK) == (first_bad != NULL),
                   "batch %d: the error comes with the batch that drew the bad image", i);
+            if (first_bad)
+                CHECK(strstr(ctx.error, first_bad), "of several the first is named: %s", ctx.error);
             if (st != ST_OK && failed[run] < 0) {
                 failed[run] = i;
                 strcpy(text[run], ctx.error);
@@ -208,7 +232,7 @@ static void test_errors(void) {
         loader_close(l);
     }
     CHECK(failed[0] >= 0 && failed[0] == failed[1], "the same batch fails with one thread and with three");
-    CHECK(failed[0] >= 0 && !strcmp(text[0], text[1]) && strstr(text[0], "bad.png"), "%s", text[0]);
+    CHECK(failed[0] >= 0 && !strcmp(text[0], text[1]) && strstr(text[0], ".png"), "%s", text[0]);
 
     struct ctx ctx = { 0 };
     struct sample s;
@@ -380,6 +404,30 @@ static void test_boxes_follow(void) {
     sample_free(&s);
 }
 
+/* resize below 1 only zooms out, above 1 does both. */
+static void test_zoom(void) {
+    struct ctx ctx = { 0 };
+    struct sample s;
+    struct truth_list truth = { 0, 0, NULL };
+    static float x[3 * 64 * 64];
+    magenta_sample(&s, 120, 100, 50, 40, 24, 20);
+    for (int above = 0; above < 2; ++above) {
+        struct augment_options o = plain();
+        double low = 9, high = 0;
+        o.resize = above ? 1.5 : 0.6;
+        for (uint64_t b = 0; b < 100; ++b) {
+            CHECK(sample_augment(&ctx, &s, &o, 3, b, 0, 64, 64, x, &truth) == ST_OK, "%s", ctx.error);
+            if (truth.n != 1) continue;
+            low = fmin(low, truth.item[0].box.w), high = fmax(high, truth.item[0].box.w);
+        }
+        CHECK(low < 0.16 && low > 0.2 * (above ? 0.66 : 0.59), "resize %g shrinks to %g", o.resize, low);
+        CHECK(above ? high > 0.24 && high < 0.31 : high < 0.2 + 1e-6, "resize %g enlarges to %g", o.resize,
+              high);
+    }
+    free(truth.item);
+    sample_free(&s);
+}
+
 static void test_outside(void) {
     struct ctx ctx = { 0 };
     struct sample s;
@@ -472,11 +520,13 @@ int main(void) {
     if (!mkdtemp(dir)) return 1;
     make_set();
     test_determinism();
+    test_views_differ();
     test_draws_all();
     test_errors();
     test_check();
     test_identity();
     test_boxes_follow();
+    test_zoom();
     test_outside();
     test_filters();
     test_colour();

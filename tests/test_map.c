@@ -1,5 +1,5 @@
-/* mAP on pictures whose pixels are the detections: a 1x1 convolution turns red into objectness, green and blue into the two
- * class scores, so every case has an AP that a pencil can find. */
+/* mAP on pictures whose pixels are the detections: a 1x1 convolution turns red into objectness, green and
+ * blue into the two class scores, so every case has an AP that a pencil can find. */
 #include "eval/map.h"
 
 #include <dirent.h>
@@ -19,9 +19,12 @@ static const char cfg[] = "[net]\nwidth=32\nheight=32\nchannels=3\nbatch=1\n"
 static struct net *open_net(struct backend *be, int batch) {
     struct cfg_doc *doc;
     struct net *net;
-    if (cfg_parse(&ctx, "toy.cfg", cfg, sizeof cfg - 1, true, &doc) != ST_OK || net_open_doc(&ctx, doc, true, &net) != ST_OK) return NULL;
+    if (cfg_parse(&ctx, "toy.cfg", cfg, sizeof cfg - 1, true, &doc) != ST_OK ||
+        net_open_doc(&ctx, doc, true, &net) != ST_OK)
+        return NULL;
     for (size_t i = 0; i < net->n_param; ++i) net->param[i] = 0;
-    float *bias = net->param, *weight = net->param + 7; /* x = y = 0: the cell's centre; w = h = 0: the anchor's size */
+    float *bias = net->param,
+          *weight = net->param + 7; /* x = y = 0: the cell's centre; w = h = 0: the anchor's size */
     for (int k = 0; k < 3; ++k) {
         bias[4 + k] = -10;
         weight[(4 + k) * 3 + k] = 20;
@@ -65,7 +68,8 @@ static void label(char *text, int class_id, int x, int y) {
 
 static void make_pictures(struct text_list *images, struct text_list *difficult) {
     char text[512] = "";
-    /* Two dots at +-1 pixel overlap the truth by 12/20 each and one another by 8/24: both live, the second is a duplicate. */
+    /* Two dots at +-1 pixel overlap the truth by 12/20 each and one another by 8/24: both live, the second is
+     * a duplicate. */
     dot(7, 8, .95, 0);
     dot(9, 8, .9, 0);
     dot(20, 8, .8, 0);
@@ -73,15 +77,16 @@ static void make_pictures(struct text_list *images, struct text_list *difficult)
     label(text, 0, 8, 8), label(text, 0, 20, 8), label(text, 0, 20, 20);
     write_labels("one.txt", text);
     save("one.png", images);
-    /* Order after suppression is class 1's: the box that is weak as class 0 comes first and takes the truth at `thresh`,
-     * although in the ranking the strong one does. */
+    /* Order after suppression is class 1's: the box that is weak as class 0 comes first and takes the truth
+     * at `thresh`, although in the ranking the strong one does. */
     text[0] = '\0';
     dot(7, 8, .2, .9);
     dot(9, 8, .7, 0);
     label(text, 0, 8, 8);
     write_labels("two.txt", text);
     save("two.png", images);
-    /* A difficult object: its detection leaves the ranking. One truth of class 1 over the whole picture: medium, missed. */
+    /* A difficult object: its detection leaves the ranking. One truth of class 1 over the whole picture:
+     * medium, missed. */
     text[0] = '\0';
     dot(16, 16, .99, 0);
     write_labels("three.txt", "1 0.5 0.5 1 1\n");
@@ -91,19 +96,22 @@ static void make_pictures(struct text_list *images, struct text_list *difficult)
     write_labels("none.txt", "");
     static const char *const hard[] = { "none.png", "none.png", "hard.png" };
     difficult->item = calloc(3, sizeof *difficult->item);
-    for (difficult->n = 0; difficult->n < 3; ++difficult->n) difficult->item[difficult->n] = strdup(path_of(hard[difficult->n]));
+    for (difficult->n = 0; difficult->n < 3; ++difficult->n)
+        difficult->item[difficult->n] = strdup(path_of(hard[difficult->n]));
 }
 
-static void known_case(struct backend *be, int batch, const struct text_list *images, const struct text_list *difficult) {
+static void known_case(struct backend *be, int batch, const struct text_list *images,
+                       const struct text_list *difficult) {
     struct net *net = open_net(be, batch);
     CHECK(net != NULL, "%s", ctx.error);
     if (!net) return;
     struct map_options o = { .25f, .5f, 0, NULL, NULL };
     struct map_result r;
     CHECK(map_evaluate(&ctx, net, images, difficult, &o, &r) == ST_OK, "%s", ctx.error);
-    /* Class 0 by probability: .95 right, .9 duplicate, .8 right, .7 right (two.png), .4 wrong, .2 duplicate; 4 truths.
-     * Precision 1 1/2 2/3 3/4 3/5 3/6, recall 1/4 1/4 2/4 3/4 3/4 3/4. */
-    CHECK(r.classes == 2 && r.detections == 7 && r.unique_truths == 5, "%d detections, %d truths", r.detections, r.unique_truths);
+    /* Class 0 by probability: .95 right, .9 duplicate, .8 right, .7 right (two.png), .4 wrong, .2 duplicate;
+     * 4 truths. Precision 1 1/2 2/3 3/4 3/5 3/6, recall 1/4 1/4 2/4 3/4 3/4 3/4. */
+    CHECK(r.classes == 2 && r.detections == 7 && r.unique_truths == 5, "%d detections, %d truths",
+          r.detections, r.unique_truths);
     CHECK_NEAR(r.of[0].ap, .25 + .5 * .75, 1e-9, "area under the curve");
     CHECK(r.of[1].ap == 0, "class 1: nothing found");
     CHECK_NEAR(r.map, .3125, 1e-9, "mean");
@@ -115,7 +123,8 @@ static void known_case(struct backend *be, int batch, const struct text_list *im
     CHECK_NEAR(r.precision, 2. / 7, 1e-9, "precision");
     CHECK_NEAR(r.recall, 2. / 5, 1e-9, "recall");
     CHECK_NEAR(r.f1, 1. / 3, 1e-9, "F1");
-    CHECK(r.truths_size[MAP_SMALL] == 4 && r.truths_size[MAP_MEDIUM] == 1 && r.truths_size[MAP_LARGE] == 0, "sizes");
+    CHECK(r.truths_size[MAP_SMALL] == 4 && r.truths_size[MAP_MEDIUM] == 1 && r.truths_size[MAP_LARGE] == 0,
+          "sizes");
     CHECK_NEAR(r.map_size[MAP_SMALL], .625, 1e-9, "small: class 0 alone has truth");
     CHECK(r.map_size[MAP_MEDIUM] == 0 && r.map_size[MAP_LARGE] == -1, "medium missed, no large ones");
     map_free(&r);
@@ -124,10 +133,12 @@ static void known_case(struct backend *be, int batch, const struct text_list *im
     CHECK(map_evaluate(&ctx, net, images, difficult, &o, &r) == ST_OK, "%s", ctx.error);
     CHECK_NEAR(r.of[0].ap, (3 * 1 + 5 * .75) / 11, 1e-9, "11 points: 0 to .2 at 1, .3 to .7 at 3/4");
     map_free(&r);
-    CHECK(map_evaluate(&ctx, net, images, NULL, &o, &r) == ST_OK && r.detections == 8 && r.fp == 5, "without the difficult list");
+    CHECK(map_evaluate(&ctx, net, images, NULL, &o, &r) == ST_OK && r.detections == 8 && r.fp == 5,
+          "without the difficult list");
     map_free(&r);
     o.iou_thresh = .65f;
-    CHECK(map_evaluate(&ctx, net, images, difficult, &o, &r) == ST_OK && r.tp == 1, "a stricter overlap leaves the exact box");
+    CHECK(map_evaluate(&ctx, net, images, difficult, &o, &r) == ST_OK && r.tp == 1,
+          "a stricter overlap leaves the exact box");
     map_free(&r);
     net_unbind(net);
     net_close(net);
@@ -161,25 +172,33 @@ static void failures(struct backend *be, const struct text_list *images, const s
     struct map_options o = { .25f, .5f, 0, NULL, NULL };
     struct map_result r;
     struct text_list two = { 2, 2, difficult->item };
-    CHECK(map_evaluate(&ctx, net, images, &two, &o, &r) == ST_FORMAT && strstr(ctx.error, "difficult"), "%s", ctx.error);
+    CHECK(map_evaluate(&ctx, net, images, &two, &o, &r) == ST_FORMAT && strstr(ctx.error, "difficult"), "%s",
+          ctx.error);
     ctx_clear(&ctx);
     char *paths[] = { images->item[0], strdup(path_of("unlabelled.png")) };
     struct text_list list = { 2, 2, paths };
-    CHECK(map_evaluate(&ctx, net, &list, NULL, &o, &r) == ST_IO && strstr(ctx.error, "unlabelled.png"), "no image: %s", ctx.error);
+    CHECK(map_evaluate(&ctx, net, &list, NULL, &o, &r) == ST_IO && strstr(ctx.error, "unlabelled.png"),
+          "no image: %s", ctx.error);
     ctx_clear(&ctx);
     CHECK(pixels_write(&ctx, paths[1], &canvas, 100) == ST_OK, "%s", ctx.error);
-    CHECK(map_evaluate(&ctx, net, &list, NULL, &o, &r) == ST_IO && strstr(ctx.error, "unlabelled.txt: label missing"), "%s", ctx.error);
+    CHECK(map_evaluate(&ctx, net, &list, NULL, &o, &r) == ST_IO &&
+              strstr(ctx.error, "unlabelled.txt: label missing"),
+          "%s", ctx.error);
     ctx_clear(&ctx);
     write_labels("unlabelled.txt", "5 .5 .5 .1 .1\n");
-    CHECK(map_evaluate(&ctx, net, &list, NULL, &o, &r) == ST_FORMAT && strstr(ctx.error, "unlabelled.txt:1"), "%s", ctx.error);
+    CHECK(map_evaluate(&ctx, net, &list, NULL, &o, &r) == ST_FORMAT && strstr(ctx.error, "unlabelled.txt:1"),
+          "%s", ctx.error);
     ctx_clear(&ctx);
     write_labels("unlabelled.txt", "");
     struct text_list empty = { 0, 0, NULL }, last = { 1, 1, paths + 1 };
     CHECK(map_evaluate(&ctx, net, &empty, NULL, &o, &r) == ST_OK && r.map == 0, "no images: %s", ctx.error);
     map_free(&r);
-    CHECK(map_evaluate(&ctx, net, &last, NULL, &o, &r) == ST_OK && r.detections == 0, "no detections: %s", ctx.error);
+    CHECK(map_evaluate(&ctx, net, &last, NULL, &o, &r) == ST_OK && r.detections == 0, "no detections: %s",
+          ctx.error);
     char *text;
-    CHECK(map_print(&ctx, &r, NULL, &o, &text) == ST_OK && strstr(text, "precision = -nan, recall = -nan, F1-score = -nan"), "%s", text);
+    CHECK(map_print(&ctx, &r, NULL, &o, &text) == ST_OK &&
+              strstr(text, "precision = -nan, recall = -nan, F1-score = -nan"),
+          "%s", text);
     free(text);
     map_free(&r);
     free(paths[1]);
@@ -187,27 +206,32 @@ static void failures(struct backend *be, const struct text_list *images, const s
     net_close(net);
 }
 
-/* --- Detections: stretched and letterboxed ------------------------------------------------------------------------------- */
+/* --- Detections: stretched and letterboxed ---------------------------------------------------- */
 
-static void mapping_back(struct backend *be) {
+/* A picture twice as long as wide, with a dot of 2 x 2 pixels near its edge: one cell of the letterboxed
+ * input. */
+static void mapping_back(struct backend *be, bool tall) {
     struct net *net = open_net(be, 1);
     struct image im;
     struct detection_list list = { 0 };
-    CHECK(image_new(&ctx, 64, 32, 3, &im) == ST_OK, "%s", ctx.error);
-    for (int y = 14; y < 16; ++y) /* one cell of the letterboxed picture, which is 32 x 16 at rows 8 to 23 */
-        for (int x = 20; x < 22; ++x) im.data[y * 64 + x] = im.data[64 * 32 + y * 64 + x] = 1;
+    int w = tall ? 32 : 64, h = 96 - w, x0 = tall ? 2 : 20, y0 = tall ? 20 : 2;
+    CHECK(image_new(&ctx, w, h, 3, &im) == ST_OK, "%s", ctx.error);
+    for (int y = y0; y < y0 + 2; ++y)
+        for (int x = x0; x < x0 + 2; ++x) im.data[y * w + x] = im.data[w * h + y * w + x] = 1;
     struct detect_options o = { .25f, .45f, true, false };
-    CHECK(detect_image(&ctx, net, &im, &o, &list) == ST_OK && list.classes == 2 && list.n > 0, "%s", ctx.error);
+    CHECK(detect_image(&ctx, net, &im, &o, &list) == ST_OK && list.classes == 2 && list.n > 0, "%s",
+          ctx.error);
     struct box best = list.item[0].box;
-    CHECK(best.w > .124f && best.w < .126f && best.h > .249f && best.h < .251f, "size %g x %g: the bars are taken away",
-          (double)best.w, (double)best.h);
-    CHECK_NEAR(best.x, 21. / 64, .02, "centre");
-    CHECK_NEAR(best.y, 15. / 32, .04, "centre");
+    CHECK_NEAR(best.w, tall ? .25 : .125, 1e-6, "the bars are taken away");
+    CHECK_NEAR(best.h, tall ? .125 : .25, 1e-6, "the bars are taken away");
+    CHECK_NEAR(best.x, (x0 + 1.) / w, .04, "centre");
+    CHECK_NEAR(best.y, (y0 + 1.) / h, .04, "centre");
     o.letter_box = false;
     CHECK(detect_image(&ctx, net, &im, &o, &list) == ST_OK && list.n > 0, "%s", ctx.error);
     best = list.item[0].box;
     CHECK(best.w == .125f && best.h == .125f, "stretched: relative sizes stay");
-    CHECK_NEAR(best.x, 21. / 64, .02, "centre");
+    CHECK_NEAR(best.x, (x0 + 1.) / w, .04, "centre");
+    CHECK_NEAR(best.y, (y0 + 1.) / h, .04, "centre");
     image_free(&im);
     CHECK(image_new(&ctx, 8, 8, 1, &im) == ST_OK, "%s", ctx.error);
     CHECK(detect_image(&ctx, net, &im, &o, &list) == ST_USAGE, "one channel instead of three");
@@ -218,7 +242,25 @@ static void mapping_back(struct backend *be) {
     net_close(net);
 }
 
-/* --- The recorded reports: read back and printed anew ---------------------------------------------------------------------- */
+/* A small box on an object that fills the picture: it belongs to the object's size. */
+static void size_of_the_truth(struct backend *be) {
+    struct net *net = open_net(be, 1);
+    struct text_list one = { 0 };
+    dot(16, 16, 0, .9);
+    write_labels("four.txt", "1 0.5 0.5 1 1\n");
+    save("four.png", &one);
+    struct map_options o = { .25f, .01f, 0, NULL, NULL };
+    struct map_result r;
+    CHECK(net && map_evaluate(&ctx, net, &one, NULL, &o, &r) == ST_OK, "%s", ctx.error);
+    CHECK(r.map_size[MAP_MEDIUM] == 1 && r.map_size[MAP_SMALL] == -1, "medium %g", r.map_size[MAP_MEDIUM]);
+    CHECK(r.map == .5 && r.map_present == 1, "one of two classes has truth");
+    map_free(&r);
+    list_free(&one);
+    net_unbind(net);
+    net_close(net);
+}
+
+/* --- The recorded reports: read back and printed anew ----------------------------------------- */
 
 static void chomp(char *s) {
     size_t n = strlen(s);
@@ -250,12 +292,15 @@ static bool reprint(const char *path) {
             names[k] = name[k];
             ++r.classes;
         }
-        if (sscanf(s, " for conf_thresh = %lf, precision = %lf, recall = %lf, F1-score = %lf", &u, &v, &w, &x) == 4)
+        if (sscanf(s, " for conf_thresh = %lf, precision = %lf, recall = %lf, F1-score = %lf", &u, &v, &w,
+                   &x) == 4)
             o.thresh = (float)u, r.precision = v, r.recall = w, r.f1 = x;
-        if (sscanf(s, " for conf_thresh = %lf, TP = %d, FP = %d, FN = %d, average IoU = %lf", &u, &r.tp, &r.fp, &r.fn, &v) == 5)
+        if (sscanf(s, " for conf_thresh = %lf, TP = %d, FP = %d, FN = %d, average IoU = %lf", &u, &r.tp,
+                   &r.fp, &r.fn, &v) == 5)
             r.avg_iou = v / 100;
         sscanf(s, " IoU threshold = %*d %%, used %d Recall", &o.points);
-        if (sscanf(s, " mean average precision (mAP@%lf) = %lf", &u, &v) == 2) o.iou_thresh = (float)u, r.map = v;
+        if (sscanf(s, " mean average precision (mAP@%lf) = %lf", &u, &v) == 2)
+            o.iou_thresh = (float)u, r.map = v;
     }
     fclose(f);
     struct text_list list = { r.classes, r.classes, names };
@@ -304,7 +349,8 @@ static void remove_folder(void) {
 int main(void) {
     struct backend *be;
     strcpy(folder, "/tmp/test_map_XXXXXX");
-    if (!mkdtemp(folder) || backend_open(&ctx, "ref", &be) != ST_OK || pixels_new(&ctx, SIDE, SIDE, 3, &canvas) != ST_OK) {
+    if (!mkdtemp(folder) || backend_open(&ctx, "ref", &be) != ST_OK ||
+        pixels_new(&ctx, SIDE, SIDE, 3, &canvas) != ST_OK) {
         CHECK(false, "cannot set up: %s", ctx.error);
         return test_end("map");
     }
@@ -315,7 +361,9 @@ int main(void) {
     known_case(be, 5, &images, &difficult);
     report(be, &images, &difficult);
     failures(be, &images, &difficult);
-    mapping_back(be);
+    mapping_back(be, false);
+    mapping_back(be, true);
+    size_of_the_truth(be);
     recorded_layout();
     list_free(&images);
     list_free(&difficult);

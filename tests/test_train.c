@@ -129,6 +129,8 @@ struct watch {
 static void watch_news(void *user, const struct train_news *n) {
     struct watch *w = user;
     if (w->calls == 0) w->first = n->loss;
+    if (n->iteration == 1) CHECK_NEAR(n->avg_loss, n->loss, 1e-12, "the average begins with the first loss");
+    if (w->calls) CHECK_NEAR(n->avg_loss, 0.9 * w->last + 0.1 * n->loss, 1e-12, "then takes a tenth of each");
     if (n->iteration < 64) w->rate[n->iteration] = n->rate;
     w->last = n->avg_loss;
     w->news = *n;

@@ -8,6 +8,7 @@
 #include "cli/console.h"
 #include "cli/options.h"
 #include "cli/session.h"
+#include "data/loader.h"
 #include "eval/map.h"
 
 struct map_flags {
@@ -125,6 +126,7 @@ static enum status work(struct session *s, const struct map_flags *flags, const 
                                        .strict = flags->strict, .exact_names = true };
     enum status st = session_open(s, &request);
     if (st == ST_OK) st = session_valid(s, &images);
+    if (st == ST_OK) st = dataset_check(&s->ctx, &images, s->classes, NULL, NULL, NULL); /* before anything is printed */
     if (st == ST_OK && s->data.difficult) st = list_read(&s->ctx, s->data.difficult, &difficult);
     if (st == ST_OK) {
         if (flags->letter_box) s->net->opt.letter_box = 1;

@@ -60,7 +60,7 @@ static enum status check_flags(struct ctx *ctx, const struct train_flags *f) {
 static void print_iteration(const struct display *d, const struct train_news *n) {
     fputs(n->head_lines, stderr);
     printf("Loaded: %f seconds\n", n->load_seconds);
-    if (d->map && n->map >= 0)
+    if (d->map && n->map >= 0 && !n->new_map)
         printf("\n Last accuracy mAP@%0.2f = %2.2f %%, best = %2.2f %% ", d->iou, n->map * 100, n->best_map * 100);
     printf("\n %llu: %f, %f avg loss, %f rate, %f seconds, %llu images, %f hours left\n", (unsigned long long)n->iteration, n->loss,
            n->avg_loss, n->rate, n->seconds, (unsigned long long)n->images, n->eta_seconds / 3600);

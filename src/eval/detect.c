@@ -4,7 +4,8 @@
 
 enum { MAX_HEADS = 64 };
 
-/* Size of the part of the network's input that the picture fills when its aspect is kept (darknet-compat 3.3). */
+/* Size of the part of the network's input that the picture fills when its aspect is kept
+ * (darknet-compat 3.3). */
 static void inner_size(int net_w, int net_h, int w0, int h0, int *w, int *h) {
     *w = net_w, *h = net_h;
     if ((float)net_w / (float)w0 < (float)net_h / (float)h0) *h = (int)((long long)h0 * net_w / w0);
@@ -25,16 +26,18 @@ static void undo_letterbox(struct detection_list *list, int net_w, int net_h, in
     }
 }
 
-enum status detect_input(struct ctx *ctx, const struct net *net, const struct image *im, bool letter_box, struct image *dst) {
+enum status detect_input(struct ctx *ctx, const struct net *net, const struct image *im, bool letter_box,
+                         struct image *dst) {
     int w = net->opt.width, h = net->opt.height;
     return letter_box ? image_letterbox(ctx, im, w, h, dst) : image_resize(ctx, im, w, h, dst);
 }
 
-enum status detect_collect(struct ctx *ctx, struct net *net, int b, int w0, int h0, const struct detect_options *options,
-                           struct detection_list *list) {
+enum status detect_collect(struct ctx *ctx, struct net *net, int b, int w0, int h0,
+                           const struct detect_options *options, struct detection_list *list) {
     int heads[MAX_HEADS], n = net_heads(net, heads, MAX_HEADS), classes = 0;
     if (n > MAX_HEADS) n = MAX_HEADS;
-    if (n == 0) return ctx_fail(ctx, ST_UNSUPPORTED, "the network has no detection head ([yolo] or [region])");
+    if (n == 0)
+        return ctx_fail(ctx, ST_UNSUPPORTED, "the network has no detection head ([yolo] or [region])");
     struct head_info info = { 0 };
     for (int i = 0; i < n; ++i) {
         net->layer[heads[i]].ops->head->info(&net->layer[heads[i]], &info);
@@ -57,12 +60,15 @@ enum status detect_collect(struct ctx *ctx, struct net *net, int b, int w0, int 
     return ST_OK;
 }
 
-enum status detect_image(struct ctx *ctx, struct net *net, const struct image *im, const struct detect_options *options,
-                         struct detection_list *list) {
+enum status detect_image(struct ctx *ctx, struct net *net, const struct image *im,
+                         const struct detect_options *options, struct detection_list *list) {
     struct image input = { 0 };
-    if (net->batch != 1) return ctx_fail(ctx, ST_USAGE, "detecting in one image needs a network of batch 1, not %d", net->batch);
+    if (net->batch != 1)
+        return ctx_fail(ctx, ST_USAGE, "detecting in one image needs a network of batch 1, not %d",
+                        net->batch);
     if (im->c != net->opt.channels)
-        return ctx_fail(ctx, ST_USAGE, "the image has %d channels, the network takes %d", im->c, net->opt.channels);
+        return ctx_fail(ctx, ST_USAGE, "the image has %d channels, the network takes %d", im->c,
+                        net->opt.channels);
     enum status s = detect_input(ctx, net, im, options->letter_box, &input);
     if (s == ST_OK) s = net_forward(ctx, net, input.data);
     image_free(&input);

@@ -28,7 +28,7 @@ struct evaluation {
     double iou_sum;                /* of the true positives at opt->thresh */
 };
 
-/* --- Reading: a few images at a time, one per processor ----------------------------------------------------------------- */
+/* --- Reading: a few images at a time, one per processor --------------------------------------- */
 
 enum { READ_AT_ONCE = 16 };
 
@@ -52,7 +52,8 @@ static enum status read_one(struct chunk *c, int i) {
     c->w0[i] = im.w;
     c->h0[i] = im.h;
     enum status s = detect_input(&c->ctx[i], c->net, &im, c->letter_box, &input);
-    if (s == ST_OK) memcpy(c->x + (size_t)i * image_size(c->net), input.data, image_size(c->net) * sizeof *c->x);
+    if (s == ST_OK)
+        memcpy(c->x + (size_t)i * image_size(c->net), input.data, image_size(c->net) * sizeof *c->x);
     image_free(&input);
     image_free(&im);
     return s;
@@ -70,7 +71,8 @@ static enum status chunk_read(struct ctx *ctx, struct chunk *c, int first) {
     return ST_OK;
 }
 
-static enum status chunk_open(struct ctx *ctx, struct chunk *c, const struct net *net, const struct text_list *images) {
+static enum status chunk_open(struct ctx *ctx, struct chunk *c, const struct net *net,
+                              const struct text_list *images) {
     int batches = (READ_AT_ONCE + net->batch - 1) / net->batch;
     size_t cap = (size_t)batches * (size_t)net->batch;
     *c = (struct chunk){ .net = net, .images = images, .letter_box = net->opt.letter_box, .cap = (int)cap };
@@ -88,7 +90,7 @@ static void chunk_close(struct chunk *c) {
     free(c->ctx);
 }
 
-/* --- Matching of one image (darknet-compat 7.1, steps 1 to 3) ---------------------------------------------------------- */
+/* --- Matching of one image (darknet-compat 7.1, steps 1 to 3) --------------------------------- */
 
 static enum status read_truth(struct ctx *ctx, const char *image, int classes, struct truth_list *truth) {
     char *path = label_path(ctx, image);
@@ -117,7 +119,8 @@ static int best_truth(const struct truth_list *truth, struct box b, int class_id
     return best;
 }
 
-static enum status add_truth(struct ctx *ctx, struct evaluation *e, const struct truth_list *truth, double w, double h) {
+static enum status add_truth(struct ctx *ctx, struct evaluation *e, const struct truth_list *truth, double w,
+                             double h) {
     struct map_result *out = e->out;
     size_t need = (size_t)out->unique_truths + (size_t)truth->n;
     TRY(mem_grow(ctx, &e->truth_class, &e->cap_class, need, sizeof *e->truth_class));
@@ -134,7 +137,8 @@ static enum status add_truth(struct ctx *ctx, struct evaluation *e, const struct
 
 /* w, h: pixels of the network's input that the picture fills. */
 static enum status match_image(struct ctx *ctx, struct evaluation *e, const struct detection_list *list,
-                               const struct truth_list *truth, const struct truth_list *difficult, double w, double h) {
+                               const struct truth_list *truth, const struct truth_list *difficult, double w,
+                               double h) {
     struct map_result *out = e->out;
     TRY(add_truth(ctx, e, truth, w, h));
     bool *claimed = mem_zero(ctx, (size_t)truth->n, sizeof *claimed);
@@ -148,7 +152,10 @@ static enum status match_image(struct ctx *ctx, struct evaluation *e, const stru
             /* COMPAT: a detection of a difficult object leaves the ranking, and still counts below. */
             if (t >= 0 || best_truth(difficult, d->box, k, e->opt->iou_thresh, &unused) < 0) {
                 if (mem_grow(ctx, &e->hit, &e->cap_hit, (size_t)e->n_hit + 1, sizeof *e->hit) != ST_OK) break;
-                e->hit[e->n_hit] = (struct hit){ .prob = d->prob[k], .class_id = k, .order = e->n_hit, .truth = -1,
+                e->hit[e->n_hit] = (struct hit){ .prob = d->prob[k],
+                                                 .class_id = k,
+                                                 .order = e->n_hit,
+                                                 .truth = -1,
                                                  .own_size = size_of(d->box, w, h) };
                 if (t >= 0) {
                     e->hit[e->n_hit].truth = out->unique_truths + t;
@@ -171,7 +178,7 @@ static enum status match_image(struct ctx *ctx, struct evaluation *e, const stru
     return ctx->code;
 }
 
-/* --- Average precision -------------------------------------------------------------------------------------------------- */
+/* --- Average precision ------------------------------------------------------------------------ */
 
 static int by_prob(const void *a, const void *b) {
     const struct hit *p = a, *q = b;
@@ -181,7 +188,8 @@ static int by_prob(const void *a, const void *b) {
 
 struct point { double precision, recall; };
 
-/* points 0: area under the envelope of the curve; else the mean over that many recall levels of the best precision there. */
+/* points 0: area under the envelope of the curve; else the mean over that many recall levels of the best
+ * precision there. */
 static double average_precision(const struct point *p, int n, int points) {
     double sum = 0, best = 0;
     if (n == 0) return 0;
@@ -202,8 +210,10 @@ static double average_precision(const struct point *p, int n, int points) {
     return sum / points;
 }
 
-/* AP of one class over hits in falling probability; size < 0: all.  *truths: how many truths were to be found. */
-static double class_ap(const struct evaluation *e, int class_id, int size, struct point *curve, bool *claimed, int *truths) {
+/* AP of one class over hits in falling probability; size < 0: all.  *truths: how many truths were to be
+ * found. */
+static double class_ap(const struct evaluation *e, int class_id, int size, struct point *curve, bool *claimed,
+                       int *truths) {
     int tp = 0, fp = 0, n = 0;
     *truths = 0;
     for (int t = 0; t < e->out->unique_truths; ++t) {
@@ -249,20 +259,23 @@ static enum status average_all(struct ctx *ctx, struct evaluation *e) {
             }
         }
         if (present) out->map_present /= present;
-        for (int s = 0; s < MAP_SIZES; ++s) out->map_size[s] = with_size[s] ? out->map_size[s] / with_size[s] : -1;
+        for (int s = 0; s < MAP_SIZES; ++s)
+            out->map_size[s] = with_size[s] ? out->map_size[s] / with_size[s] : -1;
     }
     free(curve);
     free(claimed);
     return ctx->code;
 }
 
-/* --- The whole ---------------------------------------------------------------------------------------------------------- */
+/* --- The whole -------------------------------------------------------------------------------- */
 
-static double ratio(double a, double b) { return b != 0 ? a / b : -NAN; } /* COMPAT: "-nan" where nothing was counted */
+/* COMPAT: "-nan" is printed where nothing was counted. */
+static double ratio(double a, double b) { return b != 0 ? a / b : -NAN; }
 
 /* Images `at` .. at+n-1 of the chunk, whose outputs the network holds. */
-static enum status evaluate_batch(struct ctx *ctx, struct net *net, struct evaluation *e, const struct chunk *c, int at, int n,
-                                  const struct text_list *difficult, struct detection_list *list) {
+static enum status evaluate_batch(struct ctx *ctx, struct net *net, struct evaluation *e,
+                                  const struct chunk *c, int at, int n, const struct text_list *difficult,
+                                  struct detection_list *list) {
     struct detect_options options = { DETECTION_THRESH, NMS_THRESH, c->letter_box, false };
     struct truth_list truth = { 0 }, hard = { 0 };
     enum status s = ST_OK;
@@ -283,8 +296,8 @@ static enum status evaluate_batch(struct ctx *ctx, struct net *net, struct evalu
     return s;
 }
 
-static enum status evaluate_images(struct ctx *ctx, struct net *net, struct evaluation *e, const struct text_list *images,
-                                   const struct text_list *difficult) {
+static enum status evaluate_images(struct ctx *ctx, struct net *net, struct evaluation *e,
+                                   const struct text_list *images, const struct text_list *difficult) {
     struct chunk c;
     struct detection_list list = { 0 };
     enum status s = chunk_open(ctx, &c, net, images);
@@ -302,15 +315,18 @@ static enum status evaluate_images(struct ctx *ctx, struct net *net, struct eval
     return s;
 }
 
-enum status map_evaluate(struct ctx *ctx, struct net *net, const struct text_list *images, const struct text_list *difficult,
-                         const struct map_options *opt, struct map_result *out) {
+enum status map_evaluate(struct ctx *ctx, struct net *net, const struct text_list *images,
+                         const struct text_list *difficult, const struct map_options *opt,
+                         struct map_result *out) {
     double start = io_seconds();
     int last = 0, heads = net_heads(net, NULL, 0);
     *out = (struct map_result){ 0 };
-    if (heads == 0) return ctx_fail(ctx, ST_UNSUPPORTED, "the network has no detection head ([yolo] or [region])");
+    if (heads == 0)
+        return ctx_fail(ctx, ST_UNSUPPORTED, "the network has no detection head ([yolo] or [region])");
     if (difficult && difficult->n != images->n)
-        return ctx_fail(ctx, ST_FORMAT, "difficult: the list has %d entries, valid has %d; they must go line by line", difficult->n,
-                        images->n);
+        return ctx_fail(ctx, ST_FORMAT,
+                        "difficult: the list has %d entries, valid has %d; they must go line by line",
+                        difficult->n, images->n);
     for (int i = 0; i < net->n; ++i)
         if (net->layer[i].ops->head) last = i;
     struct head_info info;
@@ -340,8 +356,8 @@ void map_free(struct map_result *r) {
     r->of = NULL;
 }
 
-enum status map_print(struct ctx *ctx, const struct map_result *r, const struct text_list *names, const struct map_options *opt,
-                      char **text) {
+enum status map_print(struct ctx *ctx, const struct map_result *r, const struct text_list *names,
+                      const struct map_options *opt, char **text) {
     size_t size = 0;
     *text = NULL;
     FILE *f = open_memstream(text, &size);
@@ -350,14 +366,15 @@ enum status map_print(struct ctx *ctx, const struct map_result *r, const struct 
     for (int k = 0; k < r->classes; ++k)
         fprintf(f, "class_id = %d, name = %s, ap = %2.2f%%   \t (TP = %d, FP = %d) \n", k,
                 names && k < names->n ? names->item[k] : "", r->of[k].ap * 100, r->of[k].tp, r->of[k].fp);
-    fprintf(f, "\n for conf_thresh = %1.2f, precision = %1.2f, recall = %1.2f, F1-score = %1.2f \n", (double)opt->thresh,
-            r->precision, r->recall, r->f1);
-    fprintf(f, " for conf_thresh = %0.2f, TP = %d, FP = %d, FN = %d, average IoU = %2.2f %% \n", (double)opt->thresh, r->tp, r->fp,
-            r->fn, r->avg_iou * 100);
+    fprintf(f, "\n for conf_thresh = %1.2f, precision = %1.2f, recall = %1.2f, F1-score = %1.2f \n",
+            (double)opt->thresh, r->precision, r->recall, r->f1);
+    fprintf(f, " for conf_thresh = %0.2f, TP = %d, FP = %d, FN = %d, average IoU = %2.2f %% \n",
+            (double)opt->thresh, r->tp, r->fp, r->fn, r->avg_iou * 100);
     fprintf(f, "\n IoU threshold = %2.0f %%, ", (double)opt->iou_thresh * 100);
     if (opt->points) fprintf(f, "used %d Recall-points \n", opt->points);
     else fprintf(f, "used Area-Under-Curve for each unique Recall \n");
-    fprintf(f, " mean average precision (mAP@%0.2f) = %f, or %2.2f %% \n", (double)opt->iou_thresh, r->map, r->map * 100);
+    fprintf(f, " mean average precision (mAP@%0.2f) = %f, or %2.2f %% \n", (double)opt->iou_thresh, r->map,
+            r->map * 100);
     if (fclose(f)) return ctx_fail(ctx, ST_MEMORY, "out of memory for the mAP report");
     return ST_OK;
 }

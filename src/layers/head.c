@@ -18,11 +18,14 @@ size_t head_image(const struct head_grid *g) {
 
 int head_predictions(const struct head_grid *g) { return g->n * g->h * g->w; }
 
-int head_prediction(const struct head_grid *g, int anchor, int row, int col) { return (anchor * g->h + row) * g->w + col; }
+int head_prediction(const struct head_grid *g, int anchor, int row, int col) {
+    return (anchor * g->h + row) * g->w + col;
+}
 
 struct head_cell head_cell_at(const struct head_grid *g, int image, int anchor, int row, int col) {
     size_t plane = (size_t)g->h * (size_t)g->w, per_anchor = plane * (size_t)(HEAD_CLASS + g->classes);
-    size_t at = (size_t)image * head_image(g) + (size_t)anchor * per_anchor + (size_t)row * (size_t)g->w + (size_t)col;
+    size_t at = (size_t)image * head_image(g) + (size_t)anchor * per_anchor + (size_t)row * (size_t)g->w +
+                (size_t)col;
     return (struct head_cell){ at, plane, anchor, row, col };
 }
 
@@ -78,8 +81,10 @@ enum status head_shape(struct ctx *ctx, struct layer *l, int n, int classes, con
     struct shape in = l->in_shape[0];
     int want = n * (HEAD_CLASS + classes);
     if (in.c != want)
-        return layer_fail(ctx, l, unit, "the layer before has %d channels, but %d anchors of 5 + %d classes need filters=%d there",
-                          in.c, n, classes, want);
+        return layer_fail(
+            ctx, l, unit,
+            "the layer before has %d channels; %d anchors of 5 + %d classes need filters=%d there", in.c, n,
+            classes, want);
     l->out = (struct shape){ 1, 0, in.h, in.w };
     l->flops = 0;
     return ST_OK;

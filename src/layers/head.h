@@ -1,7 +1,8 @@
 /* What the detection heads share: addressing of their planes, memory, truth handling, the focal factor.
  *
- * A head's input of one image is, per anchor, the planes x, y, w, h, objectness, class 0 .. class C-1, each (H, W).
- * head_x holds them raw, as the convolution wrote them (batch, n*(5+C), H, W); activation happens where a value is needed. */
+ * A head's input of one image is, per anchor, the planes x, y, w, h, objectness, class 0 .. class C-1, each
+ * (H, W).  head_x holds them raw, as the convolution wrote them (batch, n*(5+C), H, W); activation happens
+ * where a value is needed. */
 #ifndef LAYERS_HEAD_H
 #define LAYERS_HEAD_H
 
@@ -43,7 +44,7 @@ int head_class(const struct layer *, int class_id, int classes);
 /* Sum of squares over all entries, and over the box entries alone. */
 void head_norms(const struct layer *, const struct head_grid *, int batch, double *all, double *box);
 
-/* Pieces of layer_ops. head_shape: input channels must be n*(5+classes); `unit` names the key that gives n. */
+/* Pieces of layer_ops.  head_shape: input channels must be n*(5+classes); `unit` names the key behind n. */
 enum status head_shape(struct ctx *, struct layer *, int n, int classes, const char *unit);
 /* map_path: one class number per line, or NULL. */
 enum status head_prepare(struct layer *, struct pass *, int classes, const char *map_path);

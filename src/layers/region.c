@@ -42,19 +42,26 @@ static const struct cfg_key keys[] = {
     CFG_END
 };
 
-/* --- Geometry and activation ---------------------------------------------------------------------------------------- */
+/* --- Geometry and activation ------------------------------------------------------------------ */
 
 static struct head_grid grid_of(const struct layer *l) {
     const struct region *r = l->state;
     return head_grid(l, r->num, r->classes);
 }
 
-static float raw(const float *x, const struct head_cell *c, int entry) { return x[c->at + (size_t)entry * c->plane]; }
+static float raw(const float *x, const struct head_cell *c, int entry) {
+    return x[c->at + (size_t)entry * c->plane];
+}
 
-static double anchor_w(const struct region *r, const struct head_grid *g, int i) { return head_anchor(&r->anchors, 2 * i) / g->w; }
-static double anchor_h(const struct region *r, const struct head_grid *g, int i) { return head_anchor(&r->anchors, 2 * i + 1) / g->h; }
+static double anchor_w(const struct region *r, const struct head_grid *g, int i) {
+    return head_anchor(&r->anchors, 2 * i) / g->w;
+}
+static double anchor_h(const struct region *r, const struct head_grid *g, int i) {
+    return head_anchor(&r->anchors, 2 * i + 1) / g->h;
+}
 
-static struct box predicted(const struct region *r, const struct head_grid *g, const float *x, const struct head_cell *c) {
+static struct box predicted(const struct region *r, const struct head_grid *g, const float *x,
+                            const struct head_cell *c) {
     struct box b;
     b.x = ((float)c->col + head_logistic(raw(x, c, HEAD_X))) / (float)g->w;
     b.y = ((float)c->row + head_logistic(raw(x, c, HEAD_Y))) / (float)g->h;
@@ -79,9 +86,10 @@ static float score(const struct scores *s, int k) {
     return (float)(s->softmax ? exp(v - s->largest) / s->sum : v);
 }
 
-/* --- Layer ---------------------------------------------------------------------------------------------------------- */
+/* --- Layer ------------------------------------------------------------------------------------ */
 
-static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *all, const struct net_options *net) {
+static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *all,
+                         const struct net_options *net) {
     (void)all, (void)net;
     const struct region *r = l->state;
     return head_shape(ctx, l, r->num, r->classes, "num");
@@ -105,15 +113,22 @@ static void describe(const struct layer *l, char *text, size_t size) {
 static void info(const struct layer *l, struct head_info *i) {
     const struct region *r = l->state;
     struct head_grid g = grid_of(l);
-    *i = (struct head_info){ .classes = r->classes, .max_boxes = r->max, .predictions = head_predictions(&g),
-                             .jitter = r->jitter, .resize = r->resize, .random = r->random, .nms_kind = NMS_DEFAULT,
-                             .beta_nms = .6, .type_number = 27 };
+    *i = (struct head_info){ .classes = r->classes,
+                             .max_boxes = r->max,
+                             .predictions = head_predictions(&g),
+                             .jitter = r->jitter,
+                             .resize = r->resize,
+                             .random = r->random,
+                             .nms_kind = NMS_DEFAULT,
+                             .beta_nms = .6,
+                             .type_number = 27 };
 }
 
-/* --- Detections ----------------------------------------------------------------------------------------------------- */
+/* --- Detections ------------------------------------------------------------------------------- */
 
-static enum status decode_cell(struct ctx *ctx, const struct region *r, const struct head_grid *g, const float *x,
-                               const struct head_cell *c, float thresh, struct detection_list *list) {
+static enum status decode_cell(struct ctx *ctx, const struct region *r, const struct head_grid *g,
+                               const float *x, const struct head_cell *c, float thresh,
+                               struct detection_list *list) {
     float object = head_logistic(raw(x, c, HEAD_OBJECT));
     if (r->classfix == -1 && object < .5f) return ST_OK;
     if (r->softmax && !(object > thresh)) return ST_OK; /* no class reaches it */
@@ -135,9 +150,10 @@ static enum status decode_cell(struct ctx *ctx, const struct region *r, const st
     return ST_OK;
 }
 
-/* Upstream returns an entry for every prediction; those without a class above the threshold change nothing and are left out. */
-static enum status decode(struct ctx *ctx, const struct layer *l, int image, int net_w, int net_h, float thresh,
-                          struct detection_list *list) {
+/* Upstream returns an entry for every prediction; those without a class above the threshold change nothing
+ * and are left out. */
+static enum status decode(struct ctx *ctx, const struct layer *l, int image, int net_w, int net_h,
+                          float thresh, struct detection_list *list) {
     (void)net_w, (void)net_h;
     struct head_grid g = grid_of(l);
     for (int row = 0; row < g.h; ++row)
@@ -164,7 +180,7 @@ static void activate(const struct layer *l, const float *x, float *out) {
             }
 }
 
-/* --- Training loss -------------------------------------------------------------------------------------------------- */
+/* --- Training loss ---------------------------------------------------------------------------- */
 
 /* delta is Darknet's: the direction that lowers the loss. */
 struct job {
@@ -195,16 +211,20 @@ static void class_delta(struct job *j, const struct head_cell *c, int class_id, 
     struct scores s = scores_of(j->r, j->x, c);
     float own = score(&s, class_id), *d = j->delta + c->at + HEAD_CLASS * c->plane;
     if (j->r->focal_loss) scale *= head_focal(own);
-    for (int k = 0; k < j->r->classes; ++k, d += c->plane) *d = (float)(scale * ((k == class_id) - score(&s, k)));
+    for (int k = 0; k < j->r->classes; ++k, d += c->plane)
+        *d = (float)(scale * ((k == class_id) - score(&s, k)));
     j->class_sum += own;
     ++j->class_count;
 }
 
-static bool usable(const struct job *j, const struct truth *t) { return t->class_id >= 0 && t->class_id < j->r->classes; }
+static bool usable(const struct job *j, const struct truth *t) {
+    return t->class_id >= 0 && t->class_id < j->r->classes;
+}
 
 static void background(struct job *j, const struct head_cell *c) {
     const struct region *r = j->r;
-    float object = head_logistic(raw(j->x, c, HEAD_OBJECT)), *delta = &j->delta[c->at + HEAD_OBJECT * c->plane];
+    float object = head_logistic(raw(j->x, c, HEAD_OBJECT)),
+          *delta = &j->delta[c->at + HEAD_OBJECT * c->plane];
     double slope = (double)object * (1 - object), best = 0;
     const struct truth *nearest = NULL;
     struct box pred = predicted(r, &j->g, j->x, c);
@@ -217,7 +237,8 @@ static void background(struct job *j, const struct head_cell *c) {
     *delta = (float)(r->noobject_scale * ((r->classfix == -1 ? best : 0) - object) * slope);
     if (r->classfix != -1 && nearest && best > r->thresh) {
         *delta = 0;
-        if (r->classfix > 0) class_delta(j, c, nearest->class_id, r->class_scale * (r->classfix == 2 ? object : 1));
+        if (r->classfix > 0)
+            class_delta(j, c, nearest->class_id, r->class_scale * (r->classfix == 2 ? object : 1));
     }
     if (j->warm_up) {
         struct box at_anchor = { ((float)c->col + .5f) / (float)j->g.w, ((float)c->row + .5f) / (float)j->g.h,
@@ -226,7 +247,8 @@ static void background(struct job *j, const struct head_cell *c) {
     }
 }
 
-/* The anchor of a cell whose size fits best: predicted sizes, or with image < 0 or bias_match the anchors themselves. */
+/* The anchor of a cell whose size fits best: predicted sizes, or with image < 0 or bias_match the anchors
+ * themselves. */
 static int best_anchor(const struct layer *l, int image, int row, int col, struct box truth) {
     const struct region *r = l->state;
     struct head_grid g = grid_of(l);
@@ -250,8 +272,10 @@ static void assign_truth(struct job *j, const struct truth *t) {
     int class_id = head_class(j->l, t->class_id, r->classes);
     if (class_id < 0) return;
     int col = head_cell_of(t->box.x, j->g.w), row = head_cell_of(t->box.y, j->g.h);
-    struct head_cell c = head_cell_at(&j->g, j->image, best_anchor(j->l, j->image, row, col, t->box), row, col);
-    double iou = box_iou(predicted(r, &j->g, j->x, &c), t->box), object = head_logistic(raw(j->x, &c, HEAD_OBJECT));
+    struct head_cell c =
+        head_cell_at(&j->g, j->image, best_anchor(j->l, j->image, row, col, t->box), row, col);
+    double iou = box_iou(predicted(r, &j->g, j->x, &c), t->box),
+           object = head_logistic(raw(j->x, &c, HEAD_OBJECT));
     box_delta(j, &c, t->box, r->coord_scale);
     j->delta[c.at + HEAD_OBJECT * c.plane] =
         (float)(r->object_scale * ((r->rescore ? iou : 1) - object) * object * (1 - object));
@@ -270,15 +294,20 @@ static void summarise(const struct job *j, int batch, struct loss_stats *s) {
     s->class_loss = (all - box) / batch;
     s->iou_loss = box / batch;
     snprintf(s->line, sizeof s->line,
-             "Region Avg IOU: %f, Class: %f, Obj: %f, No Obj: %f, Avg Recall: %f,  count: %d", head_ratio(s->iou_sum, s->count),
-             head_ratio(j->class_sum, j->class_count), head_ratio(j->object_sum, s->count),
-             j->any_object_sum / ((double)head_predictions(&j->g) * batch), head_ratio(j->recall, s->count), s->count);
+             "Region Avg IOU: %f, Class: %f, Obj: %f, No Obj: %f, Avg Recall: %f,  count: %d",
+             head_ratio(s->iou_sum, s->count), head_ratio(j->class_sum, j->class_count),
+             head_ratio(j->object_sum, s->count),
+             j->any_object_sum / ((double)head_predictions(&j->g) * batch), head_ratio(j->recall, s->count),
+             s->count);
 }
 
-static enum status loss(struct ctx *ctx, struct layer *l, const struct loss_args *args, struct loss_stats *stats) {
+static enum status loss(struct ctx *ctx, struct layer *l, const struct loss_args *args,
+                        struct loss_stats *stats) {
     (void)ctx;
     const struct region *r = l->state;
-    struct job j = { .l = l, .r = r, .g = grid_of(l), .x = l->head_x, .delta = l->head_delta, .stats = stats };
+    struct job j = {
+        .l = l, .r = r, .g = grid_of(l), .x = l->head_x, .delta = l->head_delta, .stats = stats
+    };
     /* COMPAT: this batch is already counted as seen when the head asks. */
     j.warm_up = args->seen + (uint64_t)args->batch < WARM_UP_IMAGES;
     size_t count = head_image(&j.g) * (size_t)args->batch;
@@ -300,7 +329,7 @@ static enum status loss(struct ctx *ctx, struct layer *l, const struct loss_args
     return ST_OK;
 }
 
-/* --- Utility of single predictions (pruning.md 2) ------------------------------------------------------------------- */
+/* --- Utility of single predictions (pruning.md 2) --------------------------------------------- */
 
 static int assign(const struct layer *l, struct box truth, int net_w, int net_h, int *prediction, int cap) {
     (void)net_w, (void)net_h;
@@ -312,7 +341,8 @@ static int assign(const struct layer *l, struct box truth, int net_w, int net_h,
 }
 
 /* Overlap with the truth, and its derivative with respect to the four raw box entries. */
-static double overlap(const struct layer *l, const struct head_grid *g, const struct head_cell *c, struct box truth, double *d) {
+static double overlap(const struct layer *l, const struct head_grid *g, const struct head_cell *c,
+                      struct box truth, double *d) {
     struct box pred = predicted(l->state, g, l->head_x, c);
     double iou, sx = head_logistic(raw(l->head_x, c, HEAD_X)), sy = head_logistic(raw(l->head_x, c, HEAD_Y));
     struct box_grad b = box_iou_exact_grad(IOU_PLAIN, pred, truth, &iou);
@@ -325,8 +355,8 @@ static double overlap(const struct layer *l, const struct head_grid *g, const st
     return isfinite(iou) ? iou : 0;
 }
 
-static double utility(struct layer *l, int image, int prediction, const struct truth *t, const struct utility_weights *u,
-                      double weight, int net_w, int net_h) {
+static double utility(struct layer *l, int image, int prediction, const struct truth *t,
+                      const struct utility_weights *u, double weight, int net_w, int net_h) {
     (void)net_w, (void)net_h;
     const struct region *r = l->state;
     struct head_grid g = grid_of(l);
@@ -335,7 +365,8 @@ static double utility(struct layer *l, int image, int prediction, const struct t
     if (class_id < 0) return 0;
     float *delta = l->head_delta + c.at;
     double d[4], iou = overlap(l, &g, &c, t->box, d), z = raw(l->head_x, &c, HEAD_OBJECT);
-    double by_iou = u->iou, total = u->obj * z + u->cls * raw(l->head_x, &c, HEAD_CLASS + class_id) + u->iou * iou;
+    double by_iou = u->iou,
+           total = u->obj * z + u->cls * raw(l->head_x, &c, HEAD_CLASS + class_id) + u->iou * iou;
     if (u->probability) {
         struct scores s = scores_of(r, l->head_x, &c);
         double o = 1 / (1 + exp(-z)), own = score(&s, class_id);
@@ -361,13 +392,23 @@ static double objectness(struct layer *l, int image, int prediction, double weig
     return raw(l->head_x, &c, HEAD_OBJECT);
 }
 
-static const struct head_ops head = {
-    .info = info, .decode = decode, .loss = loss, .assign = assign, .utility = utility, .objectness = objectness,
-    .activate = activate
-};
+static const struct head_ops head = { .info = info,
+                                      .decode = decode,
+                                      .loss = loss,
+                                      .assign = assign,
+                                      .utility = utility,
+                                      .objectness = objectness,
+                                      .activate = activate };
 
-const struct layer_ops region_ops = {
-    .name = "region", .state_size = sizeof(struct region), .keys = keys, .shape = shape, .prepare = prepare,
-    .forward = head_forward, .backward = head_backward, .release = head_release, .couple = couple, .reads = head_reads,
-    .describe = describe, .head = &head
-};
+const struct layer_ops region_ops = { .name = "region",
+                                      .state_size = sizeof(struct region),
+                                      .keys = keys,
+                                      .shape = shape,
+                                      .prepare = prepare,
+                                      .forward = head_forward,
+                                      .backward = head_backward,
+                                      .release = head_release,
+                                      .couple = couple,
+                                      .reads = head_reads,
+                                      .describe = describe,
+                                      .head = &head };

@@ -1,5 +1,5 @@
-/* [yolo]: anchors over a grid with independent classes (darknet-compat 3.1 to 3.4; YOLOv3, YOLOv4 and, with new_coords,
- * Scaled-YOLOv4 and YOLOv7).
+/* [yolo]: anchors over a grid with independent classes (darknet-compat 3.1 to 3.4; YOLOv3, YOLOv4 and, with
+ * new_coords, Scaled-YOLOv4 and YOLOv7).
  * Input (N, n*(5+C), H, W), n = number of mask entries; no output tensor. */
 #include <float.h>
 #include <math.h>
@@ -10,17 +10,19 @@
 #include "layers/head.h"
 
 struct yolo {
-    int classes, num, max, iou_thresh_kind, iou_loss, new_coords, objectness_smooth, focal_loss, nms_kind, show_details;
+    int classes, num, max, iou_thresh_kind, iou_loss, new_coords, objectness_smooth, focal_loss, nms_kind,
+        show_details;
     struct cfg_ints mask, counters_per_class;
     struct cfg_floats anchors;
     double jitter, resize, random, ignore_thresh, truth_thresh, iou_thresh;
-    double iou_normalizer, obj_normalizer, cls_normalizer, delta_normalizer, max_delta, scale_x_y, label_smooth_eps, beta_nms;
+    double iou_normalizer, obj_normalizer, cls_normalizer, delta_normalizer, max_delta, scale_x_y,
+        label_smooth_eps, beta_nms;
     const char *map;
 };
 
-static const struct cfg_choice iou_losses[] = {
-    { "mse", IOU_MSE }, { "iou", IOU_PLAIN }, { "giou", IOU_GIOU }, { "diou", IOU_DIOU }, { "ciou", IOU_CIOU }, { NULL, 0 }
-};
+static const struct cfg_choice iou_losses[] = { { "mse", IOU_MSE },   { "iou", IOU_PLAIN },
+                                                { "giou", IOU_GIOU }, { "diou", IOU_DIOU },
+                                                { "ciou", IOU_CIOU }, { NULL, 0 } };
 static const struct cfg_choice iou_kinds[] = {
     { "iou", IOU_PLAIN }, { "giou", IOU_GIOU }, { "diou", IOU_DIOU }, { "ciou", IOU_CIOU }, { NULL, 0 }
 };
@@ -40,8 +42,8 @@ static const struct cfg_key keys[] = {
     CFG_FLOAT(struct yolo, ignore_thresh, .5),
     CFG_FLOAT(struct yolo, truth_thresh, 1),
     CFG_FLOAT(struct yolo, iou_thresh, 1),
-    { .name = "iou_thresh_kind", .type = CFG_T_CHOICE, .offset = offsetof(struct yolo, iou_thresh_kind), .def = IOU_PLAIN,
-      .choices = iou_kinds, .lenient = true },
+    { .name = "iou_thresh_kind", .type = CFG_T_CHOICE, .offset = offsetof(struct yolo, iou_thresh_kind),
+      .def = IOU_PLAIN, .choices = iou_kinds, .lenient = true },
     CFG_CHOICE(struct yolo, iou_loss, IOU_MSE, iou_losses),
     CFG_FLOAT(struct yolo, iou_normalizer, .75),
     CFG_FLOAT(struct yolo, obj_normalizer, 1),
@@ -61,11 +63,12 @@ static const struct cfg_key keys[] = {
     CFG_TEXT(struct yolo, map),
     CFG_TRAINING("embedding_layer", 999999),
     CFG_IGNORED("track_history_size"), CFG_IGNORED("sim_thresh"), CFG_IGNORED("dets_for_track"),
-    CFG_IGNORED("dets_for_show"), CFG_IGNORED("track_ciou_norm"), CFG_IGNORED("uc_normalizer"), CFG_IGNORED("beta1"),
+    CFG_IGNORED("dets_for_show"), CFG_IGNORED("track_ciou_norm"), CFG_IGNORED("uc_normalizer"),
+    CFG_IGNORED("beta1"),
     CFG_END
 };
 
-/* --- Geometry and activation ---------------------------------------------------------------------------------------- */
+/* --- Geometry and activation ------------------------------------------------------------------ */
 
 static int anchors_here(const struct yolo *y) { return y->mask.n ? y->mask.n : y->num; }
 static int anchor_number(const struct yolo *y, int local) { return y->mask.n ? y->mask.v[local] : local; }
@@ -89,11 +92,12 @@ static float value(const struct yolo *y, const float *x, const struct head_cell 
     return v;
 }
 
-static struct box predicted(const struct yolo *y, const struct head_grid *g, const float *x, const struct head_cell *c, int net_w,
-                            int net_h) {
+static struct box predicted(const struct yolo *y, const struct head_grid *g, const float *x,
+                            const struct head_cell *c, int net_w, int net_h) {
     int number = anchor_number(y, c->anchor);
     double w = x[c->at + HEAD_W * c->plane], h = x[c->at + HEAD_H * c->plane];
-    double sx = head_anchor(&y->anchors, 2 * number) / net_w, sy = head_anchor(&y->anchors, 2 * number + 1) / net_h;
+    double sx = head_anchor(&y->anchors, 2 * number) / net_w,
+           sy = head_anchor(&y->anchors, 2 * number + 1) / net_h;
     struct box b;
     b.x = ((float)c->col + value(y, x, c, HEAD_X)) / (float)g->w;
     b.y = ((float)c->row + value(y, x, c, HEAD_Y)) / (float)g->h;
@@ -102,16 +106,19 @@ static struct box predicted(const struct yolo *y, const struct head_grid *g, con
     return b;
 }
 
-/* --- Layer ---------------------------------------------------------------------------------------------------------- */
+/* --- Layer ------------------------------------------------------------------------------------ */
 
-static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *all, const struct net_options *net) {
+static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *all,
+                         const struct net_options *net) {
     (void)all, (void)net;
     const struct yolo *y = l->state;
     for (int i = 0; i < y->mask.n; ++i)
         if (y->mask.v[i] < 0 || y->mask.v[i] >= y->num)
-            return layer_fail(ctx, l, "mask", "anchor %d does not exist, num=%d gives 0 to %d", y->mask.v[i], y->num, y->num - 1);
+            return layer_fail(ctx, l, "mask", "anchor %d does not exist, num=%d gives 0 to %d", y->mask.v[i],
+                              y->num, y->num - 1);
     if (y->counters_per_class.n && y->counters_per_class.n != y->classes)
-        return layer_fail(ctx, l, "counters_per_class", "%d numbers, but classes=%d", y->counters_per_class.n, y->classes);
+        return layer_fail(ctx, l, "counters_per_class", "%d numbers, but classes=%d", y->counters_per_class.n,
+                          y->classes);
     return head_shape(ctx, l, anchors_here(y), y->classes, y->mask.n ? "mask" : "num");
 }
 
@@ -144,30 +151,39 @@ static const char *choice_name(const struct cfg_choice *c, int v) {
 
 static void describe(const struct layer *l, char *text, size_t size) {
     const struct yolo *y = l->state;
-    snprintf(text, size, "yolo\n[yolo] params: iou loss: %s (%d), iou_norm: %2.2f, obj_norm: %2.2f, cls_norm: %2.2f, "
-             "delta_norm: %2.2f, scale_x_y: %2.2f", choice_name(iou_losses, y->iou_loss), y->iou_loss, y->iou_normalizer,
-             y->obj_normalizer, y->cls_normalizer, y->delta_normalizer, y->scale_x_y);
+    snprintf(text, size,
+             "yolo\n[yolo] params: iou loss: %s (%d), iou_norm: %2.2f, obj_norm: %2.2f, cls_norm: %2.2f, "
+             "delta_norm: %2.2f, scale_x_y: %2.2f",
+             choice_name(iou_losses, y->iou_loss), y->iou_loss, y->iou_normalizer, y->obj_normalizer,
+             y->cls_normalizer, y->delta_normalizer, y->scale_x_y);
 }
 
 static void info(const struct layer *l, struct head_info *i) {
     const struct yolo *y = l->state;
     struct head_grid g = grid_of(l);
-    *i = (struct head_info){ .classes = y->classes, .max_boxes = y->max, .predictions = head_predictions(&g),
-                             .jitter = y->jitter, .resize = y->resize, .random = y->random,
-                             .nms_kind = (enum nms_kind)y->nms_kind, .beta_nms = y->beta_nms, .type_number = 28 };
+    *i = (struct head_info){ .classes = y->classes,
+                             .max_boxes = y->max,
+                             .predictions = head_predictions(&g),
+                             .jitter = y->jitter,
+                             .resize = y->resize,
+                             .random = y->random,
+                             .nms_kind = (enum nms_kind)y->nms_kind,
+                             .beta_nms = y->beta_nms,
+                             .type_number = 28 };
 }
 
-/* --- Detections ----------------------------------------------------------------------------------------------------- */
+/* --- Detections ------------------------------------------------------------------------------- */
 
-/* Raw values up to this one cannot give an activated value above `limit`; generous by more than float rounding, and capped
- * where the float sigmoid rounds to 1. */
+/* Raw values up to this one cannot give an activated value above `limit`; generous by more than float
+ * rounding, and capped where the float sigmoid rounds to 1. */
 static float raw_limit(const struct yolo *y, double limit) {
     double raw = y->new_coords ? limit : fmin(head_logit(limit), 12);
     return (float)(raw - 1e-4 * (1 + (isfinite(raw) ? fabs(raw) : 0)));
 }
 
-static enum status decode_cell(struct ctx *ctx, const struct layer *l, const struct head_grid *g, const struct head_cell *c,
-                               int net_w, int net_h, float thresh, struct detection_list *list) {
+static enum status decode_cell(struct ctx *ctx, const struct layer *l, const struct head_grid *g,
+                               const struct head_cell *c, int net_w, int net_h, float thresh,
+                               struct detection_list *list) {
     const struct yolo *y = l->state;
     float object = value(y, l->head_x, c, HEAD_OBJECT);
     if (!(object > thresh)) return ST_OK;
@@ -186,8 +202,8 @@ static enum status decode_cell(struct ctx *ctx, const struct layer *l, const str
     return ST_OK;
 }
 
-static enum status decode(struct ctx *ctx, const struct layer *l, int image, int net_w, int net_h, float thresh,
-                          struct detection_list *list) {
+static enum status decode(struct ctx *ctx, const struct layer *l, int image, int net_w, int net_h,
+                          float thresh, struct detection_list *list) {
     struct head_grid g = grid_of(l);
     float limit = raw_limit(l->state, thresh);
     for (int row = 0; row < g.h; ++row)
@@ -205,11 +221,12 @@ static void activate(const struct layer *l, const float *raw, float *out) {
     struct head_grid g = grid_of(l);
     for (int p = 0; p < head_predictions(&g); ++p) {
         struct head_cell c = head_cell(&g, 0, p);
-        for (int e = 0; e < HEAD_CLASS + g.classes; ++e) out[c.at + (size_t)e * c.plane] = value(y, raw, &c, e);
+        for (int e = 0; e < HEAD_CLASS + g.classes; ++e)
+            out[c.at + (size_t)e * c.plane] = value(y, raw, &c, e);
     }
 }
 
-/* --- Training loss -------------------------------------------------------------------------------------------------- */
+/* --- Training loss ---------------------------------------------------------------------------- */
 
 /* One image of one loss.  delta is Darknet's: the direction that lowers the loss. */
 struct job {
@@ -225,9 +242,12 @@ struct job {
     double iou_error, giou_error;  /* sums over assigned boxes of 1 - overlap */
 };
 
-static float multiplier(const struct job *j, int class_id) { return j->run && j->run->multiplier ? j->run->multiplier[class_id] : 1; }
+static float multiplier(const struct job *j, int class_id) {
+    return j->run && j->run->multiplier ? j->run->multiplier[class_id] : 1;
+}
 
-/* COMPAT: cls_normalizer counts only together with counters_per_class; a class that is already set is renewed alone. */
+/* COMPAT: cls_normalizer counts only together with counters_per_class; a class that is already set is renewed
+ * alone. */
 static void class_delta(const struct job *j, const struct head_cell *c, int class_id) {
     const struct yolo *y = j->y;
     bool weighted = j->run && j->run->multiplier;
@@ -248,7 +268,8 @@ static void class_delta(const struct job *j, const struct head_cell *c, int clas
     if (weighted && !y->focal_loss) *mine *= multiplier(j, class_id) * (float)y->cls_normalizer;
 }
 
-static void box_delta_squared(const struct job *j, const struct head_cell *c, struct box t, double scale, float *d) {
+static void box_delta_squared(const struct job *j, const struct head_cell *c, struct box t, double scale,
+                              float *d) {
     const struct yolo *y = j->y;
     int number = anchor_number(y, c->anchor);
     double w = (double)t.w * j->net_w / head_anchor(&y->anchors, 2 * number);
@@ -260,11 +281,13 @@ static void box_delta_squared(const struct job *j, const struct head_cell *c, st
     d[HEAD_H] = (float)(f * ((y->new_coords ? sqrt(h / 4) : log(h)) - value(y, j->x, c, HEAD_H)));
 }
 
-static void box_delta_overlap(const struct job *j, const struct head_cell *c, struct box pred, struct box t, double scale, float *d) {
+static void box_delta_overlap(const struct job *j, const struct head_cell *c, struct box pred, struct box t,
+                              double scale, float *d) {
     const struct yolo *y = j->y;
     struct box_grad g = box_iou_darknet_grad((enum iou_kind)y->iou_loss, pred, t);
     double v[4] = { g.x, g.y, g.w, g.h };
-    if (!y->new_coords) { /* COMPAT: no factor at all in the new coordinates, none for x and y in the old ones */
+    /* COMPAT: no factor at all in the new coordinates, none for x and y in the old ones. */
+    if (!y->new_coords) {
         v[HEAD_W] *= exp(value(y, j->x, c, HEAD_W));
         v[HEAD_H] *= exp(value(y, j->x, c, HEAD_H));
     }
@@ -355,8 +378,8 @@ static void assign_truth(struct job *j, const struct truth *t, int anchor, int r
     class_delta(j, &c, class_id);
 }
 
-/* Anchors of this head that train on a box, in upstream's order: the best of all heads' anchors when it is here, then
- * the others over iou_thresh. */
+/* Anchors of this head that train on a box, in upstream's order: the best of all heads' anchors when it is
+ * here, then the others over iou_thresh. */
 static int anchors_for(const struct yolo *y, struct box truth, int net_w, int net_h, int *local, int cap) {
     double best = 0;
     int best_number = 0, n = 0;
@@ -371,7 +394,8 @@ static int anchors_for(const struct yolo *y, struct box truth, int net_w, int ne
         place = i == best_number ? -1 : place_in_mask(y, i);
         if (place < 0) continue;
         double w = head_anchor(&y->anchors, 2 * i) / net_w, h = head_anchor(&y->anchors, 2 * i + 1) / net_h;
-        if (head_size_iou((enum iou_kind)y->iou_thresh_kind, w, h, truth) > y->iou_thresh && n < cap) local[n++] = place;
+        if (head_size_iou((enum iou_kind)y->iou_thresh_kind, w, h, truth) > y->iou_thresh && n < cap)
+            local[n++] = place;
     }
     return n;
 }
@@ -381,7 +405,9 @@ static void average_boxes(const struct job *j) {
     for (int p = 0; p < head_predictions(&j->g); ++p) {
         struct head_cell c = head_cell(&j->g, j->image, p);
         float *d = j->delta + c.at;
-        if (d[HEAD_X * c.plane] == 0 && d[HEAD_Y * c.plane] == 0 && d[HEAD_W * c.plane] == 0 && d[HEAD_H * c.plane] == 0) continue;
+        if (d[HEAD_X * c.plane] == 0 && d[HEAD_Y * c.plane] == 0 && d[HEAD_W * c.plane] == 0 &&
+            d[HEAD_H * c.plane] == 0)
+            continue;
         if (d[HEAD_OBJECT * c.plane] == 0) continue;
         int positive = 0;
         for (int k = 0; k < j->g.classes; ++k) positive += d[(size_t)(HEAD_CLASS + k) * c.plane] > 0;
@@ -417,23 +443,36 @@ static void summarise(const struct layer *l, const struct job *j, int batch, str
     double class_loss = y->obj_normalizer * (all - box);
     s->loss = all;
     if (y->show_details && y->iou_loss != IOU_MSE)
-        s->loss = y->iou_normalizer * (y->iou_loss == IOU_GIOU ? j->giou_error : j->iou_error) / count + class_loss;
+        s->loss =
+            y->iou_normalizer * (y->iou_loss == IOU_GIOU ? j->giou_error : j->iou_error) / count + class_loss;
     s->class_loss = class_loss / batch;
     s->iou_loss = (all - class_loss) / batch;
     const char *kind = y->iou_loss == IOU_MSE ? "mse" : y->iou_loss == IOU_GIOU ? "giou" : "iou";
-    int used = snprintf(s->line, sizeof s->line, "v3 (%s loss, Normalizer: (iou: %.2f, obj: %.2f, cls: %.2f) Region %d Avg (IOU: %f), "
-                        "count: %d, ", kind, y->iou_normalizer, y->obj_normalizer, y->cls_normalizer, l->index, s->iou_sum / count, count);
+    int used = snprintf(s->line, sizeof s->line,
+                        "v3 (%s loss, Normalizer: (iou: %.2f, obj: %.2f, cls: %.2f) Region %d Avg (IOU: %f), "
+                        "count: %d, ",
+                        kind, y->iou_normalizer, y->obj_normalizer, y->cls_normalizer, l->index,
+                        s->iou_sum / count, count);
     if (used < 0 || (size_t)used >= sizeof s->line) return;
-    if (!y->show_details) snprintf(s->line + used, sizeof s->line - (size_t)used, "total_loss = %f ", all / batch);
+    if (!y->show_details)
+        snprintf(s->line + used, sizeof s->line - (size_t)used, "total_loss = %f ", all / batch);
     else
-        snprintf(s->line + used, sizeof s->line - (size_t)used, "class_loss = %f, iou_loss = %f, total_loss = %f ", s->class_loss,
-                 s->iou_loss, all / batch);
+        snprintf(s->line + used, sizeof s->line - (size_t)used,
+                 "class_loss = %f, iou_loss = %f, total_loss = %f ", s->class_loss, s->iou_loss, all / batch);
 }
 
-static enum status loss(struct ctx *ctx, struct layer *l, const struct loss_args *args, struct loss_stats *stats) {
+static enum status loss(struct ctx *ctx, struct layer *l, const struct loss_args *args,
+                        struct loss_stats *stats) {
     const struct yolo *y = l->state;
-    struct job j = { .l = l, .y = y, .run = l->run, .g = grid_of(l), .net_w = args->net_w, .net_h = args->net_h, .x = l->head_x,
-                     .delta = l->head_delta, .stats = stats };
+    struct job j = { .l = l,
+                     .y = y,
+                     .run = l->run,
+                     .g = grid_of(l),
+                     .net_w = args->net_w,
+                     .net_h = args->net_h,
+                     .x = l->head_x,
+                     .delta = l->head_delta,
+                     .stats = stats };
     size_t count = head_image(&j.g) * (size_t)args->batch;
     *stats = (struct loss_stats){ 0 };
     memset(l->head_delta, 0, count * sizeof *l->head_delta);
@@ -449,7 +488,7 @@ static enum status loss(struct ctx *ctx, struct layer *l, const struct loss_args
     return ST_OK;
 }
 
-/* --- Utility of single predictions (pruning.md 2) ------------------------------------------------------------------- */
+/* --- Utility of single predictions (pruning.md 2) --------------------------------------------- */
 
 static int assign(const struct layer *l, struct box truth, int net_w, int net_h, int *prediction, int cap) {
     struct head_grid g = grid_of(l);
@@ -469,7 +508,8 @@ static struct slope logit_at(const struct yolo *y, const float *x, const struct 
     return (struct slope){ log(v / (1 - v)), 1 / (v * (1 - v)) };
 }
 
-static struct slope probability_at(const struct yolo *y, const float *x, const struct head_cell *c, int entry) {
+static struct slope probability_at(const struct yolo *y, const float *x, const struct head_cell *c,
+                                   int entry) {
     double v = x[c->at + (size_t)entry * c->plane];
     if (y->new_coords) return (struct slope){ v, 1 };
     double p = 1 / (1 + exp(-v));
@@ -477,8 +517,8 @@ static struct slope probability_at(const struct yolo *y, const float *x, const s
 }
 
 /* Overlap with the truth, and its derivative with respect to the four raw box entries. */
-static double overlap(const struct layer *l, const struct head_grid *g, const struct head_cell *c, struct box truth, int net_w,
-                      int net_h, double *d) {
+static double overlap(const struct layer *l, const struct head_grid *g, const struct head_cell *c,
+                      struct box truth, int net_w, int net_h, double *d) {
     const struct yolo *y = l->state;
     struct box pred = predicted(y, g, l->head_x, c, net_w, net_h);
     double iou;
@@ -489,7 +529,8 @@ static double overlap(const struct layer *l, const struct head_grid *g, const st
         double v = l->head_x[c->at + (size_t)e * c->plane];
         if (y->new_coords && e >= HEAD_W) {
             int number = anchor_number(y, c->anchor);
-            chain[e] = 8 * v * head_anchor(&y->anchors, 2 * number + (e - HEAD_W)) / (e == HEAD_W ? net_w : net_h);
+            chain[e] =
+                8 * v * head_anchor(&y->anchors, 2 * number + (e - HEAD_W)) / (e == HEAD_W ? net_w : net_h);
         } else if (!y->new_coords && e <= HEAD_Y) {
             double s = 1 / (1 + exp(-v));
             chain[e] *= s * (1 - s);
@@ -500,8 +541,8 @@ static double overlap(const struct layer *l, const struct head_grid *g, const st
     return isfinite(iou) ? iou : 0;
 }
 
-static double utility(struct layer *l, int image, int prediction, const struct truth *t, const struct utility_weights *u,
-                      double weight, int net_w, int net_h) {
+static double utility(struct layer *l, int image, int prediction, const struct truth *t,
+                      const struct utility_weights *u, double weight, int net_w, int net_h) {
     const struct yolo *y = l->state;
     struct head_grid g = grid_of(l);
     struct head_cell c = head_cell(&g, image, prediction);
@@ -509,13 +550,15 @@ static double utility(struct layer *l, int image, int prediction, const struct t
     if (class_id < 0) return 0;
     double d[4], iou = overlap(l, &g, &c, t->box, net_w, net_h, d), total, by_object, by_class, by_iou;
     if (u->probability) {
-        struct slope o = probability_at(y, l->head_x, &c, HEAD_OBJECT), k = probability_at(y, l->head_x, &c, HEAD_CLASS + class_id);
+        struct slope o = probability_at(y, l->head_x, &c, HEAD_OBJECT),
+                     k = probability_at(y, l->head_x, &c, HEAD_CLASS + class_id);
         total = o.value * k.value * iou;
         by_object = o.d * k.value * iou;
         by_class = o.value * k.d * iou;
         by_iou = o.value * k.value;
     } else {
-        struct slope o = logit_at(y, l->head_x, &c, HEAD_OBJECT), k = logit_at(y, l->head_x, &c, HEAD_CLASS + class_id);
+        struct slope o = logit_at(y, l->head_x, &c, HEAD_OBJECT),
+                     k = logit_at(y, l->head_x, &c, HEAD_CLASS + class_id);
         total = u->obj * o.value + u->cls * k.value + u->iou * iou;
         by_object = u->obj * o.d;
         by_class = u->cls * k.d;
@@ -536,12 +579,23 @@ static double objectness(struct layer *l, int image, int prediction, double weig
     return o.value;
 }
 
-static const struct head_ops head = {
-    .info = info, .decode = decode, .loss = loss, .assign = assign, .utility = utility, .objectness = objectness,
-    .activate = activate
-};
+static const struct head_ops head = { .info = info,
+                                      .decode = decode,
+                                      .loss = loss,
+                                      .assign = assign,
+                                      .utility = utility,
+                                      .objectness = objectness,
+                                      .activate = activate };
 
-const struct layer_ops yolo_ops = {
-    .name = "yolo", .state_size = sizeof(struct yolo), .keys = keys, .shape = shape, .prepare = prepare, .forward = head_forward,
-    .backward = head_backward, .release = head_release, .couple = couple, .reads = head_reads, .describe = describe, .head = &head
-};
+const struct layer_ops yolo_ops = { .name = "yolo",
+                                    .state_size = sizeof(struct yolo),
+                                    .keys = keys,
+                                    .shape = shape,
+                                    .prepare = prepare,
+                                    .forward = head_forward,
+                                    .backward = head_backward,
+                                    .release = head_release,
+                                    .couple = couple,
+                                    .reads = head_reads,
+                                    .describe = describe,
+                                    .head = &head };

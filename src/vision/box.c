@@ -6,7 +6,7 @@
 
 #define PI 3.14159265358979323846
 
-/* --- Overlaps ------------------------------------------------------------------------------------------------------- */
+/* --- Overlaps --------------------------------------------------------------------------------- */
 
 struct edges { double l, r, t, b; };
 
@@ -32,12 +32,15 @@ static struct pair pair_of(struct box a, struct box b) {
 }
 
 /* At most 1: rounding must not lift equal boxes over a threshold of 1. */
-static double pair_iou(const struct pair *p) { return p->inter == 0 || p->uni == 0 ? 0 : fmin(1, p->inter / p->uni); }
+static double pair_iou(const struct pair *p) {
+    return p->inter == 0 || p->uni == 0 ? 0 : fmin(1, p->inter / p->uni);
+}
 static double pair_diagonal2(const struct pair *p) { return p->cw * p->cw + p->ch * p->ch; }
 
 double box_iou(struct box a, struct box b) {
     /* Most pairs are apart: two float comparisons per axis decide that. */
-    if (fabsf(a.x - b.x) * 2 > (a.w + b.w) * 1.0001f || fabsf(a.y - b.y) * 2 > (a.h + b.h) * 1.0001f) return 0;
+    if (fabsf(a.x - b.x) * 2 > (a.w + b.w) * 1.0001f || fabsf(a.y - b.y) * 2 > (a.h + b.h) * 1.0001f)
+        return 0;
     struct pair p = pair_of(a, b);
     return pair_iou(&p);
 }
@@ -48,7 +51,7 @@ double box_giou(struct box a, struct box b) {
     return hull == 0 ? pair_iou(&p) : pair_iou(&p) - (hull - p.uni) / hull;
 }
 
-/* IoU - (d^2/c^2)^exponent, without pow where its result is known. */
+/* IoU - (d^2/c^2)^exponent. */
 static double box_iou_apart(struct box a, struct box b, double exponent) {
     struct pair p = pair_of(a, b);
     double c = pair_diagonal2(&p);
@@ -84,7 +87,7 @@ double box_iou_of(enum iou_kind kind, struct box a, struct box b) {
     return box_iou(a, b);
 }
 
-/* --- Derivatives ---------------------------------------------------------------------------------------------------- */
+/* --- Derivatives ------------------------------------------------------------------------------ */
 
 /* Derivatives with respect to the predicted edges. */
 struct edge_grad { double l, r, t, b; };
@@ -95,7 +98,8 @@ struct derivation {
     struct edge_grad di, du, dcw, dch;
 };
 
-/* COMPAT: derivatives of Darknet hold without overlap, too: Iw and Ih are then negative lengths, and it uses them so. */
+/* COMPAT: derivatives of Darknet hold without overlap, too: Iw and Ih are then negative lengths, and it uses
+ * them so. */
 static struct derivation darknet_parts(struct box pred, struct box truth) {
     struct derivation d = { .p = edges_of(pred), .q = edges_of(truth) };
     if (d.p.l > d.p.r) { double s = d.p.l; d.p.l = d.p.r; d.p.r = s; }
@@ -115,7 +119,9 @@ static struct derivation darknet_parts(struct box pred, struct box truth) {
     return d;
 }
 
-static double quotient(double num, double dnum, double den, double dden) { return (den * dnum - num * dden) / (den * den); }
+static double quotient(double num, double dnum, double den, double dden) {
+    return (den * dnum - num * dden) / (den * den);
+}
 
 /* Edges to centre form, width and height at full weight (the edges move by half of them). */
 static struct box_grad darknet_centre(struct edge_grad g) {
@@ -123,7 +129,8 @@ static struct box_grad darknet_centre(struct edge_grad g) {
 }
 
 /* The distance and aspect terms of DIoU and CIoU as Darknet trains with them. */
-static struct box_grad darknet_distance(const struct derivation *d, enum iou_kind kind, struct box pred, struct box truth) {
+static struct box_grad darknet_distance(const struct derivation *d, enum iou_kind kind, struct box pred,
+                                        struct box truth) {
     double c = d->cw * d->cw + d->ch * d->ch;
     double dx = (double)truth.x - pred.x, dy = (double)truth.y - pred.y, s = dx * dx + dy * dy;
     struct box_grad g = { 0, 0, 0, 0 };
@@ -150,12 +157,16 @@ struct box_grad box_iou_darknet_grad(enum iou_kind kind, struct box pred, struct
     bool apart = d.iw <= 0 || d.ih <= 0;
     struct edge_grad e = { 0, 0, 0, 0 };
     if (d.uni > 0)
-        e = (struct edge_grad){ quotient(d.inter, d.di.l, d.uni, d.du.l), quotient(d.inter, d.di.r, d.uni, d.du.r),
-                                quotient(d.inter, d.di.t, d.uni, d.du.t), quotient(d.inter, d.di.b, d.uni, d.du.b) };
+        e = (struct edge_grad){ quotient(d.inter, d.di.l, d.uni, d.du.l),
+                                quotient(d.inter, d.di.r, d.uni, d.du.r),
+                                quotient(d.inter, d.di.t, d.uni, d.du.t),
+                                quotient(d.inter, d.di.b, d.uni, d.du.b) };
     double hull = d.cw * d.ch;
     if (kind == IOU_GIOU && (hull > 0 || apart)) {
-        struct edge_grad g = { quotient(d.uni, d.du.l, hull, d.dcw.l * d.ch), quotient(d.uni, d.du.r, hull, d.dcw.r * d.ch),
-                               quotient(d.uni, d.du.t, hull, d.dch.t * d.cw), quotient(d.uni, d.du.b, hull, d.dch.b * d.cw) };
+        struct edge_grad g = { quotient(d.uni, d.du.l, hull, d.dcw.l * d.ch),
+                               quotient(d.uni, d.du.r, hull, d.dcw.r * d.ch),
+                               quotient(d.uni, d.du.t, hull, d.dch.t * d.cw),
+                               quotient(d.uni, d.du.b, hull, d.dch.b * d.cw) };
         if (apart) e = g;
         else e = (struct edge_grad){ e.l + g.l, e.r + g.r, e.t + g.t, e.b + g.b };
     }
@@ -212,7 +223,8 @@ struct box_grad box_iou_exact_grad(enum iou_kind kind, struct box pred, struct b
         g.h += quotient(uni, w - di_h, hull, ch_h * cw);
         return g;
     }
-    double c = cw * cw + ch * ch, dx = (double)pred.x - truth.x, dy = (double)pred.y - truth.y, s = dx * dx + dy * dy;
+    double c = cw * cw + ch * ch, dx = (double)pred.x - truth.x, dy = (double)pred.y - truth.y,
+           s = dx * dx + dy * dy;
     if (c <= 0) return g;
     *value = iou - s / c;
     g.x -= quotient(s, 2 * dx, c, 2 * cw * cw_x);
@@ -230,7 +242,7 @@ struct box_grad box_iou_exact_grad(enum iou_kind kind, struct box pred, struct b
     return g;
 }
 
-/* --- Detections ----------------------------------------------------------------------------------------------------- */
+/* --- Detections ------------------------------------------------------------------------------- */
 
 enum status detections_add(struct ctx *ctx, struct detection_list *list, struct detection **out) {
     size_t cap = (size_t)list->cap, classes = (size_t)list->classes;
@@ -258,9 +270,10 @@ void detections_free(struct detection_list *list) {
     *list = (struct detection_list){ 0, 0, 0, NULL };
 }
 
-/* --- Non-maximum suppression ---------------------------------------------------------------------------------------- */
+/* --- Non-maximum suppression ------------------------------------------------------------------ */
 
-struct candidate { float prob; int rank, index; }; /* rank: place in the order so far; index: of the detection */
+/* rank: place in the order so far; index: of the detection, -1 once suppressed. */
+struct candidate { float prob; int rank, index; };
 
 static int by_prob(const void *a, const void *b) {
     const struct candidate *p = a, *q = b;
@@ -290,10 +303,11 @@ static int move_empty_to_end(struct detection *item, int n) {
     return last + 1;
 }
 
-/* One class.  order[]: detections in their current order; afterwards those with a probability stand in front, in falling
- * probability: what sorting all of them stably would give, at the price of sorting the few that matter. */
-static void nms_class(struct detection *item, int n, int class_id, int *order, int *rest, struct candidate *cand, float thresh,
-                      enum nms_kind kind, float beta) {
+/* One class.  order[]: detections in their current order; afterwards those with a probability stand in front,
+ * in falling probability: what sorting all of them stably would give, at the price of sorting the few that
+ * matter. */
+static void nms_class(struct detection *item, int n, int class_id, int *order, int *rest,
+                      struct candidate *cand, float thresh, enum nms_kind kind, float beta) {
     int m = 0, others = 0;
     for (int i = 0; i < n; ++i) {
         float prob = item[order[i]].prob[class_id];
