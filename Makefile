@@ -17,7 +17,7 @@ endif
 
 MODE := release
 CFLAGS ?= -O3
-CFLAGS += -std=gnu11 -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -fPIC -fopenmp -ffp-contract=fast
+CFLAGS += -std=gnu11 -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -fPIC -fopenmp -ffp-contract=fast -fno-math-errno -fno-trapping-math
 CPPFLAGS += -D_GNU_SOURCE -Isrc -Iinclude -MMD -MP
 LDLIBS += -lcjson -lnettle -lm -pthread
 ifeq ($(DEBUG),1)
@@ -78,7 +78,7 @@ lib: $(OUT)/libdarknet.a
 define isa_rule
 $(OUT)/%_$(1).o: %.c
 	@mkdir -p $$(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -fno-math-errno -fno-trapping-math $(ISA_$(1)) -DCPU_ISA=$(1) -c -o $$@ $$<
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA_$(1)) -DCPU_ISA=$(1) -c -o $$@ $$<
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 

@@ -398,11 +398,11 @@ static void many_anchors(void) {
     fill_random(&r, 13, -1, 1);
     int got[8];
     struct box b = { .47f, .81f, 19 / 64.f, 17 / 48.f };
-    int n = r.l.ops->head->assign(&r.l, b, NET_W, NET_H, got, 8);
+    int n = r.l.ops->head->assign(&r.l, 0, b, NET_W, NET_H, got, 8);
     /* sizes: 20 x 16 is best; 30 x 40 overlaps 19*17/1200 = .269; 10 x 12 belongs to another head */
     CHECK(n == 2 && got[0] == 3 * COLS + 2 && got[1] == (ROWS + 3) * COLS + 2, "%d: %d %d", n, got[0],
           got[1]);
-    CHECK(r.l.ops->head->assign(&r.l, b, NET_W, NET_H, got, 1) == 1, "capacity");
+    CHECK(r.l.ops->head->assign(&r.l, 0, b, NET_W, NET_H, got, 1) == 1, "capacity");
     truths[0] = (struct truth){ b, 0, -1 };
     truths[1] = (struct truth){ b, 2, -1 };
     struct loss_args a = one_image(1);
@@ -430,10 +430,10 @@ static void assignment(void) {
     struct rig r;
     OPEN(&r, SMALL, 2 * PER, ROWS, COLS, 1, NET_TRAIN);
     int got[8];
-    CHECK(r.l.ops->head->assign(&r.l, (struct box){ .5f, .5f, 10 / 64.f, 11 / 48.f }, NET_W, NET_H, got, 8) ==
+    CHECK(r.l.ops->head->assign(&r.l, 0, (struct box){ .5f, .5f, 10 / 64.f, 11 / 48.f }, NET_W, NET_H, got, 8) ==
               0,
           "the best anchor is another head's");
-    int n = r.l.ops->head->assign(&r.l, (struct box){ 1, 1, .5f, .9f }, NET_W, NET_H, got, 8);
+    int n = r.l.ops->head->assign(&r.l, 0, (struct box){ 1, 1, .5f, .9f }, NET_W, NET_H, got, 8);
     CHECK(n == 1 && got[0] == (ROWS + 3) * COLS + 4, "a centre on the border falls into the last cell: %d",
           got[0]);
     truths[0] = truth_of(1, 1, .5f, .9f, 0);

@@ -19,13 +19,20 @@ struct map_flags {
 };
 
 static const struct option map_options_table[] = {
-    { "thresh", OPTION_FLOAT, offsetof(struct map_flags, thresh), "T", "confidence from which a detection counts in precision, recall, F1 (0.25)", NULL, 0, 1 },
-    { "iou_thresh", OPTION_FLOAT, offsetof(struct map_flags, iou_thresh), "T", "overlap from which a detection is right (0.5)", NULL, 0, 1 },
-    { "points", OPTION_INT, offsetof(struct map_flags, points), "N", "recall points: 101 as COCO, 11 as VOC 2007, 0: area under the curve (0)", NULL, 0, 100000 },
-    { "json", OPTION_TEXT, offsetof(struct map_flags, json), "FILE", "write the figures as JSON, too", NULL, 1, 0 },
-    { "letter_box", OPTION_FLAG, offsetof(struct map_flags, letter_box), NULL, "keep the pictures' aspect (Darknet: only through the cfg)", NULL, 1, 0 },
-    { "dont_show", OPTION_FLAG, offsetof(struct map_flags, dont_show), NULL, "no window; there never is one here", NULL, 1, 0 },
-    { "strict", OPTION_FLAG, offsetof(struct map_flags, strict), NULL, "unknown cfg keys are errors", NULL, 1, 0 },
+    { "thresh", OPTION_FLOAT, offsetof(struct map_flags, thresh), "T",
+      "confidence from which a detection counts in precision, recall, F1 (0.25)", NULL, 0, 1 },
+    { "iou_thresh", OPTION_FLOAT, offsetof(struct map_flags, iou_thresh), "T",
+      "overlap from which a detection is right (0.5)", NULL, 0, 1 },
+    { "points", OPTION_INT, offsetof(struct map_flags, points), "N",
+      "recall points: 101 as COCO, 11 as VOC 2007, 0: area under the curve (0)", NULL, 0, 100000 },
+    { "json", OPTION_TEXT, offsetof(struct map_flags, json), "FILE", "write the figures as JSON, too", NULL,
+      1, 0 },
+    { "letter_box", OPTION_FLAG, offsetof(struct map_flags, letter_box), NULL,
+      "keep the pictures' aspect (Darknet: only through the cfg)", NULL, 1, 0 },
+    { "dont_show", OPTION_FLAG, offsetof(struct map_flags, dont_show), NULL,
+      "no window; there never is one here", NULL, 1, 0 },
+    { "strict", OPTION_FLAG, offsetof(struct map_flags, strict), NULL, "unknown cfg keys are errors", NULL, 1,
+      0 },
     OPTION_END
 };
 
@@ -34,7 +41,7 @@ static const char *const size_name[MAP_SIZES] = { "small", "medium", "large" };
 
 static void show(void *user, int done, int total) { progress_show(user, done, total); }
 
-/* --- JSON ------------------------------------------------------------------------------------------------------------------------- */
+/* --- JSON ----------------------------------------------------------------------------------------------- */
 
 static void json_class(const struct session *s, const struct map_result *r, int k, cJSON *list) {
     char number[16];
@@ -50,12 +57,26 @@ static void json_class(const struct session *s, const struct map_result *r, int 
 
 static cJSON *json_of(const struct session *s, const struct map_options *opt, const struct map_result *r) {
     cJSON *root = cJSON_CreateObject(), *size = NULL, *classes = NULL;
-    const struct { const char *name; double value; } figure[] = {
-        { "thresh", (double)opt->thresh }, { "iou_thresh", (double)opt->iou_thresh }, { "points", opt->points },
-        { "map", r->map }, { "map_present", r->map_present }, { "detections", r->detections }, { "truths", r->unique_truths },
-        { "tp", r->tp }, { "fp", r->fp }, { "fn", r->fn }, { "precision", r->precision }, { "recall", r->recall }, { "f1", r->f1 },
-        { "average_iou", r->avg_iou }, { "seconds", r->seconds } };
-    for (size_t i = 0; i < sizeof figure / sizeof *figure; ++i) cJSON_AddNumberToObject(root, figure[i].name, figure[i].value);
+    const struct {
+        const char *name;
+        double value;
+    } figure[] = { { "thresh", (double)opt->thresh },
+                   { "iou_thresh", (double)opt->iou_thresh },
+                   { "points", opt->points },
+                   { "map", r->map },
+                   { "map_present", r->map_present },
+                   { "detections", r->detections },
+                   { "truths", r->unique_truths },
+                   { "tp", r->tp },
+                   { "fp", r->fp },
+                   { "fn", r->fn },
+                   { "precision", r->precision },
+                   { "recall", r->recall },
+                   { "f1", r->f1 },
+                   { "average_iou", r->avg_iou },
+                   { "seconds", r->seconds } };
+    for (size_t i = 0; i < sizeof figure / sizeof *figure; ++i)
+        cJSON_AddNumberToObject(root, figure[i].name, figure[i].value);
     size = cJSON_AddObjectToObject(root, "size");
     for (int i = 0; i < MAP_SIZES; ++i) {
         cJSON *o = cJSON_AddObjectToObject(size, size_name[i]);
@@ -68,35 +89,41 @@ static cJSON *json_of(const struct session *s, const struct map_options *opt, co
     return root;
 }
 
-static enum status write_json(struct session *s, const char *path, const struct map_options *opt, const struct map_result *r) {
+static enum status write_json(struct session *s, const char *path, const struct map_options *opt,
+                              const struct map_result *r) {
     cJSON *root = json_of(s, opt, r);
     char *text = cJSON_Print(root);
-    enum status st = text ? io_write(&s->ctx, path, text, strlen(text)) : ctx_fail(&s->ctx, ST_MEMORY, "%s: out of memory", path);
+    enum status st = text ? io_write(&s->ctx, path, text, strlen(text))
+                          : ctx_fail(&s->ctx, ST_MEMORY, "%s: out of memory", path);
     free(text);
     cJSON_Delete(root);
     return st;
 }
 
-/* --- The command ---------------------------------------------------------------------------------------------------------------- */
+/* --- The command ---------------------------------------------------------------------------------------- */
 
-static enum status print_result(struct session *s, const struct map_options *opt, const struct map_result *r) {
+static enum status print_result(struct session *s, const struct map_options *opt,
+                                const struct map_result *r) {
     char *text;
     TRY(map_print(&s->ctx, r, &s->names, opt, &text));
     fputs(text, stdout);
     free(text);
     fflush(stdout);
     fprintf(stderr, "Total Detection Time: %d Seconds\n", (int)r->seconds);
-    printf("\nSet -points flag:\n `-points 101` for MS COCO \n `-points 11` for PascalVOC 2007 (uncomment `difficult` in voc.data) \n"
-           " `-points 0` (AUC) for ImageNet, PascalVOC 2010-2012, your custom dataset\n");
+    printf(
+        "\nSet -points flag:\n `-points 101` for MS COCO \n"
+        " `-points 11` for PascalVOC 2007 (uncomment `difficult` in voc.data) \n"
+        " `-points 0` (AUC) for ImageNet, PascalVOC 2010-2012, your custom dataset\n");
     int present = 0;
     for (int k = 0; k < r->classes; ++k) present += r->of[k].truths > 0;
-    printf("\n mAP@%0.2f over the %d classes that have objects = %2.2f %%\n", (double)opt->iou_thresh, present, r->map_present * 100);
+    printf("\n mAP@%0.2f over the %d classes that have objects = %2.2f %%\n", (double)opt->iou_thresh,
+           present, r->map_present * 100);
     for (int i = 0; i < MAP_SIZES; ++i)
         if (r->map_size[i] >= 0)
-            printf(" mAP@%0.2f of %s objects (%d) = %2.2f %%\n", (double)opt->iou_thresh, size_name[i], r->truths_size[i],
-                   r->map_size[i] * 100);
-    printf(" (sizes by area at the network's %d x %d: small below 32 x 32, large from 96 x 96)\n", s->net->opt.width,
-           s->net->opt.height);
+            printf(" mAP@%0.2f of %s objects (%d) = %2.2f %%\n", (double)opt->iou_thresh, size_name[i],
+                   r->truths_size[i], r->map_size[i] * 100);
+    printf(" (sizes by area at the network's %d x %d: small below 32 x 32, large from 96 x 96)\n",
+           s->net->opt.width, s->net->opt.height);
     fflush(stdout);
     return ST_OK;
 }
@@ -105,8 +132,11 @@ static enum status measure(struct session *s, const struct map_flags *flags, con
                            const struct text_list *difficult) {
     struct progress progress = { 0 };
     struct map_result result = { 0 };
-    struct map_options opt = { .thresh = (float)flags->thresh, .iou_thresh = (float)flags->iou_thresh, .points = flags->points,
-                               .progress = show, .user = &progress };
+    struct map_options opt = { .thresh = (float)flags->thresh,
+                               .iou_thresh = (float)flags->iou_thresh,
+                               .points = flags->points,
+                               .progress = show,
+                               .user = &progress };
     TRY(net_bind(&s->ctx, s->net, s->be, NET_INFER, images->n < BATCH ? images->n : BATCH));
     printf("\n calculation mAP (mean average precision)...\n");
     session_print_heads(s);
@@ -122,11 +152,15 @@ static enum status measure(struct session *s, const struct map_flags *flags, con
 
 static enum status work(struct session *s, const struct map_flags *flags, const struct arguments *words) {
     struct text_list images = { 0 }, difficult = { 0 };
-    struct session_request request = { .data = words->word[0], .cfg = words->word[1], .weights = words->word[2],
-                                       .strict = flags->strict, .exact_names = true };
+    struct session_request request = { .data = words->word[0],
+                                       .cfg = words->word[1],
+                                       .weights = words->word[2],
+                                       .strict = flags->strict,
+                                       .exact_names = true };
     enum status st = session_open(s, &request);
     if (st == ST_OK) st = session_valid(s, &images);
-    if (st == ST_OK) st = dataset_check(&s->ctx, &images, s->classes, NULL, NULL, NULL); /* before anything is printed */
+    if (st == ST_OK)
+        st = dataset_check(&s->ctx, &images, s->classes, NULL, NULL, NULL); /* before anything is printed */
     if (st == ST_OK && s->data.difficult) st = list_read(&s->ctx, s->data.difficult, &difficult);
     if (st == ST_OK) {
         if (flags->letter_box) s->net->opt.letter_box = 1;
@@ -143,7 +177,8 @@ static int map_run(const struct command *self, int argc, char **argv) {
     struct arguments words;
     struct session s = { .ctx = console_ctx() };
     enum status st = options_parse(&s.ctx, argc, argv, self->options, &flags, &words, 3);
-    if (st == ST_OK && flags.points == 1) st = ctx_fail(&s.ctx, ST_USAGE, "-points: 1 is no curve; 0, 11 or 101 are usual");
+    if (st == ST_OK && flags.points == 1)
+        st = ctx_fail(&s.ctx, ST_USAGE, "-points: 1 is no curve; 0, 11 or 101 are usual");
     if (st == ST_OK && words.n < 3) st = ctx_fail(&s.ctx, ST_USAGE, "detector map: needs %s", self->words);
     if (st == ST_OK) st = work(&s, &flags, &words);
     int status = st == ST_OK ? 0 : console_fail(&s.ctx);
@@ -152,4 +187,6 @@ static int map_run(const struct command *self, int argc, char **argv) {
 }
 
 const struct command detector_map_command = {
-    "detector", "map", "DATA CFG WEIGHTS", "mean average precision over the valid= list", map_options_table, map_run };
+    "detector",        "map",  "DATA CFG WEIGHTS", "mean average precision over the valid= list",
+    map_options_table, map_run
+};

@@ -7,12 +7,13 @@
 #include "cli/options.h"
 #include "net/net.h"
 
-struct ops_flags { bool strict; };
-
-static const struct option ops_options[] = {
-    { "strict", OPTION_FLAG, offsetof(struct ops_flags, strict), NULL, "unknown cfg keys are errors", NULL, 1, 0 },
-    OPTION_END
+struct ops_flags {
+    bool strict;
 };
+
+static const struct option ops_options[] = { { "strict", OPTION_FLAG, offsetof(struct ops_flags, strict),
+                                               NULL, "unknown cfg keys are errors", NULL, 1, 0 },
+                                             OPTION_END };
 
 static void print_row(void *user, const char *text) {
     (void)user;
@@ -60,7 +61,8 @@ static enum status cut(struct ctx *ctx, const struct arguments *words, bool stri
         return ctx_fail(ctx, ST_USAGE, "partial: '%s' is no count of layers", words->word[3]);
     TRY(net_open(ctx, words->word[0], strict, net));
     if (layers > (*net)->n)
-        return ctx_fail(ctx, ST_USAGE, "partial: %s has %d layers, not %d", words->word[0], (*net)->n, layers);
+        return ctx_fail(ctx, ST_USAGE, "partial: %s has %d layers, not %d", words->word[0], (*net)->n,
+                        layers);
     TRY(net_load(ctx, *net, weights, LOAD_PREFIX, &loaded));
     if (loaded < layers_stored(*net, layers))
         return ctx_fail(ctx, ST_FORMAT, "%s: holds only %d of the %d layers", weights, loaded, layers);
@@ -82,6 +84,11 @@ static int partial_run(const struct command *self, int argc, char **argv) {
     return st == ST_OK ? 0 : console_fail(&ctx);
 }
 
-const struct command ops_command = { NULL, "ops", "CFG", "the network's layers, parameters and FLOPs", ops_options, ops_run };
-const struct command partial_command = {
-    NULL, "partial", "CFG WEIGHTS OUT N", "writes the first N layers' weights, to start a training from", ops_options, partial_run };
+const struct command ops_command = { NULL,        "ops",  "CFG", "the network's layers, parameters and FLOPs",
+                                     ops_options, ops_run };
+const struct command partial_command = { NULL,
+                                         "partial",
+                                         "CFG WEIGHTS OUT N",
+                                         "writes the first N layers' weights, to start a training from",
+                                         ops_options,
+                                         partial_run };

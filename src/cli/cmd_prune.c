@@ -124,13 +124,13 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.opt.data = words.word[0];
     a->f.opt.cfg = words.word[1];
     a->f.opt.weights = words.word[2];
-    a->f.opt.saliency.utility = a->f.utility;
-    a->f.opt.saliency.form = a->f.form;
-    a->f.opt.saliency.balance = a->f.balance;
-    a->f.opt.saliency.normalize = a->f.normalize;
+    a->f.opt.saliency.utility = (enum utility_kind)a->f.utility;
+    a->f.opt.saliency.form = (enum score_form)a->f.form;
+    a->f.opt.saliency.balance = (enum score_balance)a->f.balance;
+    a->f.opt.saliency.normalize = (enum score_normalize)a->f.normalize;
     a->f.opt.saliency.seed = (uint64_t)a->f.seed;
     a->f.opt.saliency.batch = a->f.batch;
-    a->f.opt.select.cost = a->f.cost;
+    a->f.opt.select.cost = (enum cost_kind)a->f.cost;
     a->f.opt.select.by_layer = a->f.scope == 1;
     a->f.opt.use_valid = a->use_valid == 1;
     a->f.opt.compensate = a->compensate == 1;

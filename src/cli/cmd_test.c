@@ -18,16 +18,24 @@ struct test_flags {
 };
 
 static const struct option test_options[] = {
-    { "thresh", OPTION_FLOAT, offsetof(struct test_flags, thresh), "T", "least confidence shown (0.25)", NULL, 0, 1 },
-    { "ext_output", OPTION_FLAG, offsetof(struct test_flags, ext_output), NULL, "print the boxes in pixels, too", NULL, 1, 0 },
-    { "out", OPTION_TEXT, offsetof(struct test_flags, out), "FILE", "write the detections as JSON", NULL, 1, 0 },
+    { "thresh", OPTION_FLOAT, offsetof(struct test_flags, thresh), "T", "least confidence shown (0.25)", NULL,
+      0, 1 },
+    { "ext_output", OPTION_FLAG, offsetof(struct test_flags, ext_output), NULL,
+      "print the boxes in pixels, too", NULL, 1, 0 },
+    { "out", OPTION_TEXT, offsetof(struct test_flags, out), "FILE", "write the detections as JSON", NULL, 1,
+      0 },
     { "save_labels", OPTION_FLAG, offsetof(struct test_flags, save_labels), NULL,
       "write them as label files beside the pictures (replaces existing ones)", NULL, 1, 0 },
-    { "letter_box", OPTION_FLAG, offsetof(struct test_flags, letter_box), NULL, "keep the picture's aspect", NULL, 1, 0 },
-    { "dont_show", OPTION_FLAG, offsetof(struct test_flags, dont_show), NULL, "no window; there never is one here", NULL, 1, 0 },
-    { "strict", OPTION_FLAG, offsetof(struct test_flags, strict), NULL, "unknown cfg keys are errors", NULL, 1, 0 },
-    { "iou_thresh", OPTION_FLOAT, offsetof(struct test_flags, iou_thresh), "T", "accepted, without effect as in Darknet", NULL, 0, 1 },
-    { "hier", OPTION_FLOAT, offsetof(struct test_flags, hier), "T", "accepted, without effect as in Darknet", NULL, 0, 1 },
+    { "letter_box", OPTION_FLAG, offsetof(struct test_flags, letter_box), NULL, "keep the picture's aspect",
+      NULL, 1, 0 },
+    { "dont_show", OPTION_FLAG, offsetof(struct test_flags, dont_show), NULL,
+      "no window; there never is one here", NULL, 1, 0 },
+    { "strict", OPTION_FLAG, offsetof(struct test_flags, strict), NULL, "unknown cfg keys are errors", NULL,
+      1, 0 },
+    { "iou_thresh", OPTION_FLOAT, offsetof(struct test_flags, iou_thresh), "T",
+      "accepted, without effect as in Darknet", NULL, 0, 1 },
+    { "hier", OPTION_FLOAT, offsetof(struct test_flags, hier), "T", "accepted, without effect as in Darknet",
+      NULL, 0, 1 },
     OPTION_END
 };
 
@@ -36,14 +44,17 @@ struct tester {
     struct test_flags flags;
     struct detection_list list;
     struct io_out json;
-    long long frames;   /* pictures in the JSON so far */
+    long long frames; /* pictures in the JSON so far */
     int failed;
 };
 
-/* --- What counts as seen --------------------------------------------------------------------------------------------------- */
+/* --- What counts as seen -------------------------------------------------------------------------------- */
 
 /* One box with its best class; `order` keeps sorting stable. */
-struct shown { const struct detection *d; int best, order; };
+struct shown {
+    const struct detection *d;
+    int best, order;
+};
 
 /* Names that begin so are never shown, as in Darknet. */
 static bool hidden(const char *name) { return strncmp(name, "dont_show", 9) == 0; }
@@ -76,13 +87,14 @@ static int by_confidence(const void *a, const void *b) {
     return l < r ? -1 : l > r ? 1 : p->order - q->order;
 }
 
-/* --- Text ------------------------------------------------------------------------------------------------------------------------ */
+/* --- Text ----------------------------------------------------------------------------------------------- */
 
 static void print_class(const struct tester *t, const struct detection *d, int k, int w, int h) {
     char number[16];
     printf("%s: %.0f%%", session_name(&t->s, k, number), (double)(d->prob[k] * 100));
     if (t->flags.ext_output)
-        printf("\t(left_x: %4.0f   top_y: %4.0f   width: %4.0f   height: %4.0f)", (double)roundf((d->box.x - d->box.w / 2) * (float)w),
+        printf("\t(left_x: %4.0f   top_y: %4.0f   width: %4.0f   height: %4.0f)",
+               (double)roundf((d->box.x - d->box.w / 2) * (float)w),
                (double)roundf((d->box.y - d->box.h / 2) * (float)h), (double)roundf(d->box.w * (float)w),
                (double)roundf(d->box.h * (float)h));
     putchar('\n');
@@ -97,11 +109,13 @@ static void print_shown(const struct tester *t, const struct shown *shown, int n
     }
 }
 
-/* --- Picture --------------------------------------------------------------------------------------------------------------------- */
+/* --- Picture -------------------------------------------------------------------------------------------- */
 
-static void draw_label(const struct tester *t, struct pixels *px, const struct shown *s, float left, float top) {
+static void draw_label(const struct tester *t, struct pixels *px, const struct shown *s, float left,
+                       float top) {
     char text[512], number[16];
-    size_t at = (size_t)snprintf(text, sizeof text, "%s: %.2f", session_name(&t->s, s->best, number), (double)s->d->prob[s->best]);
+    size_t at = (size_t)snprintf(text, sizeof text, "%s: %.2f", session_name(&t->s, s->best, number),
+                                 (double)s->d->prob[s->best]);
     for (int k = 0; k < t->list.classes && at < sizeof text; ++k)
         if (s->d->prob[k] > (float)t->flags.thresh && k != s->best)
             at += (size_t)snprintf(text + at, sizeof text - at, ", %s", session_name(&t->s, k, number));
@@ -119,16 +133,18 @@ static void draw_shown(const struct tester *t, struct pixels *px, const struct s
     if (thick < 1) thick = 1;
     for (int i = 0; i < n; ++i) {
         struct box b = shown[i].d->box;
-        float left = fmaxf(truncf((b.x - b.w / 2) * (float)px->w), 0), top = fmaxf(truncf((b.y - b.h / 2) * (float)px->h), 0);
+        float left = fmaxf(truncf((b.x - b.w / 2) * (float)px->w), 0),
+              top = fmaxf(truncf((b.y - b.h / 2) * (float)px->h), 0);
         float right = fminf(truncf((b.x + b.w / 2) * (float)px->w), (float)(px->w - 1));
         float bottom = fminf(truncf((b.y + b.h / 2) * (float)px->h), (float)(px->h - 1));
         if (right < left || bottom < top) continue;
-        draw_frame(px, left, top, right - left + 1, bottom - top + 1, (float)thick, draw_class_colour(shown[i].best, t->list.classes));
+        draw_frame(px, left, top, right - left + 1, bottom - top + 1, (float)thick,
+                   draw_class_colour(shown[i].best, t->list.classes));
         draw_label(t, px, &shown[i], left, top + (float)thick);
     }
 }
 
-/* --- Files ------------------------------------------------------------------------------------------------------------------------- */
+/* --- Files ---------------------------------------------------------------------------------------------- */
 
 static void json_text(FILE *f, const char *s) {
     for (; *s; ++s) {
@@ -155,8 +171,11 @@ static void json_image(struct tester *t, const char *path) {
             if (!(d->prob[k] > 0.005f) || hidden(name)) continue;
             fprintf(f, "%s  {\"class_id\":%d, \"name\":\"", first ? "" : ", \n", k);
             json_text(f, name);
-            fprintf(f, "\", \"relative_coordinates\":{\"center_x\":%f, \"center_y\":%f, \"width\":%f, \"height\":%f}, \"confidence\":%f}",
-                    (double)d->box.x, (double)d->box.y, (double)d->box.w, (double)d->box.h, (double)d->prob[k]);
+            fprintf(
+                f,
+                "\", \"relative_coordinates\":{\"center_x\":%f, \"center_y\":%f, \"width\":%f, "
+                    "\"height\":%f}, \"confidence\":%f}",
+                (double)d->box.x, (double)d->box.y, (double)d->box.w, (double)d->box.h, (double)d->prob[k]);
             first = false;
         }
     fprintf(f, "\n ] \n}");
@@ -177,17 +196,19 @@ static enum status save_labels(struct tester *t, const char *image) {
         for (int j = 0; j < t->list.classes; ++j)
             if (d->prob[j] > best) best = d->prob[j], k = j;
         if (k >= 0)
-            fprintf(out.file, "%d %2.4f %2.4f %2.4f %2.4f\n", k, (double)d->box.x, (double)d->box.y, (double)d->box.w, (double)d->box.h);
+            fprintf(out.file, "%d %2.4f %2.4f %2.4f %2.4f\n", k, (double)d->box.x, (double)d->box.y,
+                    (double)d->box.w, (double)d->box.h);
     }
     return io_commit(ctx, &out);
 }
 
-/* --- One picture --------------------------------------------------------------------------------------------------------------------- */
+/* --- One picture ---------------------------------------------------------------------------------------- */
 
 static enum status detect(struct tester *t, const struct pixels *px, double *seconds) {
     struct ctx *ctx = &t->s.ctx;
     struct net *net = t->s.net;
-    struct detect_options opt = { .thresh = (float)t->flags.thresh, .nms = 0.45f,
+    struct detect_options opt = { .thresh = (float)t->flags.thresh,
+                                  .nms = 0.45f,
                                   .letter_box = t->flags.letter_box || net->opt.letter_box };
     struct image im = { 0 }, input = { 0 };
     enum status st = image_from_pixels(ctx, px, &im);
@@ -221,7 +242,7 @@ static enum status show_picture(struct tester *t, const char *path, struct pixel
     return t->flags.save_labels ? save_labels(t, path) : ST_OK;
 }
 
-/* --- The pictures ---------------------------------------------------------------------------------------------------------------------- */
+/* --- The pictures --------------------------------------------------------------------------------------- */
 
 static enum status run_list(struct tester *t) {
     struct ctx *ctx = &t->s.ctx;
@@ -251,11 +272,13 @@ static enum status run_list(struct tester *t) {
 }
 
 static enum status start(struct tester *t, const struct arguments *words) {
-    struct session_request request = { .data = words->word[0], .cfg = words->word[1], .weights = words->word[2],
-                                       .strict = t->flags.strict };
+    struct session_request request = {
+        .data = words->word[0], .cfg = words->word[1], .weights = words->word[2], .strict = t->flags.strict
+    };
     TRY(session_open(&t->s, &request));
     if (t->flags.iou_thresh >= 0 || t->flags.hier >= 0)
-        ctx_log(&t->s.ctx, LOG_INFO, "-iou_thresh and -hier do nothing here: overlapping boxes are always dropped at 0.45");
+        ctx_log(&t->s.ctx, LOG_INFO,
+                "-iou_thresh and -hier do nothing here: overlapping boxes are always dropped at 0.45");
     return net_bind(&t->s.ctx, t->s.net, t->s.be, NET_INFER, 1);
 }
 
@@ -294,5 +317,10 @@ static int test_run(const struct command *self, int argc, char **argv) {
 }
 
 const struct command detector_test_command = {
-    "detector", "test", "DATA CFG WEIGHTS [IMAGE]", "finds objects in IMAGE, or in each picture named on stdin; draws predictions.jpg",
-    test_options, test_run };
+    "detector",
+    "test",
+    "DATA CFG WEIGHTS [IMAGE]",
+    "finds objects in IMAGE, or in each picture named on stdin; draws predictions.jpg",
+    test_options,
+    test_run
+};

@@ -18,13 +18,18 @@ struct train_flags {
 
 #define AT(field) offsetof(struct train_flags, field)
 static const struct option train_options_table[] = {
-    { "map", OPTION_FLAG, AT(map), NULL, "measure mAP on the valid= list on the way, keep the best weights", NULL, 1, 0 },
-    { "mAP_epochs", OPTION_INT, AT(map_epochs), "N", "passes over the training images between two measurements (4)", NULL, 1, 1000000 },
+    { "map", OPTION_FLAG, AT(map), NULL, "measure mAP on the valid= list on the way, keep the best weights",
+      NULL, 1, 0 },
+    { "mAP_epochs", OPTION_INT, AT(map_epochs), "N",
+      "passes over the training images between two measurements (4)", NULL, 1, 1000000 },
     { "thresh", OPTION_FLOAT, AT(thresh), "T", "confidence threshold of -map (0.25)", NULL, 0, 1 },
     { "iou_thresh", OPTION_FLOAT, AT(iou_thresh), "T", "overlap threshold of -map (0.5)", NULL, 0, 1 },
-    { "clear", OPTION_FLAG, AT(clear), NULL, "start at iteration 0, whatever the weights have seen", NULL, 1, 0 },
-    { "seed", OPTION_INT, AT(seed), "N", "of fresh weights, the draw of images and augmentation (1)", NULL, 0, 2147483647 },
-    { "threads", OPTION_INT, AT(threads), "N", "threads that read images; does not change the result (all processors)", NULL, 1, 1024 },
+    { "clear", OPTION_FLAG, AT(clear), NULL, "start at iteration 0, whatever the weights have seen", NULL, 1,
+      0 },
+    { "seed", OPTION_INT, AT(seed), "N", "of fresh weights, the draw of images and augmentation (1)", NULL, 0,
+      2147483647 },
+    { "threads", OPTION_INT, AT(threads), "N",
+      "threads that read images; does not change the result (all processors)", NULL, 1, 1024 },
     { "quiet", OPTION_FLAG, AT(quiet), NULL, "only the progress line, no lines per iteration", NULL, 1, 0 },
     { "strict", OPTION_FLAG, AT(strict), NULL, "unknown cfg keys are errors", NULL, 1, 0 },
     { "dont_show", OPTION_FLAG, AT(dont_show), NULL, "no window; there never is one here", NULL, 1, 0 },
@@ -44,15 +49,19 @@ struct display {
 };
 
 static enum status check_flags(struct ctx *ctx, const struct train_flags *f) {
-    const struct { const char *name; bool given; const char *instead; } missing[] = {
-        { "gpus", f->gpus != NULL, "this build trains on the CPU" },
-        { "chart", f->chart != NULL, "the loss stands in the lines on stdout" },
-        { "mjpeg_port", f->mjpeg_port != NULL, "the loss stands in the lines on stdout" },
-        { "show_imgs", f->show_imgs, "augmented images are not written" },
-        { "benchmark_layers", f->benchmark_layers, "layers are not timed here" } };
+    const struct {
+        const char *name;
+        bool given;
+        const char *instead;
+    } missing[] = { { "gpus", f->gpus != NULL, "this build trains on the CPU" },
+                    { "chart", f->chart != NULL, "the loss stands in the lines on stdout" },
+                    { "mjpeg_port", f->mjpeg_port != NULL, "the loss stands in the lines on stdout" },
+                    { "show_imgs", f->show_imgs, "augmented images are not written" },
+                    { "benchmark_layers", f->benchmark_layers, "layers are not timed here" } };
     for (size_t i = 0; i < sizeof missing / sizeof *missing; ++i)
         if (missing[i].given)
-            return ctx_fail(ctx, ST_UNSUPPORTED, "-%s: not supported in this version (%s), leave it out", missing[i].name, missing[i].instead);
+            return ctx_fail(ctx, ST_UNSUPPORTED, "-%s: not supported in this version (%s), leave it out",
+                            missing[i].name, missing[i].instead);
     return ST_OK;
 }
 
@@ -61,9 +70,11 @@ static void print_iteration(const struct display *d, const struct train_news *n)
     fputs(n->head_lines, stderr);
     printf("Loaded: %f seconds\n", n->load_seconds);
     if (d->map && n->map >= 0 && !n->new_map)
-        printf("\n Last accuracy mAP@%0.2f = %2.2f %%, best = %2.2f %% ", d->iou, n->map * 100, n->best_map * 100);
-    printf("\n %llu: %f, %f avg loss, %f rate, %f seconds, %llu images, %f hours left\n", (unsigned long long)n->iteration, n->loss,
-           n->avg_loss, n->rate, n->seconds, (unsigned long long)n->images, n->eta_seconds / 3600);
+        printf("\n Last accuracy mAP@%0.2f = %2.2f %%, best = %2.2f %% ", d->iou, n->map * 100,
+               n->best_map * 100);
+    printf("\n %llu: %f, %f avg loss, %f rate, %f seconds, %llu images, %f hours left\n",
+           (unsigned long long)n->iteration, n->loss, n->avg_loss, n->rate, n->seconds,
+           (unsigned long long)n->images, n->eta_seconds / 3600);
 }
 
 static void show(void *user, const struct train_news *n) {
@@ -82,9 +93,11 @@ static void show(void *user, const struct train_news *n) {
         if (n->map >= n->best_map) printf("New best mAP!\n");
     }
     fflush(stdout);
-    at += (size_t)snprintf(d->what, sizeof d->what, "loss %.3f, avg %.3f, rate %.5f, %.1f images/s", n->loss, n->avg_loss, n->rate,
-                           n->images_per_second);
-    if (n->map >= 0) snprintf(d->what + at, sizeof d->what - at, ", mAP %.1f %% (best %.1f)", n->map * 100, n->best_map * 100);
+    at += (size_t)snprintf(d->what, sizeof d->what, "loss %.3f, avg %.3f, rate %.5f, %.1f images/s", n->loss,
+                           n->avg_loss, n->rate, n->images_per_second);
+    if (n->map >= 0)
+        snprintf(d->what + at, sizeof d->what - at, ", mAP %.1f %% (best %.1f)", n->map * 100,
+                 n->best_map * 100);
     progress_eta(&d->progress, (int)n->iteration, n->max_iterations, n->eta_seconds);
 }
 
@@ -98,7 +111,8 @@ static char *base_name(struct ctx *ctx, const char *cfg) {
     return base;
 }
 
-static void print_start(const struct session *s, const struct train_flags *flags, const char *base, const char *weights) {
+static void print_start(const struct session *s, const struct train_flags *flags, const char *base,
+                        const char *weights) {
     const struct net_options *o = &s->net->opt;
     int every = s->data.save_weights > 0 ? s->data.save_weights : o->max_batches < 10000 ? 1000 : 10000;
     int last = s->data.save_last > 0 ? s->data.save_last : 100;
@@ -108,35 +122,47 @@ static void print_start(const struct session *s, const struct train_flags *flags
     if (!weights)
         fprintf(stderr, "No weights given: training starts from random ones (-seed %d)\n", flags->seed);
     else if (s->layers < s->net->n)
-        fprintf(stderr, "%s holds the first %d of %d layers, the others start at random (-seed %d)\n", weights, s->layers, s->net->n,
-                flags->seed);
-    printf("Weights are saved after: %d iterations. Last weights (*_last.weight) are stored every %d iterations. \n", every, last);
+        fprintf(stderr, "%s holds the first %d of %d layers, the others start at random (-seed %d)\n",
+                weights, s->layers, s->net->n, flags->seed);
+    printf(
+        "Weights are saved after: %d iterations. Last weights (*_last.weight) are stored every %d iterations. \n",
+        every, last);
     printf("Learning Rate: %g, Momentum: %g, Decay: %g\n", o->learning_rate, o->momentum, o->decay);
     session_print_heads(s);
     fflush(stdout);
 }
 
-static enum status train(struct session *s, const struct train_flags *flags, const char *base, const struct text_list *images,
-                         const struct text_list *valid) {
+static enum status train(struct session *s, const struct train_flags *flags, const char *base,
+                         const struct text_list *images, const struct text_list *valid) {
     struct display display = { .quiet = flags->quiet, .map = flags->map, .iou = flags->iou_thresh };
-    struct train_options opt = { .base = base, .clear = flags->clear, .calc_map = flags->map, .map_epochs = flags->map_epochs,
-                                 .map_thresh = (float)flags->thresh, .map_iou = (float)flags->iou_thresh,
-                                 .seed = (uint64_t)flags->seed, .save = true, .loader_threads = flags->threads, .news = show,
-                                 .user = &display, .stop = console_stop() };
+    struct train_options opt = { .base = base,
+                                 .clear = flags->clear,
+                                 .calc_map = flags->map,
+                                 .map_epochs = flags->map_epochs,
+                                 .map_thresh = (float)flags->thresh,
+                                 .map_iou = (float)flags->iou_thresh,
+                                 .seed = (uint64_t)flags->seed,
+                                 .save = true,
+                                 .loader_threads = flags->threads,
+                                 .news = show,
+                                 .user = &display,
+                                 .stop = console_stop() };
     struct train_result result = { 0 };
     enum status st = train_run(&s->ctx, s->be, s->net, &s->data, images, valid, &opt, &result);
     progress_end(&display.progress);
     if (st != ST_OK) return st;
-    printf("Trained to iteration %llu in %.0f s (%.0f s of them waiting for images): avg loss %f", (unsigned long long)result.iteration,
-           result.seconds, result.wait_seconds, result.avg_loss);
+    printf("Trained to iteration %llu in %.0f s (%.0f s of them waiting for images): avg loss %f",
+           (unsigned long long)result.iteration, result.seconds, result.wait_seconds, result.avg_loss);
     if (result.best_map >= 0) printf(", best mAP@%0.2f = %2.2f %%", flags->iou_thresh, result.best_map * 100);
     printf("\nWeights: %s/%s_final.weights\n", s->data.backup ? s->data.backup : "backup", base);
-    printf("If you want to train from the beginning, then use flag in the end of training command: -clear \n");
+    printf(
+        "If you want to train from the beginning, then use flag in the end of training command: -clear \n");
     return ST_OK;
 }
 
 /* Everything that can be wrong is looked at before the first line is printed and the first file written. */
-static enum status check_sets(struct session *s, const struct train_flags *flags, struct text_list *images, struct text_list *valid) {
+static enum status check_sets(struct session *s, const struct train_flags *flags, struct text_list *images,
+                              struct text_list *valid) {
     struct ctx *ctx = &s->ctx;
     const char *path = s->data.train ? s->data.train : "data/train.txt";
     TRY(list_read(ctx, path, images));
@@ -150,8 +176,13 @@ static enum status check_sets(struct session *s, const struct train_flags *flags
 static enum status work(struct session *s, const struct train_flags *flags, const struct arguments *words) {
     struct text_list images = { 0 }, valid = { 0 };
     const char *weights = words->n > 2 ? words->word[2] : NULL;
-    struct session_request request = { .data = words->word[0], .cfg = words->word[1], .weights = weights, .strict = flags->strict,
-                                       .policy = LOAD_PREFIX, .seed = (uint64_t)flags->seed };
+    struct session_request request = { .data = words->word[0],
+                                       .cfg = words->word[1],
+                                       .weights = weights,
+                                       .strict = flags->strict,
+                                       .no_names = true,
+                                       .policy = LOAD_PREFIX,
+                                       .seed = (uint64_t)flags->seed };
     enum status st = session_open(s, &request);
     if (st == ST_OK) st = check_sets(s, flags, &images, &valid);
     char *base = st == ST_OK ? base_name(&s->ctx, words->word[1]) : NULL;
@@ -180,5 +211,7 @@ static int train_main(const struct command *self, int argc, char **argv) {
 }
 
 const struct command detector_train_command = {
-    "detector", "train", "DATA CFG [WEIGHTS]", "trains; Ctrl-C saves and ends, giving the _last weights goes on", train_options_table,
-    train_main };
+    "detector",           "train",
+    "DATA CFG [WEIGHTS]", "trains; Ctrl-C saves and ends, giving the _last weights goes on",
+    train_options_table,  train_main
+};

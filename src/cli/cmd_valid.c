@@ -16,19 +16,23 @@ struct valid_flags {
 };
 
 static const struct option valid_options[] = {
-    { "out", OPTION_TEXT, offsetof(struct valid_flags, out), "NAME", "name of the result files (Darknet's of the eval= kind)", NULL, 1, 0 },
-    { "letter_box", OPTION_FLAG, offsetof(struct valid_flags, letter_box), NULL, "keep the pictures' aspect (Darknet: only through the cfg)", NULL, 1, 0 },
-    { "dont_show", OPTION_FLAG, offsetof(struct valid_flags, dont_show), NULL, "no window; there never is one here", NULL, 1, 0 },
-    { "strict", OPTION_FLAG, offsetof(struct valid_flags, strict), NULL, "unknown cfg keys are errors", NULL, 1, 0 },
+    { "out", OPTION_TEXT, offsetof(struct valid_flags, out), "NAME",
+      "name of the result files (Darknet's of the eval= kind)", NULL, 1, 0 },
+    { "letter_box", OPTION_FLAG, offsetof(struct valid_flags, letter_box), NULL,
+      "keep the pictures' aspect (Darknet: only through the cfg)", NULL, 1, 0 },
+    { "dont_show", OPTION_FLAG, offsetof(struct valid_flags, dont_show), NULL,
+      "no window; there never is one here", NULL, 1, 0 },
+    { "strict", OPTION_FLAG, offsetof(struct valid_flags, strict), NULL, "unknown cfg keys are errors", NULL,
+      1, 0 },
     OPTION_END
 };
 
 struct writer;
 struct format {
     const char *name, *default_out;
-    int max_classes;   /* of a fixed table; 0: any number */
-    bool folder;       /* one file per picture, below PREFIX/NAME/data */
-    bool per_class;    /* one file per class */
+    int max_classes; /* of a fixed table; 0: any number */
+    bool folder;     /* one file per picture, below PREFIX/NAME/data */
+    bool per_class;  /* one file per class */
     const char *suffix;
     /* One box of class k in the picture: edges in pixels, clipped to it. */
     void (*box)(struct writer *, int k, float prob, const float edge[4]);
@@ -66,35 +70,64 @@ static long coco_image(const char *id) {
 }
 
 static void coco_box(struct writer *w, int k, float prob, const float e[4]) {
-    fprintf(w->file->file, "%s{\"image_id\":%ld, \"category_id\":%d, \"bbox\":[%f, %f, %f, %f], \"score\":%f}", w->any ? ",\n" : "",
-            coco_image(w->id), coco_category(k), (double)e[0], (double)e[1], (double)(e[2] - e[0]), (double)(e[3] - e[1]), (double)prob);
+    fprintf(w->file->file,
+            "%s{\"image_id\":%ld, \"category_id\":%d, \"bbox\":[%f, %f, %f, %f], \"score\":%f}",
+            w->any ? ",\n" : "", coco_image(w->id), coco_category(k), (double)e[0], (double)e[1],
+            (double)(e[2] - e[0]), (double)(e[3] - e[1]), (double)prob);
 }
 
 static void voc_box(struct writer *w, int k, float prob, const float e[4]) {
-    fprintf(w->file[k].file, "%s %f %f %f %f %f\n", w->id, (double)prob, (double)e[0], (double)e[1], (double)e[2], (double)e[3]);
+    fprintf(w->file[k].file, "%s %f %f %f %f %f\n", w->id, (double)prob, (double)e[0], (double)e[1],
+            (double)e[2], (double)e[3]);
 }
 
 static void imagenet_box(struct writer *w, int k, float prob, const float e[4]) {
-    fprintf(w->file->file, "%d %d %f %f %f %f %f\n", w->number, k + 1, (double)prob, (double)e[0], (double)e[1], (double)e[2], (double)e[3]);
+    fprintf(w->file->file, "%d %d %f %f %f %f %f\n", w->number, k + 1, (double)prob, (double)e[0],
+            (double)e[1], (double)e[2], (double)e[3]);
 }
 
 static void kitti_box(struct writer *w, int k, float prob, const float e[4]) {
     static const char *const name[] = { "car", "pedestrian", "cyclist" };
-    fprintf(w->file->file, "%s -1 -1 -10 %f %f %f %f -1 -1 -1 -1000 -1000 -1000 -10 %f\n", name[k], (double)e[0], (double)e[1],
-            (double)e[2], (double)e[3], (double)prob);
+    fprintf(w->file->file, "%s -1 -1 -10 %f %f %f %f -1 -1 -1 -1000 -1000 -1000 -10 %f\n", name[k],
+            (double)e[0], (double)e[1], (double)e[2], (double)e[3], (double)prob);
 }
 
 static void bdd_box(struct writer *w, int k, float prob, const float e[4]) {
-    static const char *const name[] = { "bike", "bus", "car", "motor", "person", "rider", "traffic light", "traffic sign", "train", "truck" };
-    fprintf(w->file->file, "%s\t{\n\t\t\"name\":\"%s\",\n\t\t\"category\":\"%s\",\n\t\t\"bbox\":[%f, %f, %f, %f],\n\t\t\"score\":%f\n\t}",
-            w->any ? ",\n" : "", w->id, name[k], (double)e[0], (double)e[1], (double)e[2], (double)e[3], (double)prob);
+    static const char *const name[] = { "bike",  "bus",           "car",          "motor", "person",
+                                        "rider", "traffic light", "traffic sign", "train", "truck" };
+    fprintf(
+        w->file->file,
+        "%s\t{\n\t\t\"name\":\"%s\",\n\t\t\"category\":\"%s\",\n\t\t\"bbox\":[%f, %f, %f, %f],\n"
+            "\t\t\"score\":%f\n\t}",
+        w->any ? ",\n" : "", w->id, name[k], (double)e[0], (double)e[1], (double)e[2], (double)e[3],
+        (double)prob);
 }
 
-static const struct format formats[] = { /* the last one takes every other eval= name, as in Darknet */
-    { .name = "coco", .default_out = "coco_results", .max_classes = 80, .suffix = ".json", .box = coco_box, .json = true },
-    { .name = "bdd", .default_out = "bdd_results", .max_classes = 10, .suffix = ".json", .box = bdd_box, .json = true },
-    { .name = "kitti", .default_out = "kitti_results", .max_classes = 3, .folder = true, .suffix = ".txt", .box = kitti_box },
-    { .name = "imagenet", .default_out = "imagenet-detection", .max_classes = 200, .suffix = ".txt", .box = imagenet_box },
+static const struct format formats[] = {
+    /* the last one takes every other eval= name, as in Darknet */
+    { .name = "coco",
+      .default_out = "coco_results",
+      .max_classes = 80,
+      .suffix = ".json",
+      .box = coco_box,
+      .json = true },
+    { .name = "bdd",
+      .default_out = "bdd_results",
+      .max_classes = 10,
+      .suffix = ".json",
+      .box = bdd_box,
+      .json = true },
+    { .name = "kitti",
+      .default_out = "kitti_results",
+      .max_classes = 3,
+      .folder = true,
+      .suffix = ".txt",
+      .box = kitti_box },
+    { .name = "imagenet",
+      .default_out = "imagenet-detection",
+      .max_classes = 200,
+      .suffix = ".txt",
+      .box = imagenet_box },
     { .name = "voc", .default_out = "comp4_det_test_", .per_class = true, .suffix = ".txt", .box = voc_box },
 };
 
@@ -107,7 +140,7 @@ static const struct format *find_format(struct ctx *ctx, const char *eval) {
     return &formats[n - 1];
 }
 
-/* --- Files ------------------------------------------------------------------------------------------------------------------------ */
+/* --- Files ---------------------------------------------------------------------------------------------- */
 
 static enum status create(struct writer *w, struct io_out *out, const char *a, const char *b, const char *c) {
     struct ctx *ctx = &w->s->ctx;
@@ -126,9 +159,11 @@ static enum status open_files(struct writer *w, const char *out) {
     const char *prefix = s->data.results ? s->data.results : "results";
     if (!out) out = f->default_out;
     if (f->max_classes && s->classes > f->max_classes)
-        return ctx_fail(&s->ctx, ST_USAGE, "eval=%s has %d classes, the network has %d", f->name, f->max_classes, s->classes);
+        return ctx_fail(&s->ctx, ST_USAGE, "eval=%s has %d classes, the network has %d", f->name,
+                        f->max_classes, s->classes);
     if (f->per_class && s->names.n < s->classes)
-        return ctx_fail(&s->ctx, ST_FORMAT, "eval=voc names its files after the classes: names= must list all %d", s->classes);
+        return ctx_fail(&s->ctx, ST_FORMAT,
+                        "eval=voc names its files after the classes: names= must list all %d", s->classes);
     TRY(io_make_dirs(&s->ctx, prefix));
     w->n_file = f->per_class ? s->classes : 1;
     w->file = mem_zero(&s->ctx, (size_t)w->n_file, sizeof *w->file);
@@ -140,7 +175,8 @@ static enum status open_files(struct writer *w, const char *out) {
         snprintf(w->dir, size, "%s/%s/data", prefix, out);
         return io_make_dirs(&s->ctx, w->dir);
     }
-    for (int i = 0; i < w->n_file; ++i) TRY(create(w, &w->file[i], prefix, out, f->per_class ? s->names.item[i] : ""));
+    for (int i = 0; i < w->n_file; ++i)
+        TRY(create(w, &w->file[i], prefix, out, f->per_class ? s->names.item[i] : ""));
     if (f->json) fputs("[\n", w->file->file);
     return ST_OK;
 }
@@ -158,7 +194,7 @@ static void abandon_files(struct writer *w) {
     free(w->dir);
 }
 
-/* --- Detections -------------------------------------------------------------------------------------------------------------------- */
+/* --- Detections ----------------------------------------------------------------------------------------- */
 
 static void set_id(struct writer *w, const char *path) {
     const char *start = path;
@@ -171,7 +207,7 @@ static void set_id(struct writer *w, const char *path) {
 static float at_most(float v, float limit) { return v > limit ? limit : v; }
 static float at_least(float v, float limit) { return v < limit ? limit : v; }
 
-/* Suppression in pixels of the picture, as Darknet does it here: distances then weigh by the picture's shape. */
+/* Suppression in pixels of the picture, as Darknet does it here: distances weigh by the picture's shape. */
 static void to_pixels(const struct session *s, struct detection_list *list, float width, float height) {
     struct head_info info = { 0 };
     const struct layer *head = &s->net->layer[s->last_head];
@@ -199,7 +235,8 @@ static void write_boxes(struct writer *w, const struct detection_list *list, flo
     }
 }
 
-static enum status one_image(struct writer *w, const struct detect_options *opt, struct detection_list *list) {
+static enum status one_image(struct writer *w, const struct detect_options *opt,
+                             struct detection_list *list) {
     struct session *s = w->s;
     struct image im = { 0 };
     TRY(image_read(&s->ctx, w->path, s->net->opt.channels, &im));
@@ -214,7 +251,8 @@ static enum status one_image(struct writer *w, const struct detect_options *opt,
     return st;
 }
 
-static enum status all_images(struct writer *w, const struct text_list *images, const struct detect_options *opt) {
+static enum status all_images(struct writer *w, const struct text_list *images,
+                              const struct detect_options *opt) {
     struct detection_list list = { 0 };
     struct progress progress = { 0 };
     enum status st = ST_OK;
@@ -230,9 +268,11 @@ static enum status all_images(struct writer *w, const struct text_list *images, 
     return st;
 }
 
-static enum status write_all(struct session *s, const struct valid_flags *flags, const struct text_list *images, const char *weights) {
+static enum status write_all(struct session *s, const struct valid_flags *flags,
+                             const struct text_list *images, const char *weights) {
     struct writer w = { .s = s, .format = find_format(&s->ctx, s->data.eval) };
-    struct detect_options opt = { .thresh = .001f, .letter_box = flags->letter_box || s->net->opt.letter_box };
+    struct detect_options opt = { .thresh = .001f,
+                                  .letter_box = flags->letter_box || s->net->opt.letter_box };
     double start = io_seconds();
     enum status st = net_bind(&s->ctx, s->net, s->be, NET_INFER, 1);
     if (st == ST_OK) st = open_files(&w, flags->out);
@@ -250,10 +290,14 @@ static enum status write_all(struct session *s, const struct valid_flags *flags,
 
 static enum status work(struct session *s, const struct valid_flags *flags, const struct arguments *words) {
     struct text_list images = { 0 };
-    struct session_request request = { .data = words->word[0], .cfg = words->word[1], .weights = words->word[2], .strict = flags->strict };
+    struct session_request request = {
+        .data = words->word[0], .cfg = words->word[1], .weights = words->word[2], .strict = flags->strict
+    };
     TRY(session_open(s, &request));
     if (s->data.map)
-        return ctx_fail(&s->ctx, ST_UNSUPPORTED, "%s: map=: class maps of trees are not supported in this version, leave it out", words->word[0]);
+        return ctx_fail(&s->ctx, ST_UNSUPPORTED,
+                        "%s: map=: class maps of trees are not supported in this version, leave it out",
+                        words->word[0]);
     TRY(session_valid(s, &images));
     enum status st = write_all(s, flags, &images, words->word[2]);
     list_free(&images);
@@ -273,5 +317,10 @@ static int valid_run(const struct command *self, int argc, char **argv) {
 }
 
 const struct command detector_valid_command = {
-    "detector", "valid", "DATA CFG WEIGHTS", "writes all detections of the valid= list for benchmarks (eval= coco, voc, kitti, ...)",
-    valid_options, valid_run };
+    "detector",
+    "valid",
+    "DATA CFG WEIGHTS",
+    "writes all detections of the valid= list for benchmarks (eval= coco, voc, kitti, ...)",
+    valid_options,
+    valid_run
+};

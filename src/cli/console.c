@@ -15,7 +15,9 @@ static void log_line(void *user, enum log_level level, const char *line) {
     fprintf(stderr, "%s%s\n", level == LOG_WARN ? "warning: " : "", line);
 }
 
-struct ctx console_ctx(void) { return (struct ctx){ .log = log_line }; }
+struct ctx console_ctx(void) {
+    return (struct ctx){ .log = log_line };
+}
 
 int console_fail(const struct ctx *ctx) {
     fflush(stdout);
@@ -27,7 +29,7 @@ int console_fail(const struct ctx *ctx) {
     return 1;
 }
 
-/* --- Progress ------------------------------------------------------------------------------------------------------- */
+/* --- Progress ------------------------------------------------------------------------------------------- */
 
 void progress_start(struct progress *p, const char *what, const char *unit) {
     p->what = what;
@@ -55,8 +57,9 @@ void progress_eta(struct progress *p, int done, int total, double seconds_left) 
     char left[32] = "?";
     if (seconds_left >= 0) duration(left, sizeof left, seconds_left);
     fflush(stdout);
-    fprintf(stderr, "%s%s: %d of %d %s (%d%%), %.*f per second, %s left%s", terminal ? "\r" : "", p->what, done, total, p->unit,
-            total > 0 ? (int)(100.0 * done / total) : 100, rate < 10 ? 2 : 0, rate, left, terminal ? "\033[K" : "\n");
+    fprintf(stderr, "%s%s: %d of %d %s (%d%%), %.*f per second, %s left%s", terminal ? "\r" : "", p->what,
+            done, total, p->unit, total > 0 ? (int)(100.0 * done / total) : 100, rate < 10 ? 2 : 0, rate,
+            left, terminal ? "\033[K" : "\n");
     p->open = terminal;
 }
 
@@ -70,7 +73,7 @@ void progress_end(struct progress *p) {
     p->open = false;
 }
 
-/* --- Stopping ------------------------------------------------------------------------------------------------------- */
+/* --- Stopping ------------------------------------------------------------------------------------------- */
 
 /* A signal handler can reach nothing but a static. */
 static volatile int stop_wanted;

@@ -5,7 +5,8 @@
 #include "base/ctx.h"
 
 struct ctx console_ctx(void);            /* log: warnings and notes to stderr */
-int console_fail(const struct ctx *);    /* prints "darknet: <error>" on stderr; returns the exit status: 1, or 0 when interrupted cleanly */
+/* Prints "darknet: <error>" on stderr; returns the exit status: 1, or 0 when interrupted cleanly. */
+int console_fail(const struct ctx *);
 
 /* A live line on stderr with share, rate and ETA: redrawn in place on a terminal, otherwise a line at most every 10 s. */
 struct progress { const char *what, *unit; double started, shown; int first, last_done; bool open; char last_what[64]; };

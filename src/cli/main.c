@@ -1,6 +1,8 @@
-/* Finds the command and runs it.  The exit status of the process is what the command returns: 0, or 1 after an error line. */
+/* Finds the command and runs it.  The process ends with what the command returns: 0, or 1 after an error line. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/text.h"
 #include "cli/console.h"
@@ -78,8 +80,8 @@ static int not_found(int n, char **word) {
         ctx_fail(&ctx, ST_USAGE, "%s: which one? 'darknet help' lists the commands", group);
     } else {
         nearest(group, word[group ? 1 : 0], hint, sizeof hint);
-        ctx_fail(&ctx, ST_USAGE, "'%s%s%s' is no command%s", group ? group : "", group ? " " : "", word[group ? 1 : 0],
-                 *hint ? hint : "; 'darknet help' lists them");
+        ctx_fail(&ctx, ST_USAGE, "'%s%s%s' is no command%s", group ? group : "", group ? " " : "",
+                 word[group ? 1 : 0], *hint ? hint : "; 'darknet help' lists them");
     }
     return console_fail(&ctx);
 }
@@ -110,14 +112,24 @@ static bool drop_help_flags(int *n, char **word) {
     int kept = 0;
     bool found = false;
     for (int i = 0; i < *n; ++i) {
-        if (strcmp(word[i], "-h") == 0 || strcmp(word[i], "-help") == 0 || strcmp(word[i], "--help") == 0) found = true;
+        if (strcmp(word[i], "-h") == 0 || strcmp(word[i], "-help") == 0 || strcmp(word[i], "--help") == 0)
+            found = true;
         else word[kept++] = word[i];
     }
     *n = kept;
     return found;
 }
 
+/* OpenMP threads that spin while they wait ruin each other wherever anything else runs on the machine: readers of
+ * images beside the network, another program.  The runtime looks at its settings before main begins, so the program
+ * starts itself again with the one that lets them sleep, unless the user has chosen. */
+static void let_threads_sleep(char **argv) {
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || getenv("KMP_BLOCKTIME")) return;
+    if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0) execv("/proc/self/exe", argv); /* failing that: go on as is */
+}
+
 int main(int argc, char **argv) {
+    let_threads_sleep(argv);
     int n = argc > 1 ? argc - 1 : 0, used = 0;
     char **word = argv + 1;
     for (int i = 0; i < n; ++i) strip_line_ends(word[i]);

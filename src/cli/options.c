@@ -35,7 +35,8 @@ static enum status set_number(struct ctx *ctx, const struct option *o, const cha
         ok = text_double(value, &number, &rest);
     }
     if (!ok || *rest)
-        return ctx_fail(ctx, ST_USAGE, "-%s: '%s' is no %s", o->name, value, o->type == OPTION_INT ? "whole number" : "number");
+        return ctx_fail(ctx, ST_USAGE, "-%s: '%s' is no %s", o->name, value,
+                        o->type == OPTION_INT ? "whole number" : "number");
     if (limited && (number < o->min || number > o->max))
         return ctx_fail(ctx, ST_USAGE, "-%s: %s is outside %g to %g", o->name, value, o->min, o->max);
     if (o->type == OPTION_INT) memcpy(target, &whole, sizeof whole);
@@ -51,7 +52,8 @@ static enum status set_choice(struct ctx *ctx, const struct option *o, const cha
             memcpy(target, &c->value, sizeof c->value);
             return ST_OK;
         }
-        if (at < sizeof known) at += (size_t)snprintf(known + at, sizeof known - at, "%s%s", at ? ", " : "", c->name);
+        if (at < sizeof known)
+            at += (size_t)snprintf(known + at, sizeof known - at, "%s%s", at ? ", " : "", c->name);
     }
     return ctx_fail(ctx, ST_USAGE, "-%s: '%s' is none of %s", o->name, value, known);
 }
@@ -79,7 +81,8 @@ enum status options_parse(struct ctx *ctx, int argc, char **argv, const struct o
         const char *word = argv[i];
         if (word[0] != '-' || !word[1]) {
             if (words->n >= max_words || words->n >= cap)
-                return ctx_fail(ctx, ST_USAGE, "'%s': one argument too many; -h shows what is expected", word);
+                return ctx_fail(ctx, ST_USAGE, "'%s': one argument too many; -h shows what is expected",
+                                word);
             words->word[words->n++] = word;
             continue;
         }
@@ -87,7 +90,9 @@ enum status options_parse(struct ctx *ctx, int argc, char **argv, const struct o
         if (!o) return unknown(ctx, table, word);
         const char *value = NULL;
         if (o->type != OPTION_FLAG) {
-            if (i + 1 >= argc) return ctx_fail(ctx, ST_USAGE, "%s: needs a value: %s %s", word, word, o->value ? o->value : "N");
+            if (i + 1 >= argc)
+                return ctx_fail(ctx, ST_USAGE, "%s: needs a value: %s %s", word, word,
+                                o->value ? o->value : "N");
             value = argv[++i];
         }
         TRY(set(ctx, o, value, (char *)target + o->offset));

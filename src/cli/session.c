@@ -15,9 +15,10 @@ static enum status read_names(struct session *s, const char *data_path, bool exa
     TRY(list_read(ctx, path, &s->names));
     if (s->names.n == s->classes) return ST_OK;
     if (exact)
-        return ctx_fail(ctx, ST_FORMAT, "%s: %d names, but classes=%d in %s; one name per line is needed", path, s->names.n,
-                        s->classes, s->net->doc->path);
-    ctx_log(ctx, LOG_WARN, "%s: %d names, but classes=%d in %s", path, s->names.n, s->classes, s->net->doc->path);
+        return ctx_fail(ctx, ST_FORMAT, "%s: %d names, but classes=%d in %s; one name per line is needed",
+                        path, s->names.n, s->classes, s->net->doc->path);
+    ctx_log(ctx, LOG_WARN, "%s: %d names, but classes=%d in %s", path, s->names.n, s->classes,
+            s->net->doc->path);
     return ST_OK;
 }
 
@@ -42,7 +43,7 @@ static enum status open_all(struct session *s, const struct session_request *r) 
     TRY(find_head(s));
     net_init_weights(s->net, r->seed);
     if (r->weights) TRY(net_load(ctx, s->net, r->weights, r->policy, &s->layers));
-    TRY(read_names(s, r->data, r->exact_names));
+    if (!r->no_names) TRY(read_names(s, r->data, r->exact_names));
     return backend_open(ctx, "cpu", &s->be);
 }
 
@@ -83,8 +84,8 @@ void session_print(const struct session *s, const char *weights) {
     if (weights) {
         unsigned long long seen = s->net->seen;
         fprintf(stderr, "Loading weights from %s...", weights);
-        printf("\n seen %d, trained: %.0f K-images (%.0f Kilo-batches_64) \n", s->net->header.wide_seen ? 64 : 32,
-               (double)(seen / 1000), (double)(seen / 64000));
+        printf("\n seen %d, trained: %.0f K-images (%.0f Kilo-batches_64) \n",
+               s->net->header.wide_seen ? 64 : 32, (double)(seen / 1000), (double)(seen / 64000));
         fprintf(stderr, "Done! Loaded %d layers from weights-file \n", s->layers);
     }
     fflush(stdout);

@@ -1,5 +1,5 @@
-/* What the detector commands open before they begin: .data file, network with weights, class names, backend.  Everything
- * is read and checked before the first line is printed, so bad input ends in one line. */
+/* What the detector commands open before they begin: .data file, network with weights, class names, backend.
+ * Everything is read and checked before the first line is printed, so bad input ends in one line. */
 #ifndef CLI_SESSION_H
 #define CLI_SESSION_H
 
@@ -13,14 +13,15 @@ struct session {
     struct text_list names;
     struct net *net;
     struct backend *be;
-    int layers;        /* how many layers came from the weights file; 0: there was none */
-    int classes;       /* of the last head */
+    int layers;  /* how many layers came from the weights file; 0: there was none */
+    int classes; /* of the last head */
     int last_head;
 };
 struct session_request {
-    const char *data, *cfg, *weights;  /* weights NULL: fresh ones from `seed` */
-    bool strict;                       /* unknown cfg keys are errors */
-    bool exact_names;                  /* as many names as classes, or an error */
+    const char *data, *cfg, *weights; /* weights NULL: fresh ones from `seed` */
+    bool strict;                      /* unknown cfg keys are errors */
+    bool no_names;                    /* names= is not looked at */
+    bool exact_names;                 /* as many names as classes, or an error */
     enum load_policy policy;
     uint64_t seed;
 };

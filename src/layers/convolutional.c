@@ -96,7 +96,7 @@ static bool folded(const struct layer *l, enum net_mode mode) {
 
 static bool keeps_pre(const struct layer *l, enum net_mode mode) {
     const struct conv *c = l->state;
-    return mode != NET_INFER && activation_needs_input(c->activation);
+    return mode != NET_INFER && activation_needs_input((enum activation)c->activation);
 }
 
 static enum status prepare(struct layer *l, struct pass *p) {
@@ -158,11 +158,11 @@ static enum status forward(struct layer *l, struct pass *p) {
     struct tensor *pre = run->pre.data ? &run->pre : NULL;
     if (!c->batch_normalize || folded(l, p->mode)) {
         TRY(ops->conv_forward(p->be, p->ctx, run->plan, p->x[0], run->bias ? run->bias : p->param[BIAS], pre ? pre : p->y));
-        if (pre) ops->act_forward(p->be, c->activation, pre, p->y);
+        if (pre) ops->act_forward(p->be, (enum activation)c->activation, pre, p->y);
         return ST_OK;
     }
     TRY(ops->conv_forward(p->be, p->ctx, run->plan, p->x[0], NULL, &run->linear));
-    ops->bn_forward(p->be, &run->linear, p->param[SCALE], p->param[BIAS], run->mean, run->var, c->activation, pre, p->y);
+    ops->bn_forward(p->be, &run->linear, p->param[SCALE], p->param[BIAS], run->mean, run->var, (enum activation)c->activation, pre, p->y);
     double m = (double)p->batch * l->out.h * l->out.w;
     ops->bn_roll(p->be, p->param[MEAN], run->mean, (size_t)l->out.c, rolling_momentum, 1);
     ops->bn_roll(p->be, p->param[VARIANCE], run->var, (size_t)l->out.c, rolling_momentum, m > 1 ? m / (m - 1) : 1);
@@ -192,10 +192,10 @@ static enum status backward(struct layer *l, struct pass *p) {
     struct tensor *pre = run->pre.data ? &run->pre : NULL;
     bool train = p->mode == NET_TRAIN;
     if (c->batch_normalize && train) {
-        ops->bn_backward(p->be, &run->linear, p->param[SCALE], run->mean, run->var, c->activation, pre, p->y, p->dy, p->dy,
+        ops->bn_backward(p->be, &run->linear, p->param[SCALE], run->mean, run->var, (enum activation)c->activation, pre, p->y, p->dy, p->dy,
                          p->grad[SCALE], p->grad[BIAS]);
     } else {
-        if (c->activation != ACT_LINEAR) ops->act_backward(p->be, c->activation, pre, p->y, p->dy, p->dy, false);
+        if (c->activation != ACT_LINEAR) ops->act_backward(p->be, (enum activation)c->activation, pre, p->y, p->dy, p->dy, false);
         if (train) ops->bias_backward(p->be, p->dy, p->grad[BIAS]);
     }
     if (train) TRY(ops->conv_backward_weights(p->be, p->ctx, run->plan, p->x[0], p->dy, p->grad[weights_row(l)]));

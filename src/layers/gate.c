@@ -52,7 +52,7 @@ static enum status sam_shape(struct ctx *ctx, struct layer *l, const struct laye
 static enum status prepare(struct layer *l, struct pass *p) {
     struct gate_run *run = l->run = mem_zero(p->ctx, 1, sizeof *run);
     if (!run) return ST_MEMORY;
-    if (p->mode != NET_INFER && activation_needs_input(((struct gate *)l->state)->activation)) {
+    if (p->mode != NET_INFER && activation_needs_input((enum activation)((struct gate *)l->state)->activation)) {
         size_t n = shape_count((struct shape){ p->batch, l->out.c, l->out.h, l->out.w });
         run->pre = shape_tensor(p->be, l->out, p->batch, p->be->ops->alloc(p->be, p->ctx, n));
     }
@@ -71,7 +71,7 @@ static enum status forward(struct layer *l, struct pass *p) {
     struct gate_run *run = l->run;
     struct tensor *product = run->pre.data ? &run->pre : p->y;
     p->be->ops->gate(p->be, p->x[GATED], p->x[GATE], product);
-    if (g->activation != ACT_LINEAR) p->be->ops->act_forward(p->be, g->activation, product, p->y);
+    if (g->activation != ACT_LINEAR) p->be->ops->act_forward(p->be, (enum activation)g->activation, product, p->y);
     return ST_OK;
 }
 
@@ -79,7 +79,7 @@ static enum status backward(struct layer *l, struct pass *p) {
     const struct gate *g = l->state;
     struct gate_run *run = l->run;
     if (g->activation != ACT_LINEAR)
-        p->be->ops->act_backward(p->be, g->activation, run->pre.data ? &run->pre : NULL, p->y, p->dy, p->dy, false);
+        p->be->ops->act_backward(p->be, (enum activation)g->activation, run->pre.data ? &run->pre : NULL, p->y, p->dy, p->dy, false);
     if (p->dx[GATE]) p->be->ops->gate_backward_gate(p->be, p->x[GATED], p->dy, p->dx[GATE], p->add[GATE]);
     if (p->dx[GATED]) p->be->ops->gate_backward_x(p->be, p->x[GATE], p->dy, p->dx[GATED], p->add[GATED]);
     return ST_OK;

@@ -109,7 +109,7 @@ struct head_ops {
     enum status (*loss)(struct ctx *, struct layer *, const struct loss_args *, struct loss_stats *);
     /* Predictions that the training assignment gives to this object; returns how many were written, at most `cap`.
      * A prediction's number: (anchor*h + row)*w + column. */
-    int (*assign)(const struct layer *, struct box truth, int net_w, int net_h, int *prediction, int cap);
+    int (*assign)(const struct layer *, int image, struct box truth, int net_w, int net_h, int *prediction, int cap);
     /* Value of the utility; its gradient times `weight` is added to head_delta. */
     double (*utility)(struct layer *, int image, int prediction, const struct truth *, const struct utility_weights *,
                       double weight, int net_w, int net_h);

@@ -331,12 +331,12 @@ static enum status loss(struct ctx *ctx, struct layer *l, const struct loss_args
 
 /* --- Utility of single predictions (pruning.md 2) --------------------------------------------- */
 
-static int assign(const struct layer *l, struct box truth, int net_w, int net_h, int *prediction, int cap) {
+static int assign(const struct layer *l, int image, struct box truth, int net_w, int net_h, int *prediction, int cap) {
     (void)net_w, (void)net_h;
     if (cap < 1) return 0;
     struct head_grid g = grid_of(l);
     int col = head_cell_of(truth.x, g.w), row = head_cell_of(truth.y, g.h);
-    prediction[0] = head_prediction(&g, best_anchor(l, -1, row, col, truth), row, col);
+    prediction[0] = head_prediction(&g, best_anchor(l, image, row, col, truth), row, col);
     return 1;
 }
 

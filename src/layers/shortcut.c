@@ -50,7 +50,7 @@ static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *a
 static int common(const struct layer *l, int i) { return l->in_shape[i].c < l->out.c ? l->in_shape[i].c : l->out.c; }
 
 static bool keeps_pre(const struct layer *l, enum net_mode mode) {
-    return mode != NET_INFER && activation_needs_input(((const struct shortcut *)l->state)->activation);
+    return mode != NET_INFER && activation_needs_input((enum activation)((const struct shortcut *)l->state)->activation);
 }
 
 static enum status prepare(struct layer *l, struct pass *p) {
@@ -76,7 +76,7 @@ static enum status forward(struct layer *l, struct pass *p) {
     struct tensor *sum = run->pre.data ? &run->pre : p->y;
     p->be->ops->copy_channels(p->be, p->x[0], 0, sum, 0, l->out.c, 1, false);
     for (int i = 1; i < l->n_in; ++i) p->be->ops->copy_channels(p->be, p->x[i], 0, sum, 0, common(l, i), 1, true);
-    if (s->activation != ACT_LINEAR) p->be->ops->act_forward(p->be, s->activation, sum, p->y);
+    if (s->activation != ACT_LINEAR) p->be->ops->act_forward(p->be, (enum activation)s->activation, sum, p->y);
     return ST_OK;
 }
 
@@ -84,7 +84,7 @@ static enum status backward(struct layer *l, struct pass *p) {
     const struct shortcut *s = l->state;
     struct shortcut_run *run = l->run;
     if (s->activation != ACT_LINEAR)
-        p->be->ops->act_backward(p->be, s->activation, run->pre.data ? &run->pre : NULL, p->y, p->dy, p->dy, false);
+        p->be->ops->act_backward(p->be, (enum activation)s->activation, run->pre.data ? &run->pre : NULL, p->y, p->dy, p->dy, false);
     for (int i = 0; i < l->n_in; ++i)
         if (p->dx[i]) p->be->ops->copy_channels(p->be, p->dy, 0, p->dx[i], 0, common(l, i), 1, p->add[i]);
     return ST_OK;

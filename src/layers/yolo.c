@@ -490,7 +490,8 @@ static enum status loss(struct ctx *ctx, struct layer *l, const struct loss_args
 
 /* --- Utility of single predictions (pruning.md 2) --------------------------------------------- */
 
-static int assign(const struct layer *l, struct box truth, int net_w, int net_h, int *prediction, int cap) {
+static int assign(const struct layer *l, int image, struct box truth, int net_w, int net_h, int *prediction, int cap) {
+    (void)image;
     struct head_grid g = grid_of(l);
     int col = head_cell_of(truth.x, g.w), row = head_cell_of(truth.y, g.h);
     int n = anchors_for(l->state, truth, net_w, net_h, prediction, cap);

@@ -113,11 +113,11 @@ enum status saliency_means(struct ctx *ctx, struct net *net, struct backend *be,
 enum { MAX_HEADS = 16, MAX_MATCHES = 64 };
 struct match { int head, prediction; };
 
-static int matches_of(const struct net *net, const int *head, int n_head, struct box b, struct match *m) {
+static int matches_of(const struct net *net, const int *head, int n_head, int image, struct box b, struct match *m) {
     int n = 0, q[MAX_MATCHES];
     for (int h = 0; h < n_head; ++h) {
         const struct layer *l = &net->layer[head[h]];
-        int found = l->ops->head->assign(l, b, net->opt.width, net->opt.height, q, MAX_MATCHES - n);
+        int found = l->ops->head->assign(l, image, b, net->opt.width, net->opt.height, q, MAX_MATCHES - n);
         for (int i = 0; i < found; ++i) m[n++] = (struct match){ head[h], q[i] };
     }
     return n;
@@ -159,7 +159,7 @@ static enum status seed_image(struct scoring *s, int image, const int *head, int
     const struct truth_list *truth = &s->truth[image];
     for (int o = 0; o < truth->n; ++o) {
         struct match m[MAX_MATCHES];
-        int n = matches_of(net, head, n_head, truth->item[o].box, m);
+        int n = matches_of(net, head, n_head, image, truth->item[o].box, m);
         for (int i = 0; i < n; ++i) {
             struct layer *l = &net->layer[m[i].head];
             l->ops->head->utility(l, image, m[i].prediction, &truth->item[o], &w, 1.0 / n, net->opt.width, net->opt.height);

@@ -159,44 +159,46 @@ void image_flip(struct image *im) {
     }
 }
 
-/* Smith's hexcone model (1978): hue, saturation and value all within 0..1; grey has hue 0. */
-static void to_hsv(const float rgb[3], float hsv[3]) {
-    float r = rgb[0], g = rgb[1], b = rgb[2];
-    float high = fmaxf(r, fmaxf(g, b)), delta = high - fminf(r, fminf(g, b));
-    hsv[2] = high;
-    if (high <= 0 || delta <= 0) {
-        hsv[0] = hsv[1] = 0;
-        return;
-    }
-    hsv[1] = delta / high;
-    float sector = r >= high ? (g - b) / delta : g >= high ? 2 + (b - r) / delta : 4 + (r - g) / delta;
-    if (sector < 0) sector += 6;
-    hsv[0] = sector / 6;
+/* One channel of the hexcone model from its value v, its chroma v*s and k = (n + 6*hue) mod 6, n = 5, 3, 1 for R, G, B. */
+static inline float hexcone(float v, float chroma, float k) {
+    k -= k >= 6 ? 6.0f : 0.0f;
+    float slope = 4 - k, out;
+    slope = slope < k ? slope : k;
+    slope = slope < 1 ? slope : 1;
+    slope = slope > 0 ? slope : 0;
+    out = v - chroma * slope;
+    out = out < 1 ? out : 1;
+    return out > 0 ? out : 0;
 }
 
-static void from_hsv(const float hsv[3], float rgb[3]) {
-    float sector = 6 * hsv[0], s = hsv[1], v = hsv[2];
-    int index = (int)floorf(sector);
-    float f = sector - (float)index;
-    float p = v * (1 - s), q = v * (1 - s * f), t = v * (1 - s * (1 - f));
-    const float wheel[6][3] = {{v, t, p}, {q, v, p}, {p, v, t}, {p, q, v}, {t, p, v}, {v, p, q}};
-    memcpy(rgb, wheel[((index % 6) + 6) % 6], sizeof wheel[0]);
+/* Smith's hexcone model (1978).  Saturation is chroma/value, so scaling it scales the chroma. */
+static void distort_row(float *restrict red, float *restrict green, float *restrict blue, size_t n, float turn,
+                        float chroma_scale, float exposure) {
+    for (size_t i = 0; i < n; ++i) {
+        float r = red[i], g = green[i], b = blue[i];
+        float high = r > g ? r : g, low = r > g ? g : r;
+        high = b > high ? b : high;
+        low = b < low ? b : low;
+        float delta = high - low, inverse = 1 / (delta > 0 ? delta : 1);
+        float red_sector = (g - b) * inverse, green_sector = 2 + (b - r) * inverse, blue_sector = 4 + (r - g) * inverse;
+        red_sector += red_sector < 0 ? 6.0f : 0.0f;
+        float sector = g >= high ? green_sector : blue_sector;
+        sector = r >= high ? red_sector : sector;
+        sector += turn; /* 0..6 */
+        sector -= sector >= 6 ? 6.0f : 0.0f;
+        float v = high * exposure, chroma = delta * chroma_scale;
+        red[i] = hexcone(v, chroma, sector + 5);
+        green[i] = hexcone(v, chroma, sector + 3);
+        blue[i] = hexcone(v, chroma, sector + 1);
+    }
 }
 
 void image_distort(struct image *im, float hue, float saturation, float exposure) {
     size_t plane = (size_t)im->w * (size_t)im->h, total = plane * (size_t)im->c;
     bool change = hue < 0 || hue > 0 || saturation < 1 || saturation > 1 || exposure < 1 || exposure > 1;
-    if (change && im->c == 3) {
-        for (size_t i = 0; i < plane; ++i) {
-            float rgb[3] = {im->data[i], im->data[i + plane], im->data[i + 2 * plane]}, hsv[3];
-            to_hsv(rgb, hsv);
-            hsv[0] += hue;
-            hsv[0] -= floorf(hsv[0]);
-            hsv[1] *= saturation;
-            hsv[2] *= exposure;
-            from_hsv(hsv, rgb);
-            for (size_t k = 0; k < 3; ++k) im->data[i + k * plane] = rgb[k];
-        }
-    }
-    for (size_t i = 0; i < total; ++i) im->data[i] = clamp01(im->data[i]);
+    if (change && im->c == 3)
+        distort_row(im->data, im->data + plane, im->data + 2 * plane, plane, 6 * (hue - floorf(hue)), saturation * exposure,
+                    exposure);
+    else
+        for (size_t i = 0; i < total; ++i) im->data[i] = clamp01(im->data[i]);
 }
