@@ -615,7 +615,7 @@ static void region_loss(void) {
     }
     CHECK(ignored < 5, "%d ignored", ignored);
     int got[2];
-    CHECK(r.l.ops->head->assign(&r.l, truths[0].box, NET_W, NET_H, got, 2) == 1 &&
+    CHECK(r.l.ops->head->assign(&r.l, 0, truths[0].box, NET_W, NET_H, got, 2) == 1 &&
               got[0] == (ROWS + 3) * COLS + 2,
           "assign %d", got[0]);
     a.seen = 0;

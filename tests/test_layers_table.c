@@ -20,7 +20,7 @@ static void compare_row(const char *name, const struct net *net, const struct ro
 }
 
 static void one_cfg(const char *folder, const char *name) {
-    char path[1024], line[256];
+    char path[2048], line[256];
     snprintf(path, sizeof path, "%s/%s.cfg", folder, name);
     struct ctx ctx = { 0 };
     struct net *net;
@@ -49,7 +49,7 @@ static void one_cfg(const char *folder, const char *name) {
 
 int main(void) {
     const char *root = test_data("layer tables");
-    char folder[1024];
+    char folder[1000];
     if (!root) return test_end("layers_table");
     snprintf(folder, sizeof folder, "%s/cfg", root);
     DIR *dir = opendir(folder);

@@ -50,5 +50,5 @@ static void describe(const struct layer *l, char *text, size_t size) {
 
 const struct layer_ops dropout_ops = {
     .name = "dropout", .state_size = sizeof(struct dropout), .keys = keys, .shape = shape, .transparent = transparent,
-    .forward = forward, .backward = backward, .couple = couple, .describe = describe
+    .forward = forward, .backward = backward, .couple = couple, .describe = describe, .uncounted = true
 };

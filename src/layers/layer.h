@@ -143,6 +143,7 @@ struct layer_ops {
     double (*flops_at)(const struct layer *, int in_c, int out_c);
     bool (*reads)(const struct layer *);    /* true: a reader (weights over input channels), false/NULL: passes channels on */
     void (*describe)(const struct layer *, char *text, size_t size); /* the table row behind the index */
+    bool uncounted;                         /* left out of the table's avg_outputs, as upstream does */
     const struct head_ops *head;
 };
 

@@ -111,7 +111,13 @@ static struct box predicted(const struct yolo *y, const struct head_grid *g, con
 static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *all,
                          const struct net_options *net) {
     (void)all, (void)net;
-    const struct yolo *y = l->state;
+    struct yolo *y = l->state;
+    for (int i = 0; i < y->mask.n; ++i)
+        if (y->mask.v[i] >= y->num && y->mask.v[i] < y->anchors.n / 2) { /* cspx-p7-mish lists more anchors than its num */
+            cfg_warn(ctx, l->section, l->section->line, "num", "is %d, but anchors lists %d pairs and mask uses them: all are taken",
+                     y->num, y->anchors.n / 2);
+            y->num = y->anchors.n / 2;
+        }
     for (int i = 0; i < y->mask.n; ++i)
         if (y->mask.v[i] < 0 || y->mask.v[i] >= y->num)
             return layer_fail(ctx, l, "mask", "anchor %d does not exist, num=%d gives 0 to %d", y->mask.v[i],

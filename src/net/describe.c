@@ -19,7 +19,7 @@ void net_describe(const struct net *net, void (*line)(void *user, const char *te
     for (int i = 0; i < net->n; ++i) {
         const struct layer *l = &net->layer[i];
         struct shape in = l->in_shape[0], out = l->out.c ? l->out : in;
-        if (in.w <= 1 || in.h <= 1) continue;
+        if (in.w <= 1 || in.h <= 1 || l->ops->uncounted) continue;
         sum += (long long)out.c * out.h * out.w;
         ++count;
     }

@@ -322,13 +322,16 @@ static double shaped(enum score_form form, double t) {
 
 /* half: 0 or 1 takes even or odd images, -1 all. */
 static void aggregate(const struct scoring *s, double median, int half, double *score, int *counts) {
-    int n = s->ch->n_group, bins = 0, count[BINS] = { 0 };
+    int n = s->ch->n_group, bins = 0, votes = 0, count[BINS] = { 0 };
     memset(score, 0, (size_t)n * sizeof *score);
     for (size_t i = 0; i < s->n_vote; ++i)
         if (half < 0 || s->vote[i].image % 2 == half) ++count[s->vote[i].bin];
     if (counts) memcpy(counts, count, sizeof count);
-    if (s->opt->balance != BALANCE_SIZE) count[BIN_SMALL] = count[BIN_MEDIUM] = count[BIN_LARGE] = count[0] + count[1] + count[2];
-    for (int b = 0; b < BINS; ++b) bins += count[b] > 0;
+    for (int b = 0; b < BINS; ++b) bins += count[b] > 0, votes += count[b];
+    if (s->opt->balance != BALANCE_SIZE) { /* every vote counts alike */
+        bins = 1;
+        for (int b = 0; b < BINS; ++b) count[b] = votes;
+    }
     for (size_t i = 0; i < s->n_vote; ++i) {
         const struct vote *v = &s->vote[i];
         if (half >= 0 && v->image % 2 != half) continue;
