@@ -169,6 +169,19 @@ static double utility_of(struct net *net, const struct truth_list *truth, const 
     return sum;
 }
 
+/* What the background guard of an image without objects adds: its surest prediction. */
+static double guard_of(struct net *net, double lambda) {
+    double z = -INFINITY;
+    int head[4], n_head = net_heads(net, head, 4);
+    for (int h = 0; h < n_head; ++h) {
+        struct layer *l = &net->layer[head[h]];
+        struct head_info info;
+        l->ops->head->info(l, &info);
+        for (int q = 0; q < info.predictions; ++q) z = fmax(z, l->ops->head->objectness(l, 0, q, 0));
+    }
+    return -lambda * log1p(exp(z));
+}
+
 /* The readers' weights on the group's channels times `factor`, from `whole`. */
 static void scale_group(const struct net *net, const struct channels *ch, int group, double factor, const double *whole, double *param) {
     memcpy(param, whole, net->n_param * sizeof *param);
@@ -184,25 +197,28 @@ static void scale_group(const struct net *net, const struct channels *ch, int gr
     }
 }
 
-static void check_response(const char *name, const char *text, bool probability) {
+enum response { OF_DETECTION, OF_PROBABILITY, OF_GUARD };
+
+static void check_response(const char *name, enum response of) {
     struct ctx ctx = { 0 };
     struct channels *ch;
     struct backend *be;
     struct saliency s;
-    struct net *net = nets_open(&ctx, name, text, 11);
+    struct net *net = nets_open(&ctx, name, smooth, 11);
     if (!net || channels_build(&ctx, net, &ch) != ST_OK || backend_open(&ctx, "ref64", &be) != ST_OK) {
         CHECK(false, "%s: %s", name, ctx.error);
         return;
     }
     struct images *im = random_images(net, 4);
-    im->n[0] = 1;
+    im->n[0] = of != OF_GUARD;
     im->item[0][0] = (struct truth){ { .45f, .55f, .3f, .25f }, 1, -1 };
     struct saliency_options opt = bare();
-    opt.utility = probability ? UTILITY_PROBABILITY : UTILITY_DETECTION;
+    opt.utility = of == OF_PROBABILITY ? UTILITY_PROBABILITY : UTILITY_DETECTION;
+    opt.background_guard = of == OF_GUARD ? .5 : 0;
     double *mean = calloc((size_t)ch->n_node, sizeof *mean), *whole = calloc(net->n_param, sizeof *whole);
     struct score_source src = source_of(im, 1);
     CHECK(saliency_score(&ctx, net, be, ch, &src, &opt, mean, &s) == ST_OK, "%s: %s", name, ctx.error);
-    struct utility_weights weights = { 1, 1, opt.kappa, probability };
+    struct utility_weights weights = { 1, 1, opt.kappa, of == OF_PROBABILITY };
     struct truth_list truth = { 1, 1, im->item[0] };
     double most = 0;
     for (int g = 0; s.score && g < ch->n_group; ++g) most = fmax(most, s.score[g]);
@@ -216,10 +232,11 @@ static void check_response(const char *name, const char *text, bool probability)
                 scale_group(net, ch, g, 1 + step[k] * h, whole, param);
                 net_refresh(&ctx, net);
                 net_forward(&ctx, net, im->x);
-                slope += weight[k] * utility_of(net, &truth, &weights) / (12 * h);
+                double u = of == OF_GUARD ? guard_of(net, opt.background_guard) : utility_of(net, &truth, &weights);
+                slope += weight[k] * u / (12 * h);
             }
             double want = fabs(slope);
-            CHECK(fabs(s.score[g] - want) <= 1e-3 * fmax(want, .05 * most), "%s: group %d: response %.8g, central difference %.8g", name, g,
+            CHECK(fabs(s.score[g] - want) <= 1e-3 * fmax(want, .05 * most) + 1e-6, "%s: group %d: response %.8g, central difference %.8g", name, g,
                   s.score[g], want);
         }
     }
@@ -671,8 +688,9 @@ int main(void) {
     check_maps();
     check_shared_maps();
     check_tau();
-    check_response("response, detection", smooth, false);
-    check_response("response, probability", smooth, true);
+    check_response("response, detection", OF_DETECTION);
+    check_response("response, probability", OF_PROBABILITY);
+    check_response("response, background guard", OF_GUARD);
     check_weight_identity();
     check_centred();
     check_means();

@@ -192,7 +192,7 @@ static void print_layers(const struct prune_job *job) {
         if (s) printf(" %8.1f -> %7.1f %8.2f -> %7.2f", before / 1e3, after / 1e3, l->flops / 1e6, s->flops / 1e6);
         if (timed) printf(" %7.3f -> %6.3f", job->speed_before.layer_ms[i], job->speed_after.layer_ms[i]);
         const struct channel_group *g = &job->channels->group[channels_group(job->channels, i, 0)];
-        if (g->frozen) printf("  stays: %s (layer %d)", g->frozen, g->frozen_by);
+        if (g->frozen) printf("  stays: %s", g->frozen);
         printf("\n");
     }
     free(kept);

@@ -28,7 +28,7 @@ struct reorder {
 struct primitive {
     dnnl_primitive_t primitive;
     dnnl_memory_t operand[OPERANDS];
-    struct reorder x, w, y; /* x and y into, w into or (gradient) out of the primitive's own format */
+    struct reorder x, w, y; /* between our format and the primitive's own: operands into it, the result out of it */
     float *packed;          /* weights in the primitive's format */
     size_t x_bytes, y_bytes; /* of the copies in the primitive's format; 0: used as they are */
 };
@@ -236,11 +236,11 @@ static bool operand_new(struct onednn *dnn, dnnl_memory_t *memory, layout_ref l)
 }
 
 /* A map in the primitive's own format is a copy: its reorder and size. */
-static bool copy_new(struct onednn *dnn, struct reorder *r, layout_ref plain, layout_ref own, size_t *bytes) {
+static bool copy_new(struct onednn *dnn, struct reorder *r, layout_ref plain, layout_ref own, bool result, size_t *bytes) {
     *bytes = 0;
     if (dnnl_memory_desc_equal(plain, own)) return true;
     *bytes = (dnnl_memory_desc_get_size(own) + 63) / 64 * 64;
-    return reorder_new(dnn, r, plain, own, false);
+    return result ? reorder_new(dnn, r, own, plain, false) : reorder_new(dnn, r, plain, own, false);
 }
 
 static layout_ref query(dnnl_primitive_desc_t pd, enum pass pass, enum operand o) {
@@ -260,20 +260,28 @@ static bool primitive_new(struct onednn_conv *c, struct primitive *p, const stru
         !operand_new(dnn, &p->operand[Y], y))
         return false;
     if (c->bias && pass == FORWARD && !operand_new(dnn, &p->operand[B], LAYOUT_REF(problem->plain[B]))) return false;
-    if (!copy_new(dnn, &p->x, LAYOUT_REF(problem->plain[X]), x, &p->x_bytes)) return false;
-    if (!copy_new(dnn, &p->y, LAYOUT_REF(problem->plain[Y]), y, &p->y_bytes)) return false;
+    if (!copy_new(dnn, &p->x, LAYOUT_REF(problem->plain[X]), x, pass == DATA, &p->x_bytes)) return false;
+    if (!copy_new(dnn, &p->y, LAYOUT_REF(problem->plain[Y]), y, pass == FORWARD, &p->y_bytes)) return false;
     struct ctx quiet = {0};
     p->packed = block_alloc(c->be, &quiet, dnnl_memory_desc_get_size(w), 1);
     return p->packed && (pass == WEIGHTS ? reorder_new(dnn, &p->w, w, plain, true)
                                          : reorder_new(dnn, &p->w, plain, w, false));
 }
 
-/* Gradients of weights run faster on maps in the library's blocked formats (1.1 to 4 times, measured on AVX2).  Copying
- * into them pays where each element takes part in enough products.  A rule, not a trial: results stay reproducible. */
-static bool prefers_blocked(const struct conv_desc *d) {
+/* Convolutions may run faster on maps in the library's blocked formats; copying into them pays where each element takes part
+ * in enough products.  Measured on AVX2: gradients of weights 1.1 to 4 times, 3x3 forward and gradients of maps 1.1 to 1.7
+ * times from 32 channels on; with AVX-512 channels-last is as fast.  A rule, not a trial: results stay reproducible. */
+static bool prefers_blocked(const struct conv_desc *d, enum pass pass) {
     if (d->groups > 1 || d->dilation > 1) return false;
+    if (pass != WEIGHTS) return d->size > 1 && d->x.c >= 32 && d->y.c >= 32 && !cpu_has_avx512();
     if (d->size > 1) return d->x.c >= 16;
     return d->x.c * d->y.c >= 100 * (d->x.c + d->y.c);
+}
+
+static bool describe_best(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const struct problem *p, enum pass pass,
+                          dnnl_primitive_desc_t hint, dnnl_primitive_attr_t attr) {
+    if (prefers_blocked(p->desc, pass) && describe_pass(pd, engine, p, pass, true, hint, attr) == dnnl_success) return true;
+    return describe_pass(pd, engine, p, pass, false, hint, attr) == dnnl_success;
 }
 
 static bool passes_new(struct onednn_conv *c, const struct problem *p, bool *fused) {
@@ -282,18 +290,14 @@ static bool passes_new(struct onednn_conv *c, const struct problem *p, bool *fus
     dnnl_primitive_desc_t pd[3] = {NULL};
     dnnl_primitive_attr_t attr = attributes(d->act);
     *fused = d->act == ACT_LINEAR || attr;
-    bool made = describe_pass(&pd[FORWARD], engine, p, FORWARD, false, NULL, attr) == dnnl_success;
+    bool made = describe_best(&pd[FORWARD], engine, p, FORWARD, NULL, attr);
     if (!made && attr) {
         *fused = false;
-        made = describe_pass(&pd[FORWARD], engine, p, FORWARD, false, NULL, NULL) == dnnl_success;
+        made = describe_best(&pd[FORWARD], engine, p, FORWARD, NULL, NULL);
     }
-    if (d->backward) {
-        made = made && describe_pass(&pd[DATA], engine, p, DATA, false, pd[FORWARD], NULL) == dnnl_success;
-        bool blocked = made && prefers_blocked(d) &&
-                       describe_pass(&pd[WEIGHTS], engine, p, WEIGHTS, true, pd[FORWARD], NULL) == dnnl_success;
-        made = made && (blocked ||
-                        describe_pass(&pd[WEIGHTS], engine, p, WEIGHTS, false, pd[FORWARD], NULL) == dnnl_success);
-    }
+    if (d->backward)
+        made = made && describe_best(&pd[DATA], engine, p, DATA, pd[FORWARD], NULL) &&
+               describe_best(&pd[WEIGHTS], engine, p, WEIGHTS, pd[FORWARD], NULL);
     for (int i = FORWARD; i <= WEIGHTS; ++i) {
         made = made && (!pd[i] || primitive_new(c, &c->pass[i], p, (enum pass)i, pd[i]));
         if (pd[i]) dnnl_primitive_desc_destroy(pd[i]);
@@ -325,46 +329,37 @@ bool onednn_conv_weights(struct onednn_conv *c, const float *w) {
     return reorder_run(c->dnn, &f->w, w, f->packed) && (!c->backward || reorder_run(c->dnn, &d->w, w, d->packed));
 }
 
-bool onednn_conv_forward(struct onednn_conv *c, const float *x, const float *bias, float *y) {
-    struct primitive *p = &c->pass[FORWARD];
-    dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, p->operand[X]},
-                              {DNNL_ARG_WEIGHTS, p->operand[W]},
-                              {DNNL_ARG_DST, p->operand[Y]},
+/* Runs one pass on plain maps: operands are copied into the primitive's format and the result out of it where they differ. */
+static bool run(struct onednn_conv *c, enum pass pass, const float *x, const float *y, const float *bias) {
+    struct primitive *p = &c->pass[pass];
+    char *copies = NULL;
+    bool x_result = pass == DATA, y_result = pass == FORWARD;
+    if (p->x_bytes + p->y_bytes && !(copies = cpu_scratch(c->be, SCRATCH_FORMAT, p->x_bytes + p->y_bytes))) return false;
+    const float *own_x = p->x_bytes ? (const float *)(const void *)copies : x;
+    const float *own_y = p->y_bytes ? (const float *)(const void *)(copies + p->x_bytes) : y;
+    if (p->x_bytes && !x_result && !reorder_run(c->dnn, &p->x, x, (float *)(uintptr_t)own_x)) return false;
+    if (p->y_bytes && !y_result && !reorder_run(c->dnn, &p->y, y, (float *)(uintptr_t)own_y)) return false;
+    dnnl_exec_arg_t args[] = {{pass == DATA ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, p->operand[X]},
+                              {pass == WEIGHTS ? DNNL_ARG_DIFF_WEIGHTS : DNNL_ARG_WEIGHTS, p->operand[W]},
+                              {pass == FORWARD ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, p->operand[Y]},
                               {DNNL_ARG_BIAS, p->operand[B]}};
-    return set(p->operand[X], x) && set(p->operand[W], p->packed) && set(p->operand[Y], y) &&
-           (!c->bias || set(p->operand[B], bias)) &&
-           dnnl_primitive_execute(p->primitive, c->dnn->stream, c->bias ? 4 : 3, args) == dnnl_success;
+    if (!set(p->operand[X], own_x) || !set(p->operand[W], p->packed) || !set(p->operand[Y], own_y)) return false;
+    if (bias && !set(p->operand[B], bias)) return false;
+    if (dnnl_primitive_execute(p->primitive, c->dnn->stream, bias ? 4 : 3, args) != dnnl_success) return false;
+    if (p->x_bytes && x_result) return reorder_run(c->dnn, &p->x, own_x, (float *)(uintptr_t)x);
+    return !p->y_bytes || !y_result || reorder_run(c->dnn, &p->y, own_y, (float *)(uintptr_t)y);
+}
+
+bool onednn_conv_forward(struct onednn_conv *c, const float *x, const float *bias, float *y) {
+    return run(c, FORWARD, x, y, c->bias ? bias : NULL);
 }
 
 bool onednn_conv_backward_data(struct onednn_conv *c, const float *dy, float *dx) {
-    struct primitive *p = &c->pass[DATA];
-    dnnl_exec_arg_t args[] = {{DNNL_ARG_DIFF_SRC, p->operand[X]},
-                              {DNNL_ARG_WEIGHTS, p->operand[W]},
-                              {DNNL_ARG_DIFF_DST, p->operand[Y]}};
-    return c->backward && set(p->operand[X], dx) && set(p->operand[W], p->packed) && set(p->operand[Y], dy) &&
-           dnnl_primitive_execute(p->primitive, c->dnn->stream, 3, args) == dnnl_success;
+    return c->backward && run(c, DATA, dx, dy, NULL);
 }
 
 bool onednn_conv_backward_weights(struct onednn_conv *c, const float *x, const float *dy, float *dw) {
-    struct primitive *p = &c->pass[WEIGHTS];
-    char *copies = NULL;
-    if (!c->backward) return false;
-    if (p->x_bytes + p->y_bytes && !(copies = cpu_scratch(c->be, p->x_bytes + p->y_bytes))) return false;
-    if (p->x_bytes) {
-        if (!reorder_run(c->dnn, &p->x, x, (float *)(void *)copies)) return false;
-        x = (const float *)(const void *)copies;
-    }
-    if (p->y_bytes) {
-        float *copy = (float *)(void *)(copies + p->x_bytes);
-        if (!reorder_run(c->dnn, &p->y, dy, copy)) return false;
-        dy = copy;
-    }
-    dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, p->operand[X]},
-                              {DNNL_ARG_DIFF_WEIGHTS, p->operand[W]},
-                              {DNNL_ARG_DIFF_DST, p->operand[Y]}};
-    return set(p->operand[X], x) && set(p->operand[W], p->packed) && set(p->operand[Y], dy) &&
-           dnnl_primitive_execute(p->primitive, c->dnn->stream, 3, args) == dnnl_success &&
-           reorder_run(c->dnn, &p->w, p->packed, dw);
+    return c->backward && run(c, WEIGHTS, x, dy, NULL) && reorder_run(c->dnn, &c->pass[WEIGHTS].w, c->pass[WEIGHTS].packed, dw);
 }
 
 enum status onednn_open(struct ctx *ctx, struct onednn **out) {

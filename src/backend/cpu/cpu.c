@@ -23,8 +23,8 @@ struct cpu_state {
     struct backend_ops ops;
     const struct isa *isa;
     struct onednn *dnn;
-    void *scratch;
-    size_t scratch_bytes;
+    void *scratch[SCRATCH_USES];
+    size_t scratch_bytes[SCRATCH_USES];
 };
 
 struct conv_plan {
@@ -41,12 +41,19 @@ static const struct isa isa_base = ISA("baseline", base);
 static const struct isa isa_avx2 = ISA("AVX2", avx2), isa_avx512 = ISA("AVX-512", avx512);
 #endif
 
+bool cpu_has_avx512(void) {
+#ifdef __x86_64__
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bw");
+#else
+    return false;
+#endif
+}
+
 static const struct isa *best_isa(void) {
 #ifdef __x86_64__
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512bw"))
-        return &isa_avx512;
+    if (cpu_has_avx512()) return &isa_avx512;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &isa_avx2;
 #endif
     return &isa_base;
@@ -60,14 +67,14 @@ static int threads(void) {
 #endif
 }
 
-void *cpu_scratch(struct backend *be, size_t bytes) {
+void *cpu_scratch(struct backend *be, enum scratch_use use, size_t bytes) {
     struct cpu_state *state = be->state;
-    if (bytes <= state->scratch_bytes) return state->scratch;
+    if (bytes <= state->scratch_bytes[use]) return state->scratch[use];
     struct ctx quiet = {0};
-    block_free(be, state->scratch);
-    state->scratch = block_alloc(be, &quiet, bytes, 1);
-    state->scratch_bytes = state->scratch ? bytes : 0;
-    return state->scratch;
+    block_free(be, state->scratch[use]);
+    state->scratch[use] = block_alloc(be, &quiet, bytes, 1);
+    state->scratch_bytes[use] = state->scratch[use] ? bytes : 0;
+    return state->scratch[use];
 }
 
 static bool dense(const struct tensor *t) {
@@ -152,7 +159,7 @@ static enum status cpu_conv_backward_data(struct backend *be, struct ctx *ctx, s
     assert(dense(dy) && dense(dx));
     if (!add) return outcome(ctx, onednn_conv_backward_data(plan->dnn, dy->data, dx->data), "backward pass");
     size_t n = (size_t)elements(dx);
-    float *part = cpu_scratch(be, n * sizeof *part);
+    float *part = cpu_scratch(be, SCRATCH_SUM, n * sizeof *part);
     if (!part) return ctx_fail(ctx, ST_MEMORY, "out of memory: %zu elements of a gradient", n);
     TRY(outcome(ctx, onednn_conv_backward_data(plan->dnn, dy->data, part), "backward pass"));
     be->ops->axpy(be, n, 1, part, dx->data);
@@ -197,7 +204,7 @@ enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain) {
 
 void cpu_close(struct backend *be) {
     struct cpu_state *state = be->state;
-    block_free(be, state->scratch);
+    for (int i = 0; i < SCRATCH_USES; ++i) block_free(be, state->scratch[i]);
     onednn_close(state->dnn);
     free(state);
 }

@@ -9,7 +9,10 @@ enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain);
 void cpu_close(struct backend *be);
 void cpu_describe(const struct backend *be, char *text, size_t size);
 
-/* Scratch of the backend, 64-byte aligned, contents undefined, valid until the next call; NULL when there is no memory. */
-void *cpu_scratch(struct backend *be, size_t bytes);
+/* Scratch of the backend, 64-byte aligned, contents undefined, valid until the next call for the same purpose; NULL when there
+ * is no memory. */
+enum scratch_use { SCRATCH_FORMAT, SCRATCH_SUM, SCRATCH_USES };
+void *cpu_scratch(struct backend *be, enum scratch_use use, size_t bytes);
+bool cpu_has_avx512(void);
 
 #endif

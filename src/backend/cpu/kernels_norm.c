@@ -119,7 +119,7 @@ static bool sum_channels(struct backend *be, struct rows r, ptrdiff_t fold, bool
     ptrdiff_t c = r.c;
     fold_rows(&r, fold);
     ptrdiff_t stride = 2 * r.c, chunks = chunks_of(r.count);
-    double *parts = cpu_scratch(be, (size_t)(chunks * stride) * sizeof *parts);
+    double *parts = cpu_scratch(be, SCRATCH_SUM, (size_t)(chunks * stride) * sizeof *parts);
     if (!parts) return false;
     memset(parts, 0, (size_t)(chunks * stride) * sizeof *parts);
     PARALLEL_FOR(r.count * r.c)
@@ -162,7 +162,7 @@ static void weight_backward(struct backend *be, const struct tensor *x, const st
     struct rows in, out;
     double *parts = NULL;
     ptrdiff_t c = count, chunks = chunks_of((ptrdiff_t)dy->n * dy->h * dy->w);
-    if (rows_of(x, &in) && rows_of(dy, &out)) parts = cpu_scratch(be, (size_t)((chunks + 1) * c) * sizeof *parts);
+    if (rows_of(x, &in) && rows_of(dy, &out)) parts = cpu_scratch(be, SCRATCH_SUM, (size_t)((chunks + 1) * c) * sizeof *parts);
     if (!parts) {
         ref_f32_ops.weight_backward(be, x, dy, per_channel, count, dw);
         return;
@@ -228,7 +228,7 @@ static void bn_forward(struct backend *be, const struct tensor *x, const real *s
     double *moments = rows ? calloc((size_t)(2 * c), sizeof *moments) : NULL;
     /* Asked for first: the sums need more scratch than the rows, so the pointer taken after them is the same block. */
     bool done = moments && sum_channels(be, in, fold, true, moments);
-    float *row = done ? cpu_scratch(be, (size_t)(3 * c * fold) * sizeof *row) : NULL;
+    float *row = done ? cpu_scratch(be, SCRATCH_SUM, (size_t)(3 * c * fold) * sizeof *row) : NULL;
     if (row) {
         float *mu = row, *factor = row + c * fold, *beta = factor + c * fold;
         for (ptrdiff_t i = 0; i < c; ++i) {
@@ -270,7 +270,7 @@ static bool bn_rows_of(struct bn_rows *r, const struct tensor *x, const struct t
 static bool bn_slopes(struct backend *be, const struct bn_rows *r, enum activation act, const float *mean, ptrdiff_t c,
                       ptrdiff_t fold, double *total) {
     ptrdiff_t n = r->x.c, stride = 2 * n, count = r->x.count, chunks = chunks_of(count);
-    double *parts = cpu_scratch(be, (size_t)(chunks * stride + n) * sizeof *parts);
+    double *parts = cpu_scratch(be, SCRATCH_SUM, (size_t)(chunks * stride + n) * sizeof *parts);
     if (!parts) return false;
     memset(parts, 0, (size_t)(chunks * stride) * sizeof *parts);
     float *shift = (float *)(parts + chunks * stride);
@@ -305,7 +305,7 @@ static void bn_backward(struct backend *be, const struct tensor *x, const real *
     double m = (double)x->n * x->h * x->w;
     double *total = bn_rows_of(&r, x, pre, y, dy, dx, &fold) ? calloc((size_t)(2 * c), sizeof *total) : NULL;
     /* Both scratch uses are tried before dx is written, which may be dy's own memory and is then lost for a second try. */
-    bool room = total && cpu_scratch(be, (size_t)(MAX_CHUNKS * 2 * r.x.c + r.x.c) * sizeof(double));
+    bool room = total && cpu_scratch(be, SCRATCH_SUM, (size_t)(MAX_CHUNKS * 2 * r.x.c + r.x.c) * sizeof(double));
     if (!room) {
         free(total);
         ref_f32_ops.bn_backward(be, x, scale, mean, var, act, pre, y, dy, dx, dscale, dbias);
@@ -313,7 +313,7 @@ static void bn_backward(struct backend *be, const struct tensor *x, const real *
     }
     bn_slopes(be, &r, act, mean, c, fold, total);
     ptrdiff_t n = r.x.c;
-    float *mu = cpu_scratch(be, (size_t)(4 * n) * sizeof *mu), *factor = mu + n, *level = factor + n, *tilt = level + n;
+    float *mu = cpu_scratch(be, SCRATCH_SUM, (size_t)(4 * n) * sizeof *mu), *factor = mu + n, *level = factor + n, *tilt = level + n;
     for (ptrdiff_t i = 0; i < c; ++i) {
         double inv = 1 / sqrt((double)((const float *)var)[i] + BN_EPS);
         mu[i] = ((const float *)mean)[i];

@@ -1,0 +1,352 @@
+/* The pruner on real networks, and whole runs through files: masked = cut within 1e-4 on the fast backend, what was written
+ * opens again as the same detector, and a recorded plan makes the same bytes. */
+#include "golden.h"
+
+#include <unistd.h>
+
+#include "eval/detect.h"
+#include "prune/saliency.h"
+#include "prune/select.h"
+#include "prune_nets.h"
+#include "recipe/prune_job.h"
+#include "vision/image.h"
+
+static char folder[64];
+
+static const char *in_folder(const char *name) {
+    static char path[8][256];
+    static int turn;
+    turn = (turn + 1) % 8;
+    snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
+    return path[turn];
+}
+
+/* --- one network ----------------------------------------------------------------------------------------------------------- */
+
+enum { PICTURES = 4 };
+struct pictures { size_t floats; float *x; };
+
+static enum status get_picture(void *user, struct ctx *ctx, int i, struct score_image *out) {
+    struct pictures *p = user;
+    (void)ctx;
+    out->x = p->x + (size_t)i * p->floats;
+    out->truth = (struct truth_list){ 0, 0, NULL };
+    return ST_OK;
+}
+
+static struct pictures read_pictures(struct ctx *ctx, const struct net *net, const char *const *path) {
+    struct pictures p = { nets_image(net), NULL };
+    p.x = nets_input(net, PICTURES, 77); /* stands in where there is no file */
+    for (int i = 0; i < PICTURES && path; ++i) {
+        struct image picture = { 0 }, input = { 0 };
+        CHECK(image_read(ctx, path[i], net->opt.channels, &picture) == ST_OK && detect_input(ctx, net, &picture, false, &input) == ST_OK, "%s",
+              ctx->error);
+        if (input.data) memcpy(p.x + (size_t)i * p.floats, input.data, p.floats * sizeof *p.x);
+        image_free(&picture);
+        image_free(&input);
+    }
+    return p;
+}
+
+static void detections(struct ctx *ctx, struct backend *be, struct net *net, const float *x, struct detection_list *list) {
+    struct detect_options opt = { .thresh = .005f, .nms = .45f };
+    CHECK(net_bind(ctx, net, be, NET_INFER, 1) == ST_OK && net_forward(ctx, net, x) == ST_OK, "%s", ctx->error);
+    CHECK(detect_collect(ctx, net, 0, net->opt.width, net->opt.height, &opt, list) == ST_OK, "%s", ctx->error);
+    net_unbind(net);
+}
+
+/* Written, opened again: the same boxes with the same probabilities. */
+static void check_files(struct ctx *ctx, struct backend *be, const char *name, struct net *small, const float *x) {
+    char cfg[256], weights[256], *text = NULL;
+    size_t size;
+    struct net *again = NULL;
+    struct detection_list a = { 0 }, b = { 0 };
+    snprintf(cfg, sizeof cfg, "%s/real.cfg", folder);
+    snprintf(weights, sizeof weights, "%s/real.weights", folder);
+    CHECK(cfg_text(ctx, small->doc, &text, &size) == ST_OK && io_write(ctx, cfg, text, size) == ST_OK, "%s: %s", name, ctx->error);
+    CHECK(net_save(ctx, small, weights, -1) == ST_OK, "%s: %s", name, ctx->error);
+    CHECK(net_open(ctx, cfg, false, &again) == ST_OK && net_load(ctx, again, weights, LOAD_WHOLE, NULL) == ST_OK, "%s: %s", name, ctx->error);
+    free(text);
+    if (!again) return;
+    detections(ctx, be, small, x, &a);
+    detections(ctx, be, again, x, &b);
+    CHECK(a.n == b.n && a.classes == b.classes, "%s: %d and %d detections", name, a.n, b.n);
+    for (int i = 0; i < a.n && i < b.n; ++i)
+        CHECK(!memcmp(&a.item[i].box, &b.item[i].box, sizeof a.item[i].box) &&
+              !memcmp(a.item[i].prob, b.item[i].prob, (size_t)a.classes * sizeof(float)), "%s: detection %d changed", name, i);
+    detections_free(&a);
+    detections_free(&b);
+    net_close(again);
+    unlink(cfg);
+    unlink(weights);
+}
+
+static void check_cut(struct ctx *ctx, struct backend *be, const char *name, struct net *net, const char *const *picture) {
+    struct channels *ch = NULL;
+    struct selection chosen = { 0 };
+    struct net *small = NULL;
+    double worst = 1;
+    CHECK(channels_build(ctx, net, &ch) == ST_OK, "%s: %s", name, ctx->error);
+    if (!ch) return;
+    struct pictures p = read_pictures(ctx, net, picture);
+    struct score_source src = { .count = PICTURES, .get = get_picture, .user = &p };
+    double *score = calloc((size_t)ch->n_group, sizeof *score), *mean = calloc((size_t)ch->n_node, sizeof *mean);
+    float *param = calloc(net->n_param + 1, sizeof *param);
+    struct rng r = rng_stream(9, 9, 9);
+    for (int g = 0; g < ch->n_group; ++g) score[g] = rng_uniform(&r);
+    struct select_options opt = select_defaults();
+    opt.target = TARGET_RATIO, opt.value = .3, opt.round = 1, opt.min_filters = 1, opt.cost_power = 0;
+    CHECK(select_groups(ctx, ch, score, &opt, &chosen) == ST_OK && chosen.reached, "%s: %s", name, ctx->error);
+    CHECK(saliency_means(ctx, net, be, ch, &src, 1, mean) == ST_OK, "%s: %s", name, ctx->error);
+    memcpy(param, net->param, net->n_param * sizeof *param);
+    if (chosen.keep) slice_compensate(net, ch, chosen.keep, mean, param);
+    if (chosen.keep) CHECK(slice_apply(ctx, net, ch, chosen.keep, param, &small) == ST_OK, "%s: %s", name, ctx->error);
+    if (small) {
+        CHECK(small->n_param < net->n_param, "%s: nothing was removed", name);
+        CHECK(slice_check(ctx, be, net, ch, chosen.keep, param, small, p.x, PICTURES, &worst) == ST_OK, "%s: %s", name, ctx->error);
+        CHECK(worst <= 1e-4, "%s: masked and cut networks differ by %g", name, worst);
+        check_files(ctx, be, name, small, p.x);
+    }
+    selection_free(&chosen);
+    free(score), free(mean), free(param), free(p.x);
+    channels_drop(ch);
+    net_close(small);
+}
+
+static void open_and_check(const char *cfg, const char *weights, int size, const char *const *picture) {
+    struct ctx ctx = { 0 };
+    struct backend *be;
+    struct cfg_doc *doc;
+    struct net *net = NULL;
+    const char *name = strrchr(cfg, '/') + 1;
+    if (cfg_read(&ctx, cfg, true, &doc) == ST_OK) {
+        if (size) {
+            cfg_set_int(&ctx, doc, 0, "width", size);
+            cfg_set_int(&ctx, doc, 0, "height", size);
+        }
+        if (ctx.code == ST_OK) net_open_doc(&ctx, doc, false, &net);
+        else cfg_free(doc);
+    }
+    if (!net && !weights) {
+        SKIP("%s cannot be built: %s", name, ctx.error);
+        return;
+    }
+    CHECK(net, "%s", ctx.error);
+    if (!net || backend_open(&ctx, "cpu", &be) != ST_OK) return;
+    if (weights) CHECK(net_load(&ctx, net, weights, LOAD_WHOLE, NULL) == ST_OK, "%s", ctx.error);
+    else nets_values(net, 5);
+    check_cut(&ctx, be, name, net, picture);
+    net_close(net);
+    backend_close(be);
+}
+
+/* --- the recorded ones -------------------------------------------------------------------------------------------------------- */
+
+static char pictures[PICTURES][1024];
+static const char *picture_path[PICTURES];
+static int pictures_found, models;
+
+static void note_picture(const char *root, const char *path, const char *stem) {
+    (void)root, (void)stem;
+    if (pictures_found < PICTURES) snprintf(pictures[pictures_found++], sizeof pictures[0], "%s", path);
+}
+
+static void visit_model(const char *root, const char *path, const char *stem) {
+    char weights[1100], name[300];
+    snprintf(name, sizeof name, "%s.weights", stem);
+    snprintf(weights, sizeof weights, "%s", golden_find(root, "weights", name));
+    snprintf(name, sizeof name, "%s_minloss.weights", stem);
+    if (!weights[0]) snprintf(weights, sizeof weights, "%s", golden_find(root, "weights", name));
+    if (!weights[0]) return;
+    open_and_check(path, weights, 0, picture_path);
+    ++models;
+}
+
+static void check_recorded(const char *root) {
+    struct dirent **entry;
+    char dir[1024], models_in[300];
+    golden_each(root, "coco/val2017", ".jpg", note_picture);
+    CHECK(pictures_found == PICTURES, "%d pictures found", pictures_found);
+    if (pictures_found != PICTURES) return;
+    for (int i = 0; i < PICTURES; ++i) picture_path[i] = pictures[i];
+    snprintf(dir, sizeof dir, "%s/weights", root);
+    int n = scandir(dir, &entry, NULL, alphasort);
+    for (int i = 0; i < n; ++i) {
+        snprintf(models_in, sizeof models_in, "weights/%s", entry[i]->d_name);
+        if (entry[i]->d_name[0] != '.') golden_each(root, models_in, ".cfg", visit_model);
+        free(entry[i]);
+    }
+    if (n >= 0) free(entry);
+    CHECK(models > 0, "no model with its weights under %s/weights", root);
+}
+
+static void check_shipped(const char *root) {
+    static const char *const names[] = { "yolov3-tiny", "yolov3-tiny-prn", "yolov4-tiny", "yolov7-tiny", "yolov2-tiny", "enet-coco",
+                                         "yolov4-sam-mish-csp-reorg-bfm" };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; ++i) {
+        char cfg[1100];
+        snprintf(cfg, sizeof cfg, "%s/cfg/%s.cfg", root, names[i]);
+        open_and_check(cfg, NULL, 64, NULL);
+    }
+}
+
+/* --- runs through files ---------------------------------------------------------------------------------------------------------- */
+
+static const char run_cfg[] =
+    "# a detector\n[net]\nwidth=64\nheight=64\nchannels=3\nbatch=4\nsubdivisions=1\nmax_batches=10\n"
+    "[convolutional]\nbatch_normalize=1\nfilters=16\nsize=3\nstride=2\npad=1\nactivation=leaky\n"
+    "[convolutional]\nbatch_normalize=1\nfilters=16\ngroups=16\nsize=3\nstride=2\npad=1\nactivation=leaky\n# depthwise\n"
+    "[convolutional]\nbatch_normalize=1\nfilters=24\nsize=1\nactivation=mish\n[convolutional]\nfilters=24\nsize=3\npad=1\nactivation=linear\n"
+    "[shortcut]\nfrom=-2\nactivation=leaky\n[maxpool]\nsize=2\nstride=2\n[convolutional]\nfilters=14\nsize=1\nactivation=linear\n"
+    "[yolo]\nanchors=8,8, 20,24\nnum=2\nclasses=2\n";
+
+static bool make_files(struct ctx *ctx) {
+    char text[512] = "", line[256];
+    struct pixels px;
+    struct rng r = rng_stream(1, 2, 3);
+    for (int i = 0; i < 5; ++i) {
+        char name[32];
+        if (pixels_new(ctx, 64, 64, 3, &px) != ST_OK) return false;
+        for (int k = 0; k < 64 * 64 * 3; ++k) px.data[k] = (uint8_t)rng_int(&r, 0, 255);
+        snprintf(name, sizeof name, "%d.png", i);
+        pixels_write(ctx, in_folder(name), &px, 90);
+        pixels_free(&px);
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s\n", in_folder(name));
+        snprintf(name, sizeof name, "%d.txt", i);
+        snprintf(line, sizeof line, "%d 0.4 0.5 0.%d 0.3\n1 0.7 0.3 0.2 0.1\n", i % 2, i + 2);
+        io_write(ctx, in_folder(name), line, strlen(line));
+    }
+    io_write(ctx, in_folder("list.txt"), text, strlen(text));
+    snprintf(line, sizeof line, "classes=2\ntrain=%s\nvalid=%s\n", in_folder("list.txt"), in_folder("list.txt"));
+    io_write(ctx, in_folder("a.data"), line, strlen(line));
+    io_write(ctx, in_folder("a.cfg"), run_cfg, strlen(run_cfg));
+    struct net *net = nets_open(ctx, "run", run_cfg, 6);
+    if (!net) return false;
+    net->seen = 4711;
+    net_save(ctx, net, in_folder("a.weights"), -1);
+    nets_values(net, 7);
+    net_save(ctx, net, in_folder("other.weights"), -1);
+    net_close(net);
+    CHECK(ctx->code == ST_OK, "%s", ctx->error);
+    return ctx->code == ST_OK;
+}
+
+static enum status run(struct ctx *ctx, struct backend *be, const struct prune_options *opt) {
+    struct prune_job *job;
+    enum status st = prune_open(ctx, be, opt, &job);
+    if (st == ST_OK && !opt->from_plan) st = prune_score(ctx, job);
+    if (st == ST_OK) st = prune_select(ctx, job);
+    if (st == ST_OK) st = prune_cut(ctx, job);
+    if (st == ST_OK) CHECK(job->worst <= 1e-5, "masked and cut networks differ by %g", job->worst);
+    if (st == ST_OK) st = prune_write(ctx, job);
+    prune_close(job);
+    return st;
+}
+
+static void same_file(const char *a, const char *b, bool same) {
+    struct ctx ctx = { 0 };
+    char one[65] = "", other[65] = "-";
+    CHECK(io_sha256(&ctx, in_folder(a), one) == ST_OK && io_sha256(&ctx, in_folder(b), other) == ST_OK, "%s", ctx.error);
+    CHECK(!strcmp(one, other) == same, "%s and %s are%s the same", a, b, same ? " not" : "");
+}
+
+static uint64_t seen_of(const char *cfg, const char *weights) {
+    struct ctx ctx = { 0 };
+    struct net *net = NULL;
+    uint64_t seen = 0;
+    if (net_open(&ctx, in_folder(cfg), true, &net) == ST_OK && net_load(&ctx, net, in_folder(weights), LOAD_WHOLE, NULL) == ST_OK) seen = net->seen;
+    CHECK(ctx.code == ST_OK, "%s", ctx.error);
+    net_close(net);
+    return seen;
+}
+
+static void check_runs(bool compensate) {
+    struct ctx ctx = { 0 };
+    struct backend *be;
+    char plan[256], out[256], data[256], cfg[256], weights[256], other[256];
+    if (!make_files(&ctx) || backend_open(&ctx, "cpu", &be) != ST_OK) return;
+    snprintf(data, sizeof data, "%s", in_folder("a.data"));
+    snprintf(cfg, sizeof cfg, "%s", in_folder("a.cfg"));
+    snprintf(weights, sizeof weights, "%s", in_folder("a.weights"));
+    snprintf(other, sizeof other, "%s", in_folder("other.weights"));
+    struct prune_options opt = prune_defaults();
+    opt.data = data, opt.cfg = cfg, opt.weights = weights, opt.out = out;
+    opt.compensate = compensate;
+    opt.force = true;
+    opt.select.target = TARGET_FLOPS, opt.select.value = .6, opt.select.cost_power = -1, opt.select.min_filters = 4, opt.select.round = 1;
+    snprintf(out, sizeof out, "%s", in_folder("one"));
+    CHECK(run(&ctx, be, &opt) == ST_OK, "%s", ctx.error);
+    CHECK(seen_of("one.cfg", "one.weights") == 0, "seen was kept");
+    same_file("a.cfg", "one.cfg", false);
+    snprintf(plan, sizeof plan, "%s", in_folder("one.prune.json"));
+    snprintf(out, sizeof out, "%s", in_folder("two"));
+    opt.from_plan = plan;
+    opt.compensate = !compensate; /* the plan knows better */
+    CHECK(run(&ctx, be, &opt) == ST_OK, "%s", ctx.error);
+    same_file("one.cfg", "two.cfg", true);
+    same_file("one.weights", "two.weights", true);
+    opt.keep_seen = true;
+    CHECK(run(&ctx, be, &opt) == ST_OK && seen_of("two.cfg", "two.weights") == 4711, "seen was not kept %s", ctx.error);
+
+    opt.weights = other; /* a plan belongs to its files */
+    CHECK(run(&ctx, be, &opt) == ST_FORMAT && strstr(ctx.error, "another weights"), "%s", ctx.error);
+    ctx_clear(&ctx);
+    backend_close(be);
+}
+
+/* A ratio of 0 writes back what it read; existing files stay without -force; the same run twice makes the same files. */
+static void check_nothing(void) {
+    struct ctx ctx = { 0 };
+    struct backend *be;
+    char out[256], data[256], cfg[256], weights[256];
+    if (!make_files(&ctx) || backend_open(&ctx, "cpu", &be) != ST_OK) return;
+    snprintf(data, sizeof data, "%s", in_folder("a.data"));
+    snprintf(cfg, sizeof cfg, "%s", in_folder("a.cfg"));
+    snprintf(weights, sizeof weights, "%s", in_folder("a.weights"));
+    struct prune_options opt = prune_defaults();
+    opt.data = data, opt.cfg = cfg, opt.weights = weights, opt.out = out;
+    opt.select.value = 0, opt.select.cost_power = -1;
+    snprintf(out, sizeof out, "%s", in_folder("none"));
+    CHECK(run(&ctx, be, &opt) == ST_OK, "%s", ctx.error);
+    same_file("a.cfg", "none.cfg", true);
+    same_file("a.weights", "none.weights", true);
+    opt.select.value = .5;
+    CHECK(run(&ctx, be, &opt) == ST_USAGE && strstr(ctx.error, "none.cfg") && strstr(ctx.error, "-force"), "%s", ctx.error);
+    same_file("a.cfg", "none.cfg", true);
+    ctx_clear(&ctx);
+    for (int i = 0; i < 2; ++i) {
+        snprintf(out, sizeof out, "%s", in_folder(i ? "again" : "first"));
+        opt.criterion = "random";
+        CHECK(run(&ctx, be, &opt) == ST_OK, "%s", ctx.error);
+    }
+    same_file("first.weights", "again.weights", true);
+    same_file("first.cfg", "again.cfg", true);
+    for (int i = 0; i < criterion_count(); ++i) {
+        snprintf(out, sizeof out, "%s/by_%s", folder, criterion_at(i)->name);
+        opt.criterion = criterion_at(i)->name;
+        CHECK(run(&ctx, be, &opt) == ST_OK, "%s: %s", opt.criterion, ctx.error);
+    }
+    opt.criterion = "salience";
+    CHECK(run(&ctx, be, &opt) == ST_USAGE && strstr(ctx.error, "salience") && strstr(ctx.error, "random"), "%s", ctx.error);
+    backend_close(be);
+}
+
+static int remove_visit(const char *path, const struct stat *st, int type, struct FTW *at) {
+    (void)st, (void)type, (void)at;
+    return remove(path);
+}
+
+int main(void) {
+    snprintf(folder, sizeof folder, "/tmp/test_prune_XXXXXX");
+    if (!mkdtemp(folder)) return 1;
+    check_runs(true);
+    check_runs(false);
+    check_nothing();
+    const char *root = test_data("pruning real networks");
+    if (root) {
+        check_recorded(root);
+        check_shipped(root);
+    }
+    nftw(folder, remove_visit, 16, FTW_DEPTH | FTW_PHYS);
+    return test_end("prune_real");
+}
