@@ -91,6 +91,7 @@ $(OUT)/tests/%: tests/%.c tests/test.h $(OUT)/libdarknet.a
 	$(CC) $(CPPFLAGS) $(CFLAGS) -Itests $(LDFLAGS) -o $@ $< $(OUT)/libdarknet.a $(LDLIBS)
 
 test: $(TESTS:%=$(OUT)/tests/%) $(OUT)/darknet
+	@scripts/check_floors
 	@DARKNET=$(abspath $(OUT))/darknet SANITIZE=$(SANITIZE) scripts/run_tests $(TESTS:%=$(OUT)/tests/%)
 
 demo:

@@ -1,5 +1,6 @@
-/* Networks for the pruner's tests: random cfg texts over every layer type, values that are nowhere neutral, random choices of
- * what to remove, and the comparison of a masked with a cut network, element by element, on every layer. */
+/* Networks for the pruner's tests: random cfg texts over every layer type, values that are nowhere neutral,
+ * random choices of what to remove, and the comparison of a masked with a cut network, element by element, on
+ * every layer. */
 #ifndef TESTS_PRUNE_NETS_H
 #define TESTS_PRUNE_NETS_H
 
@@ -9,10 +10,15 @@
 #include "prune/slice.h"
 #include "test.h"
 
-/* --- writing a cfg ----------------------------------------------------------------------------------------------------- */
+/* --- writing a cfg
+ * ----------------------------------------------------------------------------------------------------- */
 
 enum { NETS_MAX = 96 };
-enum { NETS_GROUPED = 1, NETS_YOLO = 2, NETS_COMMENTS = 4 }; /* grouped convolutions; [yolo] heads only; comments and blanks */
+enum {
+    NETS_GROUPED = 1,
+    NETS_YOLO = 2,
+    NETS_COMMENTS = 4
+}; /* grouped convolutions; [yolo] heads only; comments and blanks */
 struct nets_gen {
     struct rng r;
     unsigned flags;
@@ -36,11 +42,13 @@ static inline void nets_layer(struct nets_gen *g, int c, int h, int w) {
 static inline int nets_pick(struct nets_gen *g, int low, int high) { return rng_int(&g->r, low, high); }
 
 static inline const char *nets_activation(struct nets_gen *g) {
-    static const char *const names[] = { "leaky", "leaky", "mish", "swish", "relu", "relu6", "logistic", "linear" };
+    static const char *const names[] = { "leaky", "leaky", "mish",     "swish",
+                                         "relu",  "relu6", "logistic", "linear" };
     return names[nets_pick(g, 0, 7)];
 }
 
-static inline void nets_conv(struct nets_gen *g, int filters, int size, int stride, int groups, const char *activation) {
+static inline void nets_conv(struct nets_gen *g, int filters, int size, int stride, int groups,
+                             const char *activation) {
     int last = g->n - 1, h = last < 0 ? 16 : g->h[last], w = last < 0 ? 16 : g->w[last];
     bool comments = (g->flags & NETS_COMMENTS) != 0;
     if (comments) nets_put(g, "\n# layer %d of %d filters=99\n  ; and a note\n", g->n, filters);
@@ -48,7 +56,8 @@ static inline void nets_conv(struct nets_gen *g, int filters, int size, int stri
     if (nets_pick(g, 0, 3)) nets_put(g, "batch_normalize=1\n");
     if (groups > 1) nets_put(g, comments ? "groups = %d\n" : "groups=%d\n", groups);
     nets_put(g, "size=%d\nstride=%d\npad=1\n", size, stride);
-    nets_put(g, comments ? "filters = %d  \nunknown_key=7\nactivation=%s\n" : "filters=%d\nactivation=%s\n", filters, activation);
+    nets_put(g, comments ? "filters = %d  \nunknown_key=7\nactivation=%s\n" : "filters=%d\nactivation=%s\n",
+             filters, activation);
     nets_layer(g, filters, (h - 1) / stride + 1, (w - 1) / stride + 1);
 }
 
@@ -60,7 +69,8 @@ static inline void nets_plain(struct nets_gen *g, int filters) {
 static inline int nets_earlier(struct nets_gen *g) {
     int found = -1, seen = 0;
     for (int i = 0; i < g->n - 1; ++i)
-        if (g->c[i] && g->h[i] == g->h[g->n - 1] && g->w[i] == g->w[g->n - 1] && nets_pick(g, 0, seen++) == 0) found = i;
+        if (g->c[i] && g->h[i] == g->h[g->n - 1] && g->w[i] == g->w[g->n - 1] && nets_pick(g, 0, seen++) == 0)
+            found = i;
     return found;
 }
 
@@ -72,8 +82,10 @@ static inline void nets_residual(struct nets_gen *g) {
         nets_layer(g, g->c[g->n - 1], g->h[from], g->w[from]);
     }
     nets_plain(g, wide);
-    if (nets_pick(g, 0, 3) == 0 && nets_earlier(g) >= 0) nets_put(g, "[shortcut]\nfrom=%d,%d\n", from - g->n, nets_earlier(g));
-    else nets_put(g, "[shortcut]\nfrom=%d\n", from - g->n);
+    if (nets_pick(g, 0, 3) == 0 && nets_earlier(g) >= 0)
+        nets_put(g, "[shortcut]\nfrom=%d,%d\n", from - g->n, nets_earlier(g));
+    else
+        nets_put(g, "[shortcut]\nfrom=%d\n", from - g->n);
     nets_put(g, "activation=%s\n", nets_activation(g));
     nets_layer(g, wide, g->h[from], g->w[from]);
 }
@@ -83,9 +95,12 @@ static inline void nets_concat(struct nets_gen *g) {
     if (a < 0) return;
     bool three = nets_pick(g, 0, 2) == 0;
     int sum = g->c[last] + g->c[a] + (three ? g->c[b] : 0);
-    if (g->c[last] % 2 == 0 && g->c[a] % 2 == 0 && (!three || g->c[b] % 2 == 0) && nets_pick(g, 0, 1)) groups = 2;
-    if (three) nets_put(g, "[route]\nlayers=-1,%d,%d\n", a, b);
-    else nets_put(g, "[route]\nlayers=%d,-1\n", a);
+    if (g->c[last] % 2 == 0 && g->c[a] % 2 == 0 && (!three || g->c[b] % 2 == 0) && nets_pick(g, 0, 1))
+        groups = 2;
+    if (three)
+        nets_put(g, "[route]\nlayers=-1,%d,%d\n", a, b);
+    else
+        nets_put(g, "[route]\nlayers=%d,-1\n", a);
     if (groups > 1) nets_put(g, "groups=2\ngroup_id=%d\n", nets_pick(g, 0, 1));
     nets_layer(g, sum / groups, g->h[last], g->w[last]);
 }
@@ -137,7 +152,10 @@ static inline void nets_gate(struct nets_gen *g) {
 static inline void nets_pyramid(struct nets_gen *g) {
     int at = g->n - 1, c = g->c[at], h = g->h[at], w = g->w[at];
     if (c > 8) return;
-    nets_put(g, "[maxpool]\nsize=5\nstride=1\n[route]\nlayers=-2\n[maxpool]\nsize=3\nstride=1\n[route]\nlayers=-1,-3,%d\n", at);
+    nets_put(g,
+             "[maxpool]\nsize=5\nstride=1\n[route]\nlayers=-2\n[maxpool]\nsize=3\nstride=1\n[route]\nlayers=-"
+             "1,-3,%d\n",
+             at);
     for (int i = 0; i < 3; ++i) nets_layer(g, c, h, w);
     nets_layer(g, 3 * c, h, w);
 }
@@ -179,7 +197,8 @@ static inline void nets_block(struct nets_gen *g) {
 
 static inline void nets_head(struct nets_gen *g, bool yolo) {
     if (nets_pick(g, 0, 1)) nets_plain(g, nets_pick(g, 4, 8));
-    int anchors = nets_pick(g, 1, 2), h = g->h[g->n - 1], w = g->w[g->n - 1], filters = yolo ? anchors * 7 : nets_pick(g, 2, 5);
+    int anchors = nets_pick(g, 1, 2), h = g->h[g->n - 1], w = g->w[g->n - 1],
+        filters = yolo ? anchors * 7 : nets_pick(g, 2, 5);
     nets_put(g, "[convolutional]\nsize=1\nstride=1\npad=1\nfilters=%d\nactivation=linear\n", filters);
     nets_layer(g, filters, h, w);
     if (!yolo) return;
@@ -197,7 +216,8 @@ static inline void nets_write(struct nets_gen *g, uint64_t seed, unsigned flags)
     int heads = nets_pick(g, 1, 3);
     bool yolo = (flags & NETS_YOLO) || nets_pick(g, 0, 2) > 0;
     for (int k = 0; k < heads; ++k) {
-        for (int i = 0, blocks = nets_pick(g, 2, 5); i < blocks && g->n < NETS_MAX - 24 * (heads - k); ++i) nets_block(g);
+        for (int i = 0, blocks = nets_pick(g, 2, 5); i < blocks && g->n < NETS_MAX - 24 * (heads - k); ++i)
+            nets_block(g);
         nets_head(g, yolo);
         if (k + 1 == heads) break;
         int from = nets_pick(g, 0, g->n - 1);
@@ -207,7 +227,9 @@ static inline void nets_write(struct nets_gen *g, uint64_t seed, unsigned flags)
     }
 }
 
-/* --- opening ------------------------------------------------------------------------------------------------------------ */
+/* --- opening
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static inline struct net *nets_parse(struct ctx *ctx, const char *name, const char *text, size_t size) {
     struct cfg_doc *doc;
@@ -248,7 +270,9 @@ static inline float *nets_input(const struct net *net, int count, uint64_t seed)
     return x;
 }
 
-/* --- choosing -------------------------------------------------------------------------------------------------------------- */
+/* --- choosing
+ * --------------------------------------------------------------------------------------------------------------
+ */
 
 /* Layers may not run empty: groups of a layer with fewer than `least` channels come back. */
 static inline void nets_repair(const struct channels *ch, int least, uint8_t *keep) {
@@ -262,7 +286,8 @@ static inline void nets_repair(const struct channels *ch, int least, uint8_t *ke
     }
 }
 
-static inline int nets_choose(const struct channels *ch, uint64_t seed, double share, int least, uint8_t *keep) {
+static inline int nets_choose(const struct channels *ch, uint64_t seed, double share, int least,
+                              uint8_t *keep) {
     struct rng r = rng_stream(seed, 0x6b656570, 3);
     int gone = 0;
     for (int g = 0; g < ch->n_group; ++g) keep[g] = ch->group[g].frozen || rng_uniform(&r) >= share;
@@ -271,10 +296,12 @@ static inline int nets_choose(const struct channels *ch, uint64_t seed, double s
     return gone;
 }
 
-/* --- masked = cut, in double, on every layer -------------------------------------------------------------------------------- */
+/* --- masked = cut, in double, on every layer
+ * -------------------------------------------------------------------------------- */
 
-static inline double nets_layer_difference(const struct net *full, const struct net *small, const struct channels *ch,
-                                           const uint8_t *keep, int i, double *most) {
+static inline double nets_layer_difference(const struct net *full, const struct net *small,
+                                           const struct channels *ch, const uint8_t *keep, int i,
+                                           double *most) {
     const struct tensor *a = &full->y[i], *b = &small->y[i];
     double worst = 0;
     for (int c = 0, to = 0; c < a->c; ++c) {
@@ -291,9 +318,11 @@ static inline double nets_layer_difference(const struct net *full, const struct 
     return worst;
 }
 
-/* Largest difference of any kept channel of any layer, relative to that layer's largest value; -1 when something failed. */
-static inline double nets_difference(struct ctx *ctx, struct net *full, const struct channels *ch, const uint8_t *keep,
-                                     const float *param, struct net *small, const float *x) {
+/* Largest difference of any kept channel of any layer, relative to that layer's largest value; -1 when
+ * something failed. */
+static inline double nets_difference(struct ctx *ctx, struct net *full, const struct channels *ch,
+                                     const uint8_t *keep, const float *param, struct net *small,
+                                     const float *x) {
     struct backend *be = NULL;
     uint8_t *flags = calloc((size_t)ch->n_node + 1, 1);
     const uint8_t **mask = calloc((size_t)full->n, sizeof *mask);
@@ -308,7 +337,9 @@ static inline double nets_difference(struct ctx *ctx, struct net *full, const st
         full->mask = mask;
         if (net_forward(ctx, full, x) == ST_OK && net_forward(ctx, small, x) == ST_OK) worst = 0;
         for (int i = 0; i < full->n && worst >= 0; ++i) {
-            double most = 1e-3, difference = full->layer[i].out.c ? nets_layer_difference(full, small, ch, keep, i, &most) : 0;
+            double most = 1e-3, difference = full->layer[i].out.c
+                                                 ? nets_layer_difference(full, small, ch, keep, i, &most)
+                                                 : 0;
             worst = fmax(worst, difference / most);
         }
     }

@@ -1,5 +1,5 @@
-/* The pruner on real networks, and whole runs through files: masked = cut within 1e-4 on the fast backend, what was written
- * opens again as the same detector, and a recorded plan makes the same bytes. */
+/* The pruner on real networks, and whole runs through files: masked = cut within 1e-4 on the fast backend,
+ * what was written opens again as the same detector, and a recorded plan makes the same bytes. */
 #include "golden.h"
 
 #include <unistd.h>
@@ -21,10 +21,15 @@ static const char *in_folder(const char *name) {
     return path[turn];
 }
 
-/* --- one network ----------------------------------------------------------------------------------------------------------- */
+/* --- one network
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 enum { PICTURES = 4 };
-struct pictures { size_t floats; float *x; };
+struct pictures {
+    size_t floats;
+    float *x;
+};
 
 static enum status get_picture(void *user, struct ctx *ctx, int i, struct score_image *out) {
     struct pictures *p = user;
@@ -39,8 +44,9 @@ static struct pictures read_pictures(struct ctx *ctx, const struct net *net, con
     p.x = nets_input(net, PICTURES, 77); /* stands in where there is no file */
     for (int i = 0; i < PICTURES && path; ++i) {
         struct image picture = { 0 }, input = { 0 };
-        CHECK(image_read(ctx, path[i], net->opt.channels, &picture) == ST_OK && detect_input(ctx, net, &picture, false, &input) == ST_OK, "%s",
-              ctx->error);
+        CHECK(image_read(ctx, path[i], net->opt.channels, &picture) == ST_OK &&
+                  detect_input(ctx, net, &picture, false, &input) == ST_OK,
+              "%s", ctx->error);
         if (input.data) memcpy(p.x + (size_t)i * p.floats, input.data, p.floats * sizeof *p.x);
         image_free(&picture);
         image_free(&input);
@@ -48,24 +54,31 @@ static struct pictures read_pictures(struct ctx *ctx, const struct net *net, con
     return p;
 }
 
-static void detections(struct ctx *ctx, struct backend *be, struct net *net, const float *x, struct detection_list *list) {
+static void detections(struct ctx *ctx, struct backend *be, struct net *net, const float *x,
+                       struct detection_list *list) {
     struct detect_options opt = { .thresh = .005f, .nms = .45f };
-    CHECK(net_bind(ctx, net, be, NET_INFER, 1) == ST_OK && net_forward(ctx, net, x) == ST_OK, "%s", ctx->error);
-    CHECK(detect_collect(ctx, net, 0, net->opt.width, net->opt.height, &opt, list) == ST_OK, "%s", ctx->error);
+    CHECK(net_bind(ctx, net, be, NET_INFER, 1) == ST_OK && net_forward(ctx, net, x) == ST_OK, "%s",
+          ctx->error);
+    CHECK(detect_collect(ctx, net, 0, net->opt.width, net->opt.height, &opt, list) == ST_OK, "%s",
+          ctx->error);
     net_unbind(net);
 }
 
 /* Written, opened again: the same boxes with the same probabilities. */
-static void check_files(struct ctx *ctx, struct backend *be, const char *name, struct net *small, const float *x) {
+static void check_files(struct ctx *ctx, struct backend *be, const char *name, struct net *small,
+                        const float *x) {
     char cfg[256], weights[256], *text = NULL;
     size_t size;
     struct net *again = NULL;
     struct detection_list a = { 0 }, b = { 0 };
     snprintf(cfg, sizeof cfg, "%s/real.cfg", folder);
     snprintf(weights, sizeof weights, "%s/real.weights", folder);
-    CHECK(cfg_text(ctx, small->doc, &text, &size) == ST_OK && io_write(ctx, cfg, text, size) == ST_OK, "%s: %s", name, ctx->error);
+    CHECK(cfg_text(ctx, small->doc, &text, &size) == ST_OK && io_write(ctx, cfg, text, size) == ST_OK,
+          "%s: %s", name, ctx->error);
     CHECK(net_save(ctx, small, weights, -1) == ST_OK, "%s: %s", name, ctx->error);
-    CHECK(net_open(ctx, cfg, false, &again) == ST_OK && net_load(ctx, again, weights, LOAD_WHOLE, NULL) == ST_OK, "%s: %s", name, ctx->error);
+    CHECK(net_open(ctx, cfg, false, &again) == ST_OK &&
+              net_load(ctx, again, weights, LOAD_WHOLE, NULL) == ST_OK,
+          "%s: %s", name, ctx->error);
     free(text);
     if (!again) return;
     detections(ctx, be, small, x, &a);
@@ -73,7 +86,8 @@ static void check_files(struct ctx *ctx, struct backend *be, const char *name, s
     CHECK(a.n == b.n && a.classes == b.classes, "%s: %d and %d detections", name, a.n, b.n);
     for (int i = 0; i < a.n && i < b.n; ++i)
         CHECK(!memcmp(&a.item[i].box, &b.item[i].box, sizeof a.item[i].box) &&
-              !memcmp(a.item[i].prob, b.item[i].prob, (size_t)a.classes * sizeof(float)), "%s: detection %d changed", name, i);
+                  !memcmp(a.item[i].prob, b.item[i].prob, (size_t)a.classes * sizeof(float)),
+              "%s: detection %d changed", name, i);
     detections_free(&a);
     detections_free(&b);
     net_close(again);
@@ -81,7 +95,8 @@ static void check_files(struct ctx *ctx, struct backend *be, const char *name, s
     unlink(weights);
 }
 
-static void check_cut(struct ctx *ctx, struct backend *be, const char *name, struct net *net, const char *const *picture) {
+static void check_cut(struct ctx *ctx, struct backend *be, const char *name, struct net *net,
+                      const char *const *picture) {
     struct channels *ch = NULL;
     struct selection chosen = { 0 };
     struct net *small = NULL;
@@ -90,20 +105,24 @@ static void check_cut(struct ctx *ctx, struct backend *be, const char *name, str
     if (!ch) return;
     struct pictures p = read_pictures(ctx, net, picture);
     struct score_source src = { .count = PICTURES, .get = get_picture, .user = &p };
-    double *score = calloc((size_t)ch->n_group, sizeof *score), *mean = calloc((size_t)ch->n_node, sizeof *mean);
+    double *score = calloc((size_t)ch->n_group, sizeof *score),
+           *mean = calloc((size_t)ch->n_node, sizeof *mean);
     float *param = calloc(net->n_param + 1, sizeof *param);
     struct rng r = rng_stream(9, 9, 9);
     for (int g = 0; g < ch->n_group; ++g) score[g] = rng_uniform(&r);
     struct select_options opt = select_defaults();
     opt.target = TARGET_RATIO, opt.value = .3, opt.round = 1, opt.min_filters = 1, opt.cost_power = 0;
-    CHECK(select_groups(ctx, ch, score, &opt, &chosen) == ST_OK && chosen.reached, "%s: %s", name, ctx->error);
+    CHECK(select_groups(ctx, ch, score, &opt, &chosen) == ST_OK && chosen.reached, "%s: %s", name,
+          ctx->error);
     CHECK(saliency_means(ctx, net, be, ch, &src, 1, mean) == ST_OK, "%s: %s", name, ctx->error);
     memcpy(param, net->param, net->n_param * sizeof *param);
     if (chosen.keep) slice_compensate(net, ch, chosen.keep, mean, param);
-    if (chosen.keep) CHECK(slice_apply(ctx, net, ch, chosen.keep, param, &small) == ST_OK, "%s: %s", name, ctx->error);
+    if (chosen.keep)
+        CHECK(slice_apply(ctx, net, ch, chosen.keep, param, &small) == ST_OK, "%s: %s", name, ctx->error);
     if (small) {
         CHECK(small->n_param < net->n_param, "%s: nothing was removed", name);
-        CHECK(slice_check(ctx, be, net, ch, chosen.keep, param, small, p.x, PICTURES, &worst) == ST_OK, "%s: %s", name, ctx->error);
+        CHECK(slice_check(ctx, be, net, ch, chosen.keep, param, small, p.x, PICTURES, &worst) == ST_OK,
+              "%s: %s", name, ctx->error);
         CHECK(worst <= 1e-4, "%s: masked and cut networks differ by %g", name, worst);
         check_files(ctx, be, name, small, p.x);
     }
@@ -124,8 +143,10 @@ static void open_and_check(const char *cfg, const char *weights, int size, const
             cfg_set_int(&ctx, doc, 0, "width", size);
             cfg_set_int(&ctx, doc, 0, "height", size);
         }
-        if (ctx.code == ST_OK) net_open_doc(&ctx, doc, false, &net);
-        else cfg_free(doc);
+        if (ctx.code == ST_OK)
+            net_open_doc(&ctx, doc, false, &net);
+        else
+            cfg_free(doc);
     }
     if (!net && !weights) {
         SKIP("%s cannot be built: %s", name, ctx.error);
@@ -133,14 +154,17 @@ static void open_and_check(const char *cfg, const char *weights, int size, const
     }
     CHECK(net, "%s", ctx.error);
     if (!net || backend_open(&ctx, "cpu", &be) != ST_OK) return;
-    if (weights) CHECK(net_load(&ctx, net, weights, LOAD_WHOLE, NULL) == ST_OK, "%s", ctx.error);
-    else nets_values(net, 5);
+    if (weights)
+        CHECK(net_load(&ctx, net, weights, LOAD_WHOLE, NULL) == ST_OK, "%s", ctx.error);
+    else
+        nets_values(net, 5);
     check_cut(&ctx, be, name, net, picture);
     net_close(net);
     backend_close(be);
 }
 
-/* --- the recorded ones -------------------------------------------------------------------------------------------------------- */
+/* --- the recorded ones
+ * -------------------------------------------------------------------------------------------------------- */
 
 static char pictures[PICTURES][1024];
 static const char *picture_path[PICTURES];
@@ -181,7 +205,12 @@ static void check_recorded(const char *root) {
 }
 
 static void check_shipped(const char *root) {
-    static const char *const names[] = { "yolov3-tiny", "yolov3-tiny-prn", "yolov4-tiny", "yolov7-tiny", "yolov2-tiny", "enet-coco",
+    static const char *const names[] = { "yolov3-tiny",
+                                         "yolov3-tiny-prn",
+                                         "yolov4-tiny",
+                                         "yolov7-tiny",
+                                         "yolov2-tiny",
+                                         "enet-coco",
                                          "yolov4-sam-mish-csp-reorg-bfm" };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; ++i) {
         char cfg[1100];
@@ -190,14 +219,19 @@ static void check_shipped(const char *root) {
     }
 }
 
-/* --- runs through files ---------------------------------------------------------------------------------------------------------- */
+/* --- runs through files
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static const char run_cfg[] =
     "# a detector\n[net]\nwidth=64\nheight=64\nchannels=3\nbatch=4\nsubdivisions=1\nmax_batches=10\n"
     "[convolutional]\nbatch_normalize=1\nfilters=16\nsize=3\nstride=2\npad=1\nactivation=leaky\n"
-    "[convolutional]\nbatch_normalize=1\nfilters=16\ngroups=16\nsize=3\nstride=2\npad=1\nactivation=leaky\n# depthwise\n"
-    "[convolutional]\nbatch_normalize=1\nfilters=24\nsize=1\nactivation=mish\n[convolutional]\nfilters=24\nsize=3\npad=1\nactivation=linear\n"
-    "[shortcut]\nfrom=-2\nactivation=leaky\n[maxpool]\nsize=2\nstride=2\n[convolutional]\nfilters=14\nsize=1\nactivation=linear\n"
+    "[convolutional]\nbatch_normalize=1\nfilters=16\ngroups=16\nsize=3\nstride=2\npad=1\nactivation=leaky\n# "
+    "depthwise\n"
+    "[convolutional]\nbatch_normalize=1\nfilters=24\nsize=1\nactivation=mish\n[convolutional]\nfilters="
+    "24\nsize=3\npad=1\nactivation=linear\n"
+    "[shortcut]\nfrom=-2\nactivation=leaky\n[maxpool]\nsize=2\nstride=2\n[convolutional]\nfilters=14\nsize="
+    "1\nactivation=linear\n"
     "[yolo]\nanchors=8,8, 20,24\nnum=2\nclasses=2\n";
 
 static bool make_files(struct ctx *ctx) {
@@ -217,7 +251,8 @@ static bool make_files(struct ctx *ctx) {
         io_write(ctx, in_folder(name), line, strlen(line));
     }
     io_write(ctx, in_folder("list.txt"), text, strlen(text));
-    snprintf(line, sizeof line, "classes=2\ntrain=%s\nvalid=%s\n", in_folder("list.txt"), in_folder("list.txt"));
+    snprintf(line, sizeof line, "classes=2\ntrain=%s\nvalid=%s\n", in_folder("list.txt"),
+             in_folder("list.txt"));
     io_write(ctx, in_folder("a.data"), line, strlen(line));
     io_write(ctx, in_folder("a.cfg"), run_cfg, strlen(run_cfg));
     struct net *net = nets_open(ctx, "run", run_cfg, 6);
@@ -246,7 +281,8 @@ static enum status run(struct ctx *ctx, struct backend *be, const struct prune_o
 static void same_file(const char *a, const char *b, bool same) {
     struct ctx ctx = { 0 };
     char one[65] = "", other[65] = "-";
-    CHECK(io_sha256(&ctx, in_folder(a), one) == ST_OK && io_sha256(&ctx, in_folder(b), other) == ST_OK, "%s", ctx.error);
+    CHECK(io_sha256(&ctx, in_folder(a), one) == ST_OK && io_sha256(&ctx, in_folder(b), other) == ST_OK, "%s",
+          ctx.error);
     CHECK(!strcmp(one, other) == same, "%s and %s are%s the same", a, b, same ? " not" : "");
 }
 
@@ -254,10 +290,52 @@ static uint64_t seen_of(const char *cfg, const char *weights) {
     struct ctx ctx = { 0 };
     struct net *net = NULL;
     uint64_t seen = 0;
-    if (net_open(&ctx, in_folder(cfg), true, &net) == ST_OK && net_load(&ctx, net, in_folder(weights), LOAD_WHOLE, NULL) == ST_OK) seen = net->seen;
+    if (net_open(&ctx, in_folder(cfg), true, &net) == ST_OK &&
+        net_load(&ctx, net, in_folder(weights), LOAD_WHOLE, NULL) == ST_OK)
+        seen = net->seen;
     CHECK(ctx.code == ST_OK, "%s", ctx.error);
     net_close(net);
     return seen;
+}
+
+/* Plans that are no plans: one line, nothing written, no crash. */
+static void check_damaged_plans(struct ctx *ctx, struct backend *be, struct prune_options opt, const char *plan) {
+    static const struct {
+        const char *from, *to, *message;
+    } damage[] = {
+        { "\"layers\"", "\"lawyers\"", "layers" },
+        { "\"kept\"", "\"cept\"", "kept" },
+        { "\"kept\":\t[", "\"kept\":\t[99, ", "outside" },
+        { "\"kept\":\t[", "\"kept\":\t[\"a\", ", "outside" },
+        { "\"layer\":\t0", "\"layer\":\t77", "'layer'" },
+        { "\"mean_of_removed\":\t{", "\"mean_of_removed\":\t[1], \"x\":\t{", NULL },
+        { "{", "[", "JSON" },
+    };
+    char *bytes, path[256], out[256];
+    size_t size;
+    snprintf(path, sizeof path, "%s", in_folder("damaged.prune.json"));
+    snprintf(out, sizeof out, "%s", in_folder("damaged_out"));
+    opt.from_plan = path, opt.out = out;
+    CHECK(io_read(ctx, plan, &bytes, &size) == ST_OK, "%s", ctx->error);
+    for (size_t i = 0; i < sizeof damage / sizeof damage[0]; ++i) {
+        char *at = strstr(bytes, damage[i].from), *text = malloc(size + 64);
+        if (!at) { /* nothing was compensated */
+            free(text);
+            continue;
+        }
+        snprintf(text, size + 64, "%.*s%s%s", (int)(at - bytes), bytes, damage[i].to, at + strlen(damage[i].from));
+        CHECK(io_write(ctx, path, text, strlen(text)) == ST_OK, "%s", ctx->error);
+        enum status st = run(ctx, be, &opt);
+        if (damage[i].message) {
+            CHECK(st == ST_FORMAT && strstr(ctx->error, damage[i].message) && strstr(ctx->error, "damaged.prune.json"),
+                  "%s for %s: %s", damage[i].to, damage[i].from, ctx->error);
+            CHECK(!io_exists(in_folder("damaged_out.cfg")), "%s: something was written", damage[i].to);
+        }
+        ctx_clear(ctx);
+        unlink(in_folder("damaged_out.cfg"));
+        free(text);
+    }
+    free(bytes);
 }
 
 static void check_runs(bool compensate) {
@@ -273,7 +351,8 @@ static void check_runs(bool compensate) {
     opt.data = data, opt.cfg = cfg, opt.weights = weights, opt.out = out;
     opt.compensate = compensate;
     opt.force = true;
-    opt.select.target = TARGET_FLOPS, opt.select.value = .6, opt.select.cost_power = -1, opt.select.min_filters = 4, opt.select.round = 1;
+    opt.select.target = TARGET_FLOPS, opt.select.value = .6, opt.select.cost_power = -1,
+    opt.select.min_filters = 4, opt.select.round = 1;
     snprintf(out, sizeof out, "%s", in_folder("one"));
     CHECK(run(&ctx, be, &opt) == ST_OK, "%s", ctx.error);
     CHECK(seen_of("one.cfg", "one.weights") == 0, "seen was kept");
@@ -286,15 +365,18 @@ static void check_runs(bool compensate) {
     same_file("one.cfg", "two.cfg", true);
     same_file("one.weights", "two.weights", true);
     opt.keep_seen = true;
-    CHECK(run(&ctx, be, &opt) == ST_OK && seen_of("two.cfg", "two.weights") == 4711, "seen was not kept %s", ctx.error);
+    CHECK(run(&ctx, be, &opt) == ST_OK && seen_of("two.cfg", "two.weights") == 4711, "seen was not kept %s",
+          ctx.error);
 
+    check_damaged_plans(&ctx, be, opt, plan);
     opt.weights = other; /* a plan belongs to its files */
     CHECK(run(&ctx, be, &opt) == ST_FORMAT && strstr(ctx.error, "another weights"), "%s", ctx.error);
     ctx_clear(&ctx);
     backend_close(be);
 }
 
-/* A ratio of 0 writes back what it read; existing files stay without -force; the same run twice makes the same files. */
+/* A ratio of 0 writes back what it read; existing files stay without -force; the same run twice makes the
+ * same files. */
 static void check_nothing(void) {
     struct ctx ctx = { 0 };
     struct backend *be;
@@ -311,7 +393,8 @@ static void check_nothing(void) {
     same_file("a.cfg", "none.cfg", true);
     same_file("a.weights", "none.weights", true);
     opt.select.value = .5;
-    CHECK(run(&ctx, be, &opt) == ST_USAGE && strstr(ctx.error, "none.cfg") && strstr(ctx.error, "-force"), "%s", ctx.error);
+    CHECK(run(&ctx, be, &opt) == ST_USAGE && strstr(ctx.error, "none.cfg") && strstr(ctx.error, "-force"),
+          "%s", ctx.error);
     same_file("a.cfg", "none.cfg", true);
     ctx_clear(&ctx);
     for (int i = 0; i < 2; ++i) {
@@ -327,7 +410,8 @@ static void check_nothing(void) {
         CHECK(run(&ctx, be, &opt) == ST_OK, "%s: %s", opt.criterion, ctx.error);
     }
     opt.criterion = "salience";
-    CHECK(run(&ctx, be, &opt) == ST_USAGE && strstr(ctx.error, "salience") && strstr(ctx.error, "random"), "%s", ctx.error);
+    CHECK(run(&ctx, be, &opt) == ST_USAGE && strstr(ctx.error, "salience") && strstr(ctx.error, "random"),
+          "%s", ctx.error);
     backend_close(be);
 }
 

@@ -1,5 +1,5 @@
-/* Scores: box weights by hand; the response of a channel is the derivative of the utility for scaling it; batches, order and
- * threads do not matter; object sizes count alike. */
+/* Scores: box weights by hand; the response of a channel is the derivative of the utility for scaling it;
+ * batches, order and threads do not matter; object sizes count alike. */
 #include <omp.h>
 
 #include "net/internal.h"
@@ -7,16 +7,23 @@
 #include "prune_nets.h"
 
 #define NET "[net]\nwidth=32\nheight=32\nchannels=3\nbatch=1\nsubdivisions=1\n"
-#define BN(f, k, s, act) "[convolutional]\nbatch_normalize=1\nfilters=" #f "\nsize=" #k "\nstride=" #s "\npad=1\nactivation=" act "\n"
-#define PLAIN(f, k, s, act) "[convolutional]\nfilters=" #f "\nsize=" #k "\nstride=" #s "\npad=1\nactivation=" act "\n"
-#define DEPTHWISE(f, act) "[convolutional]\nbatch_normalize=1\nfilters=" #f "\ngroups=" #f "\nsize=3\npad=1\nactivation=" act "\n"
-#define YOLO(mask) "[yolo]\nmask=" mask "\nanchors=6,8, 18,14\nclasses=2\nnum=2\niou_loss=giou\niou_thresh=.2\n"
+#define BN(f, k, s, act)                                                                                     \
+    "[convolutional]\nbatch_normalize=1\nfilters=" #f "\nsize=" #k "\nstride=" #s "\npad=1\nactivation=" act \
+    "\n"
+#define PLAIN(f, k, s, act) \
+    "[convolutional]\nfilters=" #f "\nsize=" #k "\nstride=" #s "\npad=1\nactivation=" act "\n"
+#define DEPTHWISE(f, act) \
+    "[convolutional]\nbatch_normalize=1\nfilters=" #f "\ngroups=" #f "\nsize=3\npad=1\nactivation=" act "\n"
+#define YOLO(mask) \
+    "[yolo]\nmask=" mask "\nanchors=6,8, 18,14\nclasses=2\nnum=2\niou_loss=giou\niou_thresh=.2\n"
 
-/* --- maps -------------------------------------------------------------------------------------------------------------------- */
+/* --- maps
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
 static struct box pixels(double left, double top, double right, double bottom, double net) {
-    return (struct box){ (float)((left + right) / 2 / net), (float)((top + bottom) / 2 / net), (float)((right - left) / net),
-                         (float)((bottom - top) / net) };
+    return (struct box){ (float)((left + right) / 2 / net), (float)((top + bottom) / 2 / net),
+                         (float)((right - left) / net), (float)((bottom - top) / net) };
 }
 
 static void check_maps(void) {
@@ -41,8 +48,10 @@ static void check_maps(void) {
     double sum = 0;
     for (int i = 0; i < 64; ++i) sum += (double)m[i];
     CHECK_NEAR(sum, 8. / 64 + 63 * .02, 1e-5, "everything else is background");
-    saliency_map(pixels(26, 18, 30, 20, 64), 2, 2, 64, 64, .5, .02, m); /* cells of 32: the ring is one cell wide */
-    CHECK(m[0] > .25f && m[0] < .5f && m[1] > .02f && m[1] < m[0] && m[3] < m[1], "%g %g %g %g", m[0], m[1], m[2], m[3]);
+    saliency_map(pixels(26, 18, 30, 20, 64), 2, 2, 64, 64, .5, .02,
+                 m); /* cells of 32: the ring is one cell wide */
+    CHECK(m[0] > .25f && m[0] < .5f && m[1] > .02f && m[1] < m[0] && m[3] < m[1], "%g %g %g %g", m[0], m[1],
+          m[2], m[3]);
     /* a large box has a wide ring: 32 of 128 pixels to each side */
     float wide[256];
     saliency_map(pixels(32, 32, 96, 96, 128), 16, 16, 128, 128, .5, .02, wide);
@@ -73,7 +82,8 @@ static void check_shared_maps(void) {
 }
 
 static void check_tau(void) {
-    const double a[] = { 1, 2, 3, 4 }, back[] = { 4, 3, 2, 1 }, swapped[] = { 1, 3, 2, 4 }, tied[] = { 1, 1, 2, 3 }, flat[] = { 5, 5, 5, 5 };
+    const double a[] = { 1, 2, 3, 4 }, back[] = { 4, 3, 2, 1 }, swapped[] = { 1, 3, 2, 4 },
+                 tied[] = { 1, 1, 2, 3 }, flat[] = { 5, 5, 5, 5 };
     const uint8_t all[] = { 1, 1, 1, 1 }, some[] = { 1, 0, 1, 1 };
     CHECK_NEAR(kendall_tau(a, a, all, 4), 1, 1e-12, "the same order");
     CHECK_NEAR(kendall_tau(a, back, all, 4), -1, 1e-12, "the opposite order");
@@ -83,12 +93,14 @@ static void check_tau(void) {
     CHECK_NEAR(kendall_tau(a, flat, all, 4), 0, 1e-12, "no order at all");
 }
 
-/* --- images ------------------------------------------------------------------------------------------------------------------- */
+/* --- images
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 enum { IMAGES = 9, OBJECTS = 3 };
 struct images {
     size_t floats;
-    const int *order;               /* NULL: as they are */
+    const int *order; /* NULL: as they are */
     float *x;
     struct truth item[IMAGES][OBJECTS];
     int n[IMAGES];
@@ -112,8 +124,11 @@ static struct images *random_images(const struct net *net, uint64_t seed) {
         im->n[i] = i % (OBJECTS + 1);
         for (int k = 0; k < im->n[i]; ++k) {
             double size = k == 0 ? .2 : .6;
-            im->item[i][k] = (struct truth){ { (float)rng_between(&r, .3, .7), (float)rng_between(&r, .3, .7), (float)rng_between(&r, .1, size),
-                                               (float)rng_between(&r, .1, size) }, rng_int(&r, 0, 1), -1 };
+            im->item[i][k] =
+                (struct truth){ { (float)rng_between(&r, .3, .7), (float)rng_between(&r, .3, .7),
+                                  (float)rng_between(&r, .1, size), (float)rng_between(&r, .1, size) },
+                                rng_int(&r, 0, 1),
+                                -1 };
         }
     }
     return im;
@@ -140,15 +155,17 @@ static struct saliency_options bare(void) {
     return opt;
 }
 
-/* --- property (a): central differences --------------------------------------------------------------------------------------- */
+/* --- property (a): central differences
+ * --------------------------------------------------------------------------------------- */
 
-/* Smooth activations only; a residual, a concatenation, a depthwise convolution and a gate, so that channels have several
- * readers and gradients meet. */
-static const char smooth[] =
-    NET BN(6, 3, 2, "mish") PLAIN(5, 1, 1, "swish") BN(6, 3, 1, "linear") "[shortcut]\nfrom=-3\nactivation=swish\n"
-    DEPTHWISE(6, "mish") BN(7, 1, 2, "swish") "[avgpool]\n" PLAIN(3, 1, 1, "swish") PLAIN(7, 1, 1, "logistic")
-    "[scale_channels]\nfrom=5\n" PLAIN(7, 1, 1, "linear") YOLO("1") "[route]\nlayers=9\n[upsample]\nstride=2\n[route]\nlayers=-1,3\n"
-    BN(6, 3, 1, "mish") PLAIN(7, 1, 1, "linear") YOLO("0");
+/* Smooth activations only; a residual, a concatenation, a depthwise convolution and a gate, so that channels
+ * have several readers and gradients meet. */
+static const char smooth[] = NET BN(6, 3, 2, "mish") PLAIN(5, 1, 1, "swish")
+    BN(6, 3, 1, "linear") "[shortcut]\nfrom=-3\nactivation=swish\n" DEPTHWISE(6, "mish")
+        BN(7, 1, 2, "swish") "[avgpool]\n" PLAIN(3, 1, 1, "swish")
+            PLAIN(7, 1, 1, "logistic") "[scale_channels]\nfrom=5\n" PLAIN(7, 1, 1, "linear") YOLO(
+                "1") "[route]\nlayers=9\n[upsample]\nstride=2\n[route]\nlayers=-1,3\n" BN(6, 3, 1, "mish")
+                PLAIN(7, 1, 1, "linear") YOLO("0");
 
 static double utility_of(struct net *net, const struct truth_list *truth, const struct utility_weights *w) {
     double sum = 0;
@@ -157,13 +174,16 @@ static double utility_of(struct net *net, const struct truth_list *truth, const 
         int at[16], of[16], n = 0;
         for (int h = 0; h < n_head; ++h) {
             const struct layer *l = &net->layer[head[h]];
-            int found = l->ops->head->assign(l, 0, truth->item[o].box, net->opt.width, net->opt.height, at + n, 16 - n);
+            int found = l->ops->head->assign(l, 0, truth->item[o].box, net->opt.width, net->opt.height,
+                                             at + n, 16 - n);
             for (int i = 0; i < found; ++i) of[n++] = head[h];
         }
         CHECK(n > 0 && (n_head == 1 || n > 1), "%d predictions are responsible for object %d", n, o);
         for (int i = 0; i < n; ++i) {
             struct layer *l = &net->layer[of[i]];
-            sum += l->ops->head->utility(l, 0, at[i], &truth->item[o], w, 1. / n, net->opt.width, net->opt.height) / n;
+            sum += l->ops->head->utility(l, 0, at[i], &truth->item[o], w, 1. / n, net->opt.width,
+                                         net->opt.height) /
+                   n;
         }
     }
     return sum;
@@ -183,7 +203,8 @@ static double guard_of(struct net *net, double lambda) {
 }
 
 /* The readers' weights on the group's channels times `factor`, from `whole`. */
-static void scale_group(const struct net *net, const struct channels *ch, int group, double factor, const double *whole, double *param) {
+static void scale_group(const struct net *net, const struct channels *ch, int group, double factor,
+                        const double *whole, double *param) {
     memcpy(param, whole, net->n_param * sizeof *param);
     for (int i = 0; i < net->n; ++i) {
         const struct layer *l = &net->layer[i];
@@ -192,7 +213,8 @@ static void scale_group(const struct net *net, const struct channels *ch, int gr
         for (int f = 0; f < w->dim[0]; ++f)
             for (int c = 0; c < w->dim[1]; ++c) {
                 if (channels_group(ch, l->in[0], c) != group) continue;
-                for (int j = 0; j < w->dim[2]; ++j) param[w->offset + (size_t)((f * w->dim[1] + c) * w->dim[2] + j)] *= factor;
+                for (int j = 0; j < w->dim[2]; ++j)
+                    param[w->offset + (size_t)((f * w->dim[1] + c) * w->dim[2] + j)] *= factor;
             }
     }
 }
@@ -223,7 +245,8 @@ static void check_response(const char *name, enum response of) {
     double most = 0;
     for (int g = 0; s.score && g < ch->n_group; ++g) most = fmax(most, s.score[g]);
     if (s.score && net_bind(&ctx, net, be, NET_SCORE, 1) == ST_OK) {
-        double *param = (double *)net->dev_param, h = .03; /* wide, of fourth order: heads keep their input as floats */
+        double *param = (double *)net->dev_param,
+               h = .03; /* wide, of fourth order: heads keep their input as floats */
         static const double step[] = { -2, -1, 1, 2 }, weight[] = { 1, -8, 8, -1 };
         memcpy(whole, param, net->n_param * sizeof *whole);
         for (int g = 0; g < ch->n_group; ++g) {
@@ -232,12 +255,13 @@ static void check_response(const char *name, enum response of) {
                 scale_group(net, ch, g, 1 + step[k] * h, whole, param);
                 net_refresh(&ctx, net);
                 net_forward(&ctx, net, im->x);
-                double u = of == OF_GUARD ? guard_of(net, opt.background_guard) : utility_of(net, &truth, &weights);
+                double u =
+                    of == OF_GUARD ? guard_of(net, opt.background_guard) : utility_of(net, &truth, &weights);
                 slope += weight[k] * u / (12 * h);
             }
             double want = fabs(slope);
-            CHECK(fabs(s.score[g] - want) <= 1e-3 * fmax(want, .05 * most) + 1e-6, "%s: group %d: response %.8g, central difference %.8g", name, g,
-                  s.score[g], want);
+            CHECK(fabs(s.score[g] - want) <= 1e-3 * fmax(want, .05 * most) + 1e-6,
+                  "%s: group %d: response %.8g, central difference %.8g", name, g, s.score[g], want);
         }
     }
     CHECK(most > 1e-4, "%s: the largest response is %g", name, most);
@@ -249,11 +273,17 @@ static void check_response(const char *name, enum response of) {
     backend_close(be);
 }
 
-/* --- property (b): weights ------------------------------------------------------------------------------------------------------ */
+/* --- property (b): weights
+ * ------------------------------------------------------------------------------------------------------ */
 
-struct sums { const struct net *net; double *dot; int *readers; }; /* per node: sum of g*a over its readers */
+struct sums {
+    const struct net *net;
+    double *dot;
+    int *readers;
+}; /* per node: sum of g*a over its readers */
 
-static enum status add_dot(void *user, struct pass *p, const struct layer *l, const struct tensor *x, const struct tensor *dx) {
+static enum status add_dot(void *user, struct pass *p, const struct layer *l, const struct tensor *x,
+                           const struct tensor *dx) {
     struct sums *s = user;
     int node = 0;
     (void)p;
@@ -263,16 +293,20 @@ static enum status add_dot(void *user, struct pass *p, const struct layer *l, co
         ++s->readers[node + c];
         for (int y = 0; y < x->h; ++y)
             for (int k = 0; k < x->w; ++k)
-                s->dot[node + c] += a[c * x->sc + y * x->sh + k * x->sw] * g[c * dx->sc + y * dx->sh + k * dx->sw];
+                s->dot[node + c] +=
+                    a[c * x->sc + y * x->sh + k * x->sw] * g[c * dx->sc + y * dx->sh + k * dx->sw];
     }
     return ST_OK;
 }
 
-/* sum over cells of g*a of a channel = sum over its reader's input slice of w*dU/dw.  Without batch norm the training pass
- * computes the same function, and its parameter gradients come from another kernel. */
+/* sum over cells of g*a of a channel = sum over its reader's input slice of w*dU/dw.  Without batch norm the
+ * training pass computes the same function, and its parameter gradients come from another kernel. */
 static void check_weight_identity(void) {
-    static const char text[] = NET PLAIN(6, 3, 2, "leaky") PLAIN(5, 3, 1, "mish") "[maxpool]\nsize=2\nstride=2\n" PLAIN(6, 3, 1, "swish")
-        "[convolutional]\nfilters=6\ngroups=2\nsize=3\npad=1\nactivation=leaky\n" PLAIN(7, 1, 1, "linear") YOLO("1");
+    static const char text[] =
+        NET PLAIN(6, 3, 2, "leaky")
+            PLAIN(5, 3, 1, "mish") "[maxpool]\nsize=2\nstride=2\n" PLAIN(
+                6, 3, 1, "swish") "[convolutional]\nfilters=6\ngroups=2\nsize=3\npad=1\nactivation="
+                                  "leaky\n" PLAIN(7, 1, 1, "linear") YOLO("1");
     struct ctx ctx = { 0 };
     struct backend *be;
     struct net *net = nets_open(&ctx, "weight identity", text, 21);
@@ -306,7 +340,8 @@ static void check_weight_identity(void) {
                     want += w[at] * dw[at];
                 }
             CHECK(readers[node + c] == 1 && fabs(dot[node + c] - want) <= 1e-10 * fmax(fabs(want), 1e-3),
-                  "layer %d channel %d: sum of g*a %.12g, sum of w*dU/dw %.12g, %d readers", i, c, dot[node + c], want, readers[node + c]);
+                  "layer %d channel %d: sum of g*a %.12g, sum of w*dU/dw %.12g, %d readers", i, c,
+                  dot[node + c], want, readers[node + c]);
         }
     }
     net->hook = NULL;
@@ -315,12 +350,19 @@ static void check_weight_identity(void) {
     backend_close(be);
 }
 
-/* --- centring, masks, groups ----------------------------------------------------------------------------------------------------- */
+/* --- centring, masks, groups
+ * ----------------------------------------------------------------------------------------------------- */
 
 /* The centred, box-weighted score of one object, recomputed from the hook's tensors by the formulas. */
-struct recompute { const struct channels *ch; const double *mean; struct box box; double *t; };
+struct recompute {
+    const struct channels *ch;
+    const double *mean;
+    struct box box;
+    double *t;
+};
 
-static enum status add_weighted(void *user, struct pass *p, const struct layer *l, const struct tensor *x, const struct tensor *dx) {
+static enum status add_weighted(void *user, struct pass *p, const struct layer *l, const struct tensor *x,
+                                const struct tensor *dx) {
     struct recompute *r = user;
     float map[1024];
     saliency_map(r->box, x->w, x->h, p->net_w, p->net_h, .5, .02, map);
@@ -328,7 +370,8 @@ static enum status add_weighted(void *user, struct pass *p, const struct layer *
     for (int c = 0; c < x->c; ++c)
         for (int y = 0; y < x->h; ++y)
             for (int k = 0; k < x->w; ++k)
-                r->t[channels_group(r->ch, l->in[0], c)] += (double)map[y * x->w + k] * g[c * dx->sc + y * dx->sh + k * dx->sw] *
+                r->t[channels_group(r->ch, l->in[0], c)] +=
+                    (double)map[y * x->w + k] * g[c * dx->sc + y * dx->sh + k * dx->sw] *
                     (a[c * x->sc + y * x->sh + k * x->sw] - r->mean[r->ch->first_node[l->in[0]] + c]);
     return ST_OK;
 }
@@ -344,7 +387,8 @@ static void check_centred(void) {
     struct score_source nine = source_of(im, IMAGES), src = source_of(im, 1);
     im->n[0] = 1;
     im->item[0][0] = (struct truth){ { .45f, .55f, .3f, .25f }, 1, -1 };
-    double *mean = calloc((size_t)ch->n_node, sizeof *mean), *t = calloc((size_t)ch->n_group, sizeof *t), most = 0;
+    double *mean = calloc((size_t)ch->n_node, sizeof *mean), *t = calloc((size_t)ch->n_group, sizeof *t),
+           most = 0;
     CHECK(saliency_means(&ctx, net, be, ch, &nine, 4, mean) == ST_OK, "%s", ctx.error);
     struct saliency_options opt = saliency_defaults();
     opt.background_guard = 0;
@@ -362,7 +406,8 @@ static void check_centred(void) {
         net->hook = NULL;
         for (int g = 0; g < ch->n_group; ++g) most = fmax(most, fabs(t[g]));
         for (int g = 0; g < ch->n_group; ++g)
-            CHECK(fabs(s.score[g] - fabs(t[g])) <= 1e-6 * most, "group %d: %.9g, by the formula %.9g", g, s.score[g], fabs(t[g]));
+            CHECK(fabs(s.score[g] - fabs(t[g])) <= 1e-6 * most, "group %d: %.9g, by the formula %.9g", g,
+                  s.score[g], fabs(t[g]));
     }
     saliency_free(&s);
     free(mean), free(t);
@@ -382,13 +427,15 @@ static void check_means(void) {
     struct images *im = random_images(net, 6);
     struct score_source src = source_of(im, 5);
     double *mean = calloc((size_t)ch->n_node, sizeof *mean), want = 0;
-    CHECK(saliency_means(&ctx, net, be, ch, &src, 2, mean) == ST_OK, "%s", ctx.error); /* the last batch is half full */
+    CHECK(saliency_means(&ctx, net, be, ch, &src, 2, mean) == ST_OK, "%s",
+          ctx.error); /* the last batch is half full */
     if (net_bind(&ctx, net, be, NET_SCORE, 1) == ST_OK) {
         const struct tensor *y = &net->y[4]; /* the depthwise layer, read by layer 5 */
         for (int i = 0; i < 5; ++i) {
             net_forward(&ctx, net, im->x + (size_t)i * im->floats);
             for (int r = 0; r < y->h; ++r)
-                for (int k = 0; k < y->w; ++k) want += ((const double *)y->data)[2 * y->sc + r * y->sh + k * y->sw];
+                for (int k = 0; k < y->w; ++k)
+                    want += ((const double *)y->data)[2 * y->sc + r * y->sh + k * y->sw];
         }
         want /= 5. * y->h * y->w;
     }
@@ -400,10 +447,11 @@ static void check_means(void) {
     backend_close(be);
 }
 
-/* --- property (c): batches, order, threads ------------------------------------------------------------------------------------ */
+/* --- property (c): batches, order, threads
+ * ------------------------------------------------------------------------------------ */
 
-static double *scores(const char *kind, struct net *net, const struct channels *ch, struct images *im, int batch,
-                      const struct saliency_options *base, struct saliency *s) {
+static double *scores(const char *kind, struct net *net, const struct channels *ch, struct images *im,
+                      int batch, const struct saliency_options *base, struct saliency *s) {
     struct ctx ctx = { 0 };
     struct backend *be;
     struct saliency_options opt = *base;
@@ -411,7 +459,8 @@ static double *scores(const char *kind, struct net *net, const struct channels *
     double *mean = calloc((size_t)ch->n_node, sizeof *mean);
     memset(s, 0, sizeof *s);
     opt.batch = batch;
-    if (backend_open(&ctx, kind, &be) == ST_OK && saliency_means(&ctx, net, be, ch, &src, batch, mean) == ST_OK)
+    if (backend_open(&ctx, kind, &be) == ST_OK &&
+        saliency_means(&ctx, net, be, ch, &src, batch, mean) == ST_OK)
         saliency_score(&ctx, net, be, ch, &src, &opt, mean, s);
     CHECK(s->score, "%s: %s", kind, ctx.error);
     backend_close(be);
@@ -422,7 +471,8 @@ static double *scores(const char *kind, struct net *net, const struct channels *
 static void same_scores(const char *what, const double *a, const double *b, int n, double tolerance) {
     double most = 0, worst = 0;
     for (int g = 0; a && b && g < n; ++g) most = fmax(most, fabs(a[g]));
-    for (int g = 0; a && b && g < n; ++g) worst = fmax(worst, fabs(a[g] - b[g]) / fmax(fabs(a[g]), 1e-2 * most));
+    for (int g = 0; a && b && g < n; ++g)
+        worst = fmax(worst, fabs(a[g] - b[g]) / fmax(fabs(a[g]), 1e-2 * most));
     CHECK(a && b && worst <= tolerance, "%s: scores moved by %g", what, worst);
 }
 
@@ -462,7 +512,8 @@ static void check_invariance(const char *kind, const struct saliency_options *op
     snprintf(name, sizeof name, "%s %s threads", kind, what);
     same_scores(name, one.score, other.score, ch->n_group, 1e-5);
     saliency_free(&other);
-    CHECK(!memcmp(before, net->param, net->n_param * sizeof *before) && net->seen == 77, "scoring changed the network");
+    CHECK(!memcmp(before, net->param, net->n_param * sizeof *before) && net->seen == 77,
+          "scoring changed the network");
     saliency_free(&one);
     free(before);
     drop_images(im);
@@ -481,15 +532,18 @@ static void check_invariances(void) {
     check_invariance("cpu", &opt, "elementwise");
 }
 
-/* --- property (e): sizes ---------------------------------------------------------------------------------------------------------- */
+/* --- property (e): sizes
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
-/* Everything is uniform over the picture, both anchors see the same filters and the one is the other at half size: a large
- * object and the same at half size answer alike. */
+/* Everything is uniform over the picture, both anchors see the same filters and the one is the other at half
+ * size: a large object and the same at half size answer alike. */
 static struct net *twin_anchors(struct ctx *ctx) {
     static const char text[] = "[net]\nwidth=128\nheight=128\nchannels=1\nbatch=1\nsubdivisions=1\n"
-        "[convolutional]\nfilters=6\nsize=1\nstride=16\nactivation=mish\n[convolutional]\nfilters=5\nsize=1\nactivation=swish\n"
-        "[convolutional]\nfilters=14\nsize=1\nactivation=linear\n"
-        "[yolo]\nmask=0,1\nanchors=50,50, 100,100\nclasses=2\nnum=2\niou_thresh=1\n";
+                               "[convolutional]\nfilters=6\nsize=1\nstride=16\nactivation=mish\n["
+                               "convolutional]\nfilters=5\nsize=1\nactivation=swish\n"
+                               "[convolutional]\nfilters=14\nsize=1\nactivation=linear\n"
+                               "[yolo]\nmask=0,1\nanchors=50,50, 100,100\nclasses=2\nnum=2\niou_thresh=1\n";
     struct net *net = nets_open(ctx, "twin anchors", text, 31);
     if (!net) return NULL;
     float *w = net->param + net->layer[2].param[1].offset, *b = net->param + net->layer[2].param[0].offset;
@@ -504,7 +558,8 @@ static double *size_scores(int large, int medium, enum score_balance balance, st
     struct backend *be;
     struct net *net = twin_anchors(&ctx);
     memset(s, 0, sizeof *s);
-    if (!net || channels_build(&ctx, net, &ch) != ST_OK || backend_open(&ctx, "ref64", &be) != ST_OK) return NULL;
+    if (!net || channels_build(&ctx, net, &ch) != ST_OK || backend_open(&ctx, "ref64", &be) != ST_OK)
+        return NULL;
     struct images im = { .floats = nets_image(net), .x = calloc(nets_image(net) * IMAGES, sizeof(float)) };
     for (size_t i = 0; i < im.floats * IMAGES; ++i) im.x[i] = .5f;
     for (int i = 0; i < large + medium; ++i) {
@@ -519,8 +574,9 @@ static double *size_scores(int large, int medium, enum score_balance balance, st
     opt.balance = balance;
     opt.centred = false;
     CHECK(saliency_score(&ctx, net, be, ch, &src, &opt, mean, s) == ST_OK, "%s", ctx.error);
-    CHECK(s->bin_count[0] == 0 && s->bin_count[1] == medium && s->bin_count[2] == large && s->bin_count[3] == 0, "%d %d %d %d objects",
-          s->bin_count[0], s->bin_count[1], s->bin_count[2], s->bin_count[3]);
+    CHECK(s->bin_count[0] == 0 && s->bin_count[1] == medium && s->bin_count[2] == large &&
+              s->bin_count[3] == 0,
+          "%d %d %d %d objects", s->bin_count[0], s->bin_count[1], s->bin_count[2], s->bin_count[3]);
     free(mean), free(im.x);
     channels_drop(ch);
     net_close(net);
@@ -538,8 +594,8 @@ static void check_half_size(void) {
     saliency_free(&large), saliency_free(&medium), saliency_free(&both), saliency_free(&many);
 }
 
-/* Bins count the same however full they are: three images of one object and one of another score as one of each.  A crowd of
- * a third object holds the median of the votes' totals in place. */
+/* Bins count the same however full they are: three images of one object and one of another score as one of
+ * each.  A crowd of a third object holds the median of the votes' totals in place. */
 static void check_balance(void) {
     struct ctx ctx = { 0 };
     struct channels *ch;
@@ -564,7 +620,8 @@ static void check_balance(void) {
     }
     same_scores("balanced by size", s[0].score, s[1].score, ch->n_group, 1e-9);
     double moved = 0, most = 0;
-    for (int g = 0; g < ch->n_group; ++g) most = fmax(most, s[2].score[g]), moved = fmax(moved, fabs(s[2].score[g] - s[3].score[g]));
+    for (int g = 0; g < ch->n_group; ++g)
+        most = fmax(most, s[2].score[g]), moved = fmax(moved, fabs(s[2].score[g] - s[3].score[g]));
     CHECK(moved > .02 * most, "without balance the crowd should show: %g of %g", moved, most);
     for (int k = 0; k < 4; ++k) saliency_free(&s[k]);
     drop_images(im);
@@ -598,11 +655,14 @@ static void check_votes(void) {
     opt.balance = BALANCE_OBJECT;
     CHECK(saliency_score(&ctx, net, be, ch, &src, &opt, mean, &both) == ST_OK, "%s", ctx.error);
     double small = .05 * (total[0] + total[1]) / 2;
-    CHECK(fabs(total[0] - total[1]) > .1 * small, "the two objects should differ: %g, %g", total[0], total[1]);
+    CHECK(fabs(total[0] - total[1]) > .1 * small, "the two objects should differ: %g, %g", total[0],
+          total[1]);
     for (int g = 0; g < ch->n_group; ++g) {
         double want = (one[0].score[g] / (total[0] + small) + one[1].score[g] / (total[1] + small)) / 2;
-        CHECK(fabs(both.score[g] - want) <= 1e-5 * want + 1e-12, "group %d: %.9g, by the formula %.9g", g, both.score[g], want);
-        CHECK(fabs(both.half[0][g] - one[0].score[g] / (total[0] + small)) <= 1e-5 * want + 1e-7, "group %d: the first half", g);
+        CHECK(fabs(both.score[g] - want) <= 1e-5 * want + 1e-12, "group %d: %.9g, by the formula %.9g", g,
+              both.score[g], want);
+        CHECK(fabs(both.half[0][g] - one[0].score[g] / (total[0] + small)) <= 1e-5 * want + 1e-7,
+              "group %d: the first half", g);
     }
     saliency_free(&one[0]), saliency_free(&one[1]), saliency_free(&both);
     free(mean);
@@ -612,7 +672,9 @@ static void check_votes(void) {
     backend_close(be);
 }
 
-/* --- guard, errors ------------------------------------------------------------------------------------------------------------------ */
+/* --- guard, errors
+ * ------------------------------------------------------------------------------------------------------------------
+ */
 
 static void check_unlabelled(void) {
     struct ctx ctx = { 0 };
@@ -628,11 +690,13 @@ static void check_unlabelled(void) {
     double *mean = calloc((size_t)ch->n_node, sizeof *mean), sum = 0;
     CHECK(saliency_score(&ctx, net, be, ch, &src, &opt, mean, &s) == ST_OK, "%s", ctx.error);
     for (int g = 0; s.score && g < s.n_group; ++g) sum += s.score[g];
-    CHECK(s.bin_count[3] == IMAGES && s.n_object == IMAGES && sum > 0 && isfinite(sum), "%d votes, sum %g", s.n_object, sum);
+    CHECK(s.bin_count[3] == IMAGES && s.n_object == IMAGES && sum > 0 && isfinite(sum), "%d votes, sum %g",
+          s.n_object, sum);
     saliency_free(&s);
     opt.background_guard = 0;
-    CHECK(saliency_score(&ctx, net, be, ch, &src, &opt, mean, &s) == ST_USAGE && !s.score && strstr(ctx.error, "no labelled object"), "%s",
-          ctx.error);
+    CHECK(saliency_score(&ctx, net, be, ch, &src, &opt, mean, &s) == ST_USAGE && !s.score &&
+              strstr(ctx.error, "no labelled object"),
+          "%s", ctx.error);
     ctx_clear(&ctx);
     CHECK(saliency_score(&ctx, net, be, ch, &none, &opt, mean, &s) == ST_USAGE, "%s", ctx.error);
     ctx_clear(&ctx);

@@ -4,15 +4,27 @@
 #include "prune_nets.h"
 
 #define NET "[net]\nwidth=32\nheight=32\nchannels=3\nbatch=1\nsubdivisions=1\n"
-#define CONV(f, k, s) "[convolutional]\nbatch_normalize=1\nfilters=" #f "\nsize=" #k "\nstride=" #s "\npad=1\nactivation=leaky\n"
-#define DEPTHWISE(f) "[convolutional]\nbatch_normalize=1\nfilters=" #f "\ngroups=" #f "\nsize=3\npad=1\nactivation=leaky\n"
-#define HEAD "[convolutional]\nfilters=14\nsize=1\nactivation=linear\n[yolo]\nanchors=4,4, 9,9\nnum=2\nclasses=2\n"
+#define CONV(f, k, s)                                                             \
+    "[convolutional]\nbatch_normalize=1\nfilters=" #f "\nsize=" #k "\nstride=" #s \
+    "\npad=1\nactivation=leaky\n"
+#define DEPTHWISE(f) \
+    "[convolutional]\nbatch_normalize=1\nfilters=" #f "\ngroups=" #f "\nsize=3\npad=1\nactivation=leaky\n"
+#define HEAD \
+    "[convolutional]\nfilters=14\nsize=1\nactivation=linear\n[yolo]\nanchors=4,4, 9,9\nnum=2\nclasses=2\n"
 
-/* 0 stem, 1-3 residual, 4 down, 5 depthwise, 6 point, 7 concat, 8 wide, 9 head; the block route's slices are tied in pairs. */
-static const char ladder[] = NET CONV(24, 3, 2) CONV(16, 1, 1) CONV(24, 3, 1) "[shortcut]\nfrom=-3\nactivation=linear\n" CONV(32, 3, 1)
-    DEPTHWISE(32) CONV(40, 1, 1) "[route]\nlayers=-1,3\n" CONV(56, 3, 2) "[route]\nlayers=-1\ngroups=2\ngroup_id=1\n" CONV(20, 3, 1) HEAD;
+/* 0 stem, 1-3 residual, 4 down, 5 depthwise, 6 point, 7 concat, 8 wide, 9 head; the block route's slices are
+ * tied in pairs. */
+static const char ladder[] =
+    NET CONV(24, 3, 2) CONV(16, 1, 1) CONV(24, 3, 1) "[shortcut]\nfrom=-3\nactivation=linear\n"
+    CONV(32, 3, 1) DEPTHWISE(32) CONV(40, 1, 1) "[route]\nlayers=-1,3\n"
+    CONV(56, 3, 2) "[route]\nlayers=-1\ngroups=2\ngroup_id=1\n" CONV(20, 3, 1) HEAD;
 
-struct bench { struct net *net; struct channels *ch; double *score; int *kept; };
+struct bench {
+    struct net *net;
+    struct channels *ch;
+    double *score;
+    int *kept;
+};
 
 static bool bench_open(struct bench *b, const char *text, uint64_t seed) {
     struct ctx ctx = { 0 };
@@ -78,19 +90,22 @@ static void check_targets(uint64_t seed) {
             struct select_options opt = exact(kinds[k], keep[i]);
             struct selection s = choose(&b, &opt);
             double got = share_of(&s, kinds[k]);
-            CHECK(s.reached && got <= keep[i] && got > keep[i] - .06, "kind %d: %g of %g", (int)k, got, keep[i]);
+            CHECK(s.reached && got <= keep[i] && got > keep[i] - .06, "kind %d: %g of %g", (int)k, got,
+                  keep[i]);
             selection_free(&s);
         }
         struct select_options opt = exact(TARGET_RATIO, 1 - keep[i]);
         struct selection s = choose(&b, &opt);
         double got = share_of(&s, TARGET_RATIO);
-        CHECK(s.reached && got >= 1 - keep[i] - 1e-9 && got < 1 - keep[i] + .02, "ratio %g of %g", got, 1 - keep[i]);
+        CHECK(s.reached && got >= 1 - keep[i] - 1e-9 && got < 1 - keep[i] + .02, "ratio %g of %g", got,
+              1 - keep[i]);
         selection_free(&s);
     }
     bench_close(&b);
 }
 
-/* Without limits in the way the removed groups are the lowest-ranking ones, and the rank is score per price. */
+/* Without limits in the way the removed groups are the lowest-ranking ones, and the rank is score per price.
+ */
 static void check_order(void) {
     struct bench b;
     if (!bench_open(&b, ladder, 5)) return;
@@ -103,10 +118,13 @@ static void check_order(void) {
             double share = cost_of_group(b.ch, g).flops / s.before.flops;
             CHECK_NEAR(s.rank[g] / (b.score[g] / pow(share, opt.cost_power)), 1, 1e-9, "rank of group %d", g);
             if (b.ch->group[g].frozen) continue;
-            if (s.keep[g]) lowest_kept = fmin(lowest_kept, s.rank[g]);
-            else highest_gone = fmax(highest_gone, s.rank[g]);
+            if (s.keep[g])
+                lowest_kept = fmin(lowest_kept, s.rank[g]);
+            else
+                highest_gone = fmax(highest_gone, s.rank[g]);
         }
-        CHECK(highest_gone > 0 && highest_gone < lowest_kept, "power %g: %g went, %g stayed", opt.cost_power, highest_gone, lowest_kept);
+        CHECK(highest_gone > 0 && highest_gone < lowest_kept, "power %g: %g went, %g stayed", opt.cost_power,
+              highest_gone, lowest_kept);
         selection_free(&s);
     }
     opt = exact(TARGET_THRESHOLD, 20);
@@ -114,7 +132,8 @@ static void check_order(void) {
     opt.max_layer_ratio = 1;
     struct selection s = choose(&b, &opt);
     int wrong = 0, gone = 0;
-    for (int g = 0; g < b.ch->n_group; ++g) wrong += !b.ch->group[g].frozen && (s.rank[g] < 20) == (s.keep[g] != 0), gone += !s.keep[g];
+    for (int g = 0; g < b.ch->n_group; ++g)
+        wrong += !b.ch->group[g].frozen && (s.rank[g] < 20) == (s.keep[g] != 0), gone += !s.keep[g];
     CHECK(wrong == 0 && gone > 10, "threshold: %d groups on the wrong side, %d gone", wrong, gone);
     selection_free(&s);
     bench_close(&b);
@@ -135,9 +154,13 @@ static void check_limits(uint64_t seed) {
         for (int i = 0; i < b.net->n; ++i) {
             int width = b.net->layer[i].out.c;
             if (!b.net->layer[i].n_param) continue;
-            CHECK(b.kept[i] >= (width < 12 ? width : 12), "layer %d keeps %d of %d, fewer than 12", i, b.kept[i], width);
-            CHECK(b.kept[i] >= .4 * width - 1e-9, "layer %d keeps %d of %d, fewer than 40 %%", i, b.kept[i], width);
-            if (opt.round == 8) CHECK(b.kept[i] % 8 == 0 || b.kept[i] == width, "layer %d keeps %d of %d", i, b.kept[i], width);
+            CHECK(b.kept[i] >= (width < 12 ? width : 12), "layer %d keeps %d of %d, fewer than 12", i,
+                  b.kept[i], width);
+            CHECK(b.kept[i] >= .4 * width - 1e-9, "layer %d keeps %d of %d, fewer than 40 %%", i, b.kept[i],
+                  width);
+            if (opt.round == 8)
+                CHECK(b.kept[i] % 8 == 0 || b.kept[i] == width, "layer %d keeps %d of %d", i, b.kept[i],
+                      width);
         }
         CHECK(b.kept[8] == 56, "layer 8 was to stay whole and keeps %d", b.kept[8]);
         selection_free(&s);
@@ -155,6 +178,32 @@ static void check_limits(uint64_t seed) {
     bench_close(&b);
 }
 
+/* Sides of a shortcut that differ in width, and a block route and a depthwise convolution over sources that
+ * differ: every layer still lands on a multiple. */
+static void check_uneven_rounding(uint64_t seed) {
+    static const char *const texts[] = {
+        NET CONV(32, 3, 2) CONV(48, 3, 1) "[shortcut]\nfrom=-2\nactivation=linear\n" CONV(32, 3, 1) HEAD,
+        NET CONV(48, 3, 2) CONV(32, 3, 1) "[shortcut]\nfrom=-2\nactivation=linear\n" CONV(32, 3, 1) HEAD,
+        NET CONV(48, 3, 2) CONV(16, 3, 1) "[route]\nlayers=0,1\n[route]\nlayers=-1\ngroups=2\n" CONV(32, 3, 1)
+            HEAD,
+        NET CONV(32, 3, 2) CONV(24, 3, 1) "[route]\nlayers=0,1\n" DEPTHWISE(56) CONV(32, 3, 1) HEAD
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; ++i) {
+        struct bench b;
+        if (!bench_open(&b, texts[i], seed)) continue;
+        struct select_options opt = select_defaults();
+        opt.value = .45;
+        struct selection s = choose(&b, &opt);
+        for (int k = 0; k < b.net->n; ++k)
+            if (b.net->layer[k].n_param && b.kept[k] < b.net->layer[k].out.c)
+                CHECK(b.kept[k] % 8 == 0, "network %zu, seed %llu: layer %d keeps %d of %d", i,
+                      (unsigned long long)seed, k, b.kept[k], b.net->layer[k].out.c);
+        CHECK(s.filters_after < s.filters_before, "network %zu: nothing was removed", i);
+        selection_free(&s);
+        bench_close(&b);
+    }
+}
+
 /* Layer-wise: the same share of every unit. */
 static void check_by_layer(void) {
     static const int units[] = { 0, 1, 4, 6, 8, 10 };
@@ -166,7 +215,8 @@ static void check_by_layer(void) {
     CHECK(s.reached, "a quarter of every layer");
     for (size_t i = 0; i < sizeof units / sizeof units[0]; ++i) {
         int width = b.net->layer[units[i]].out.c, step = units[i] == 8 ? 2 : 1;
-        CHECK(fabs(b.kept[units[i]] - .75 * width) <= .03 * width + step, "layer %d keeps %d of %d", units[i], b.kept[units[i]], width);
+        CHECK(fabs(b.kept[units[i]] - .75 * width) <= .03 * width + step, "layer %d keeps %d of %d", units[i],
+              b.kept[units[i]], width);
     }
     selection_free(&s);
     bench_close(&b);
@@ -185,9 +235,13 @@ static void check_monotone(uint64_t seed) {
         for (int percent = 100; percent >= 20; percent -= 2) {
             opt.value = percent / 100.;
             struct selection s = choose(&b, &opt);
-            CHECK(s.after.flops <= last, "seed %llu, round %d, %s: a target of %d %% keeps %g FLOPs, the one before kept %g",
-                  (unsigned long long)seed, opt.round, opt.by_layer ? "layer" : "global", percent, s.after.flops, last);
-            if (s.reached) CHECK(share_of(&s, TARGET_FLOPS) <= opt.value + 1e-9, "%g of %g", share_of(&s, TARGET_FLOPS), opt.value);
+            CHECK(s.after.flops <= last,
+                  "seed %llu, round %d, %s: a target of %d %% keeps %g FLOPs, the one before kept %g",
+                  (unsigned long long)seed, opt.round, opt.by_layer ? "layer" : "global", percent,
+                  s.after.flops, last);
+            if (s.reached)
+                CHECK(share_of(&s, TARGET_FLOPS) <= opt.value + 1e-9, "%g of %g", share_of(&s, TARGET_FLOPS),
+                      opt.value);
             last = s.after.flops;
             selection_free(&s);
         }
@@ -198,21 +252,34 @@ static void check_monotone(uint64_t seed) {
 static void check_nothing(void) {
     struct bench b;
     if (!bench_open(&b, ladder, 7)) return;
-    static const struct { enum target_kind kind; double value; } none[] = {
-        { TARGET_RATIO, 0 }, { TARGET_FLOPS, 1 }, { TARGET_PARAMS, 1 }, { TARGET_MEMORY, 1 }, { TARGET_THRESHOLD, 0 } };
+    static const struct {
+        enum target_kind kind;
+        double value;
+    } none[] = { { TARGET_RATIO, 0 },
+                 { TARGET_FLOPS, 1 },
+                 { TARGET_PARAMS, 1 },
+                 { TARGET_MEMORY, 1 },
+                 { TARGET_THRESHOLD, 0 } };
     for (size_t i = 0; i < sizeof none / sizeof none[0]; ++i) {
         struct select_options opt = select_defaults();
         opt.target = none[i].kind, opt.value = none[i].value;
         struct selection s = choose(&b, &opt);
-        CHECK(s.reached && memchr(s.keep, 0, (size_t)b.ch->n_group) == NULL, "target %d = %g removed something", (int)none[i].kind, none[i].value);
+        CHECK(s.reached && memchr(s.keep, 0, (size_t)b.ch->n_group) == NULL,
+              "target %d = %g removed something", (int)none[i].kind, none[i].value);
         selection_free(&s);
     }
     bench_close(&b);
 }
 
-/* --- dead channels ---------------------------------------------------------------------------------------------------------- */
+/* --- dead channels
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
-struct one_image { float *x; struct truth object[2]; size_t floats; };
+struct one_image {
+    float *x;
+    struct truth object[2];
+    size_t floats;
+};
 static enum status get_image(void *user, struct ctx *ctx, int i, struct score_image *out) {
     struct one_image *im = user;
     (void)ctx;
@@ -221,10 +288,13 @@ static enum status get_image(void *user, struct ctx *ctx, int i, struct score_im
     return ST_OK;
 }
 
-/* Scale and bias 0: the channel is 0 after leaky.  With a budget of exactly that many filters, exactly those go. */
+/* Scale and bias 0: the channel is 0 after leaky.  With a budget of exactly that many filters, exactly those
+ * go. */
 static void check_dead(bool centred) {
-    static const struct { int layer, channel; } dead[] = { { 1, 3 }, { 1, 15 }, { 4, 0 }, { 5, 0 }, { 6, 17 }, { 6, 39 }, { 8, 5 }, { 8, 33 },
-                                                           { 10, 11 }, { 0, 9 }, { 2, 9 } };
+    static const struct {
+        int layer, channel;
+    } dead[] = { { 1, 3 }, { 1, 15 }, { 4, 0 },   { 5, 0 }, { 6, 17 }, { 6, 39 },
+                 { 8, 5 }, { 8, 33 }, { 10, 11 }, { 0, 9 }, { 2, 9 } };
     struct ctx ctx = { 0 };
     struct bench b;
     struct backend *be;
@@ -234,9 +304,12 @@ static void check_dead(bool centred) {
     if (!bench_open(&b, ladder, 8) || backend_open(&ctx, "cpu", &be) != ST_OK) return;
     for (int i = 0; i < n_dead; ++i) {
         const struct layer *l = &b.net->layer[dead[i].layer];
-        b.net->param[l->param[0].offset + (size_t)dead[i].channel] = b.net->param[l->param[1].offset + (size_t)dead[i].channel] = 0;
+        b.net->param[l->param[0].offset + (size_t)dead[i].channel] =
+            b.net->param[l->param[1].offset + (size_t)dead[i].channel] = 0;
     }
-    struct one_image im = { nets_input(b.net, 3, 5), { { { .4f, .4f, .3f, .3f }, 0, -1 }, { { .7f, .6f, .2f, .5f }, 1, -1 } }, nets_image(b.net) };
+    struct one_image im = { nets_input(b.net, 3, 5),
+                            { { { .4f, .4f, .3f, .3f }, 0, -1 }, { { .7f, .6f, .2f, .5f }, 1, -1 } },
+                            nets_image(b.net) };
     struct score_source src = { .count = 3, .get = get_image, .user = &im };
     double *mean = calloc((size_t)b.ch->n_node, sizeof *mean), worst = 1;
     struct saliency_options opt = saliency_defaults();
@@ -252,11 +325,13 @@ static void check_dead(bool centred) {
         memset(want, 1, (size_t)b.ch->n_group);
         for (int i = 0; i < n_dead; ++i) want[channels_group(b.ch, dead[i].layer, dead[i].channel)] = 0;
         for (int g = 0; g < b.ch->n_group; ++g)
-            CHECK(want[g] == chosen.keep[g], "group %d (score %g) %s", g, b.score[g], want[g] ? "is alive and went" : "is dead and stayed");
+            CHECK(want[g] == chosen.keep[g], "group %d (score %g) %s", g, b.score[g],
+                  want[g] ? "is alive and went" : "is dead and stayed");
         float *param = malloc(b.net->n_param * sizeof *param);
         memcpy(param, b.net->param, b.net->n_param * sizeof *param);
         slice_compensate(b.net, b.ch, chosen.keep, mean, param);
-        CHECK(!memcmp(param, b.net->param, b.net->n_param * sizeof *param), "dead channels left something behind");
+        CHECK(!memcmp(param, b.net->param, b.net->n_param * sizeof *param),
+              "dead channels left something behind");
         CHECK(slice_apply(&ctx, b.net, b.ch, chosen.keep, param, &small) == ST_OK, "%s", ctx.error);
         memset(want, 1, (size_t)b.ch->n_group); /* nothing masked: the untouched network */
         if (small && slice_check(&ctx, be, b.net, b.ch, want, b.net->param, small, im.x, 3, &worst) == ST_OK)
@@ -275,6 +350,7 @@ int main(void) {
     for (uint64_t seed = 1; seed <= 5; ++seed) check_targets(seed);
     check_order();
     for (uint64_t seed = 1; seed <= 20; ++seed) check_limits(seed);
+    for (uint64_t seed = 1; seed <= 10; ++seed) check_uneven_rounding(seed);
     check_by_layer();
     for (uint64_t seed = 1; seed <= 12; ++seed) check_monotone(seed);
     check_nothing();

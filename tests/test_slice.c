@@ -1,5 +1,6 @@
-/* Surgery on random networks over every layer type: the original with removed channels masked and the cut network are one
- * function; cutting nothing changes no byte; cutting twice is cutting once; only `filters` and `groups` change in the cfg. */
+/* Surgery on random networks over every layer type: the original with removed channels masked and the cut
+ * network are one function; cutting nothing changes no byte; cutting twice is cutting once; only `filters`
+ * and `groups` change in the cfg. */
 #include "prune_nets.h"
 
 #include "base/text.h"
@@ -10,10 +11,12 @@ static int seeds(int usual) {
     return sanitize && *sanitize == '1' ? usual / 3 : usual;
 }
 
-/* --- masked = cut ---------------------------------------------------------------------------------------------------------- */
+/* --- masked = cut
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
-static void check_cut(struct ctx *ctx, struct backend *be, const char *name, struct net *net, const struct channels *ch,
-                      const uint8_t *keep, const float *param, uint64_t seed) {
+static void check_cut(struct ctx *ctx, struct backend *be, const char *name, struct net *net,
+                      const struct channels *ch, const uint8_t *keep, const float *param, uint64_t seed) {
     struct net *small;
     double worst = -1;
     CHECK(slice_apply(ctx, net, ch, keep, param, &small) == ST_OK, "%s: %s", name, ctx->error);
@@ -22,10 +25,12 @@ static void check_cut(struct ctx *ctx, struct backend *be, const char *name, str
         return;
     }
     float *x = nets_input(net, 2, seed);
-    CHECK(slice_check(ctx, be, net, ch, keep, param, small, x, 2, &worst) == ST_OK, "%s: %s", name, ctx->error);
+    CHECK(slice_check(ctx, be, net, ch, keep, param, small, x, 2, &worst) == ST_OK, "%s: %s", name,
+          ctx->error);
     CHECK(worst <= 1e-5, "%s: masked and cut networks differ by %g", name, worst);
     double every = nets_difference(ctx, net, ch, keep, param, small, x);
-    CHECK(every >= 0 && every <= 1e-9, "%s: layers of the masked and the cut network differ by %g %s", name, every, ctx->error);
+    CHECK(every >= 0 && every <= 1e-9, "%s: layers of the masked and the cut network differ by %g %s", name,
+          every, ctx->error);
     free(x);
     net_close(small);
     ctx_clear(ctx);
@@ -58,7 +63,8 @@ static void check_random(uint64_t seed, struct backend *be, int *removed, char *
         free(keep), free(mean), free(param);
     }
     for (int i = 0; i < net->n; ++i)
-        if (!strstr(types, net->layer[i].ops->name)) snprintf(types + strlen(types), size - strlen(types), "%s ", net->layer[i].ops->name);
+        if (!strstr(types, net->layer[i].ops->name))
+            snprintf(types + strlen(types), size - strlen(types), "%s ", net->layer[i].ops->name);
     channels_drop(ch);
     net_close(net);
 }
@@ -74,20 +80,24 @@ static void check_fuzz(void) {
     }
     for (int seed = 1; seed <= n; ++seed) check_random((uint64_t)seed, be, &removed, types, sizeof types);
     CHECK(removed > 5 * n, "%d groups were removed in %d networks", removed, n);
-    static const char *const wanted[] = { "convolutional", "maxpool", "avgpool", "route", "shortcut", "upsample", "dropout",
-                                          "scale_channels", "sam", "reorg3d", "yolo" };
+    static const char *const wanted[] = { "convolutional", "maxpool",  "avgpool", "route",
+                                          "shortcut",      "upsample", "dropout", "scale_channels",
+                                          "sam",           "reorg3d",  "yolo" };
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; ++i)
         CHECK(strstr(types, wanted[i]), "no network had a [%s]", wanted[i]);
     backend_close(be);
 }
 
 #define NET "[net]\nwidth=16\nheight=16\nchannels=3\nbatch=1\nsubdivisions=1\n"
-#define CONV(f, k, act) "[convolutional]\nbatch_normalize=1\nfilters=" #f "\nsize=" #k "\nstride=1\npad=1\nactivation=" act "\n"
+#define CONV(f, k, act) \
+    "[convolutional]\nbatch_normalize=1\nfilters=" #f "\nsize=" #k "\nstride=1\npad=1\nactivation=" act "\n"
 
 /* The comparison itself must be able to fail: a value that moved, a cut at the wrong channel. */
 static void check_power(void) {
     struct ctx ctx = { 0 };
-    struct net *net = nets_open(&ctx, "power", NET CONV(6, 3, "leaky") CONV(5, 3, "mish") CONV(3, 1, "linear"), 5), *small = NULL;
+    struct net *net = nets_open(&ctx, "power",
+                                NET CONV(6, 3, "leaky") CONV(5, 3, "mish") CONV(3, 1, "linear"), 5),
+               *small = NULL;
     struct channels *ch;
     struct backend *be;
     double worst;
@@ -101,7 +111,8 @@ static void check_power(void) {
     float *x = nets_input(net, 1, 5);
     CHECK(slice_apply(&ctx, net, ch, keep, net->param, &small) == ST_OK, "%s", ctx.error);
     if (small) {
-        CHECK(slice_check(&ctx, be, net, ch, keep, net->param, small, x, 1, &worst) == ST_OK && worst <= 1e-6, "%g", worst);
+        CHECK(slice_check(&ctx, be, net, ch, keep, net->param, small, x, 1, &worst) == ST_OK && worst <= 1e-6,
+              "%g", worst);
         CHECK(slice_check(&ctx, be, net, ch, other, net->param, small, x, 1, &worst) == ST_OK && worst > 1e-3,
               "another channel was masked than cut, and the check says %g", worst);
         small->param[small->layer[1].param[0].offset] += 0.01f;
@@ -115,14 +126,19 @@ static void check_power(void) {
     backend_close(be);
 }
 
-/* --- compensation ------------------------------------------------------------------------------------------------------------ */
+/* --- compensation
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 /* By hand: what a removed channel leaves goes into the reader's bias, or out of its rolling mean. */
 static void check_compensation(void) {
     struct ctx ctx = { 0 };
-    struct net *net = nets_open(&ctx, "compensation", NET CONV(4, 1, "leaky")
-                                "[convolutional]\nfilters=2\nsize=3\nstride=1\npad=1\nactivation=linear\n"
-                                "[route]\nlayers=0\n[convolutional]\nbatch_normalize=1\nfilters=2\ngroups=2\nsize=1\nactivation=linear\n", 3);
+    struct net *net = nets_open(
+        &ctx, "compensation",
+        NET CONV(4, 1, "leaky") "[convolutional]\nfilters=2\nsize=3\nstride=1\npad=1\nactivation=linear\n"
+                                "[route]\nlayers=0\n[convolutional]\nbatch_normalize=1\nfilters=2\ngroups="
+                                "2\nsize=1\nactivation=linear\n",
+        3);
     struct channels *ch;
     if (!net || channels_build(&ctx, net, &ch) != ST_OK) {
         CHECK(false, "%s", ctx.error);
@@ -140,12 +156,14 @@ static void check_compensation(void) {
     slice_compensate(net, ch, keep, mean, param);
     const struct layer *plain = &net->layer[1], *grouped = &net->layer[3];
     for (int f = 0; f < 2; ++f) {
-        const float *w = net->param + plain->param[1].offset + f * 4 * 9, *g = net->param + grouped->param[4].offset + f * 2;
+        const float *w = net->param + plain->param[1].offset + f * 4 * 9,
+                    *g = net->param + grouped->param[4].offset + f * 2;
         double left = 0;
         for (int j = 0; j < 9; ++j) left += .5 * (double)w[9 + j] - 2 * (double)w[27 + j];
         size_t bias = plain->param[0].offset + (size_t)f, rolling = grouped->param[2].offset + (size_t)f;
         CHECK_NEAR(param[bias], net->param[bias] + left, 1e-6, "bias of filter %d", f);
-        CHECK_NEAR(param[rolling], net->param[rolling] - (f ? -2 : .5) * (double)g[1], 1e-6, "rolling mean of filter %d", f);
+        CHECK_NEAR(param[rolling], net->param[rolling] - (f ? -2 : .5) * (double)g[1], 1e-6,
+                   "rolling mean of filter %d", f);
     }
     size_t changed = 0;
     for (size_t i = 0; i < net->n_param; ++i) changed += param[i] != net->param[i];
@@ -158,7 +176,9 @@ static void check_compensation(void) {
 /* A channel that is constant over images and cells may go without any effect where no padding is. */
 static void check_exact_compensation(void) {
     struct ctx ctx = { 0 };
-    struct net *net = nets_open(&ctx, "constant channel", NET CONV(5, 3, "mish") CONV(4, 1, "leaky") CONV(3, 1, "linear"), 4), *small = NULL;
+    struct net *net = nets_open(&ctx, "constant channel",
+                                NET CONV(5, 3, "mish") CONV(4, 1, "leaky") CONV(3, 1, "linear"), 4),
+               *small = NULL;
     struct channels *ch;
     struct backend *be;
     if (!net || channels_build(&ctx, net, &ch) != ST_OK || backend_open(&ctx, "ref64", &be) != ST_OK) return;
@@ -185,7 +205,9 @@ static void check_exact_compensation(void) {
     backend_close(be);
 }
 
-/* --- bytes ------------------------------------------------------------------------------------------------------------------- */
+/* --- bytes
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 static char *text_of(struct ctx *ctx, const struct net *net) {
     char *text = NULL;
@@ -194,7 +216,8 @@ static char *text_of(struct ctx *ctx, const struct net *net) {
     return text;
 }
 
-static struct net *cut(struct ctx *ctx, const struct net *net, const struct channels *ch, const uint8_t *keep) {
+static struct net *cut(struct ctx *ctx, const struct net *net, const struct channels *ch,
+                       const uint8_t *keep) {
     struct net *small = NULL;
     CHECK(slice_apply(ctx, net, ch, keep, net->param, &small) == ST_OK, "%s", ctx->error);
     return small;
@@ -218,7 +241,9 @@ static void check_identity(uint64_t seed) {
         char *text = text_of(&ctx, small), *a = NULL, *b = NULL;
         size_t n = 0, m = 1;
         CHECK(text && !strcmp(text, gen.text), "seed %llu: the cfg changed", (unsigned long long)seed);
-        CHECK(net_save_bytes(&ctx, net, -1, &a, &n) == ST_OK && net_save_bytes(&ctx, small, -1, &b, &m) == ST_OK, "%s", ctx.error);
+        CHECK(net_save_bytes(&ctx, net, -1, &a, &n) == ST_OK &&
+                  net_save_bytes(&ctx, small, -1, &b, &m) == ST_OK,
+              "%s", ctx.error);
         CHECK(n == m && !memcmp(a, b, n), "seed %llu: the weights changed", (unsigned long long)seed);
         free(text), free(a), free(b);
     }
@@ -227,9 +252,10 @@ static void check_identity(uint64_t seed) {
     net_close(small);
 }
 
-/* Removing by `first`, then by `second` on the result, is removing both at once.  The first cut leaves two channels
- * everywhere and there are no grouped convolutions: one that is left with one channel per group has become depthwise, and
- * a depthwise one on a single channel has become an ordinary one, so that a second cut may do what one cut cannot. */
+/* Removing by `first`, then by `second` on the result, is removing both at once.  The first cut leaves two
+ * channels everywhere and there are no grouped convolutions: one that is left with one channel per group has
+ * become depthwise, and a depthwise one on a single channel has become an ordinary one, so that a second cut
+ * may do what one cut cannot. */
 static void check_composition(uint64_t seed) {
     static struct nets_gen gen;
     struct ctx ctx = { 0 };
@@ -261,7 +287,8 @@ static void check_composition(uint64_t seed) {
     if (both && twice) {
         char *a = text_of(&ctx, both), *b = text_of(&ctx, twice);
         CHECK(a && b && !strcmp(a, b), "seed %llu: the cfgs differ", (unsigned long long)seed);
-        CHECK(both->n_param == twice->n_param && !memcmp(both->param, twice->param, both->n_param * sizeof *both->param),
+        CHECK(both->n_param == twice->n_param &&
+                  !memcmp(both->param, twice->param, both->n_param * sizeof *both->param),
               "seed %llu: the weights differ", (unsigned long long)seed);
         free(a), free(b);
     }
@@ -271,14 +298,18 @@ static void check_composition(uint64_t seed) {
 }
 
 static const char edited[] =
-    "\xef\xbb\xbf# a network of mine\r\n[net]\r\nwidth = 16\r\nheight=16\r\nchannels=3\r\n\r\n[convolutional]\r\n"
+    "\xef\xbb\xbf# a network of mine\r\n[net]\r\nwidth = "
+    "16\r\nheight=16\r\nchannels=3\r\n\r\n[convolutional]\r\n"
     "activation = leaky\r\n filters = 6   \r\n; filters=9\r\nsize=3\r\nmine=yes\r\npad=1\r\n\r\n\r\n"
-    "[convolutional]\r\nbatch_normalize=1\r\n# depthwise\r\ngroups=6\r\nfilters=12\r\nsize=3\r\npad=1\r\nactivation=mish\r\n"
+    "[convolutional]\r\nbatch_normalize=1\r\n# "
+    "depthwise\r\ngroups=6\r\nfilters=12\r\nsize=3\r\npad=1\r\nactivation=mish\r\n"
     "[convolutional]\r\nfilters=3\r\n# groups=1\r\nactivation=linear\r\n# the end";
 static const char expected[] =
-    "\xef\xbb\xbf# a network of mine\r\n[net]\r\nwidth = 16\r\nheight=16\r\nchannels=3\r\n\r\n[convolutional]\r\n"
+    "\xef\xbb\xbf# a network of mine\r\n[net]\r\nwidth = "
+    "16\r\nheight=16\r\nchannels=3\r\n\r\n[convolutional]\r\n"
     "activation = leaky\r\n filters = 4   \r\n; filters=9\r\nsize=3\r\nmine=yes\r\npad=1\r\n\r\n\r\n"
-    "[convolutional]\r\nbatch_normalize=1\r\n# depthwise\r\ngroups=4\r\nfilters=8\r\nsize=3\r\npad=1\r\nactivation=mish\r\n"
+    "[convolutional]\r\nbatch_normalize=1\r\n# "
+    "depthwise\r\ngroups=4\r\nfilters=8\r\nsize=3\r\npad=1\r\nactivation=mish\r\n"
     "[convolutional]\r\nfilters=3\r\n# groups=1\r\nactivation=linear\r\n# the end";
 
 static void check_edit(void) {
@@ -304,7 +335,8 @@ static void check_edit(void) {
             const struct param *from = &net->layer[1].param[p], *to = &small->layer[1].param[p];
             size_t per = param_count(from) / 12;
             for (size_t k = 0; k < 8; ++k)
-                CHECK(!memcmp(net->param + from->offset + (size_t)rows[k] * per, small->param + to->offset + k * per, per * sizeof(float)),
+                CHECK(!memcmp(net->param + from->offset + (size_t)rows[k] * per,
+                              small->param + to->offset + k * per, per * sizeof(float)),
                       "%s of filter %d", from->name, rows[k]);
         }
     }
@@ -317,7 +349,9 @@ static void check_edit(void) {
 static void check_default_filters(void) {
     struct ctx ctx = { 0 };
     struct channels *ch = NULL;
-    struct net *net = nets_open(&ctx, "default", NET CONV(4, 1, "leaky") "[convolutional]\nactivation=linear\n[convolutional]\nfilters=2\n", 2);
+    struct net *net = nets_open(
+        &ctx, "default",
+        NET CONV(4, 1, "leaky") "[convolutional]\nactivation=linear\n[convolutional]\nfilters=2\n", 2);
     struct net *small = NULL;
     if (net && channels_build(&ctx, net, &ch) == ST_OK) {
         uint8_t keep[16];
@@ -325,7 +359,8 @@ static void check_default_filters(void) {
         keep[channels_group(ch, 0, 0)] = 0;
         small = cut(&ctx, net, ch, keep);
         char *text = small ? text_of(&ctx, small) : NULL;
-        CHECK(text && strstr(text, "[convolutional]\nactivation=linear\n[convolutional]\nfilters=2\n"), "the cfg became\n%s", text ? text : "");
+        CHECK(text && strstr(text, "[convolutional]\nactivation=linear\n[convolutional]\nfilters=2\n"),
+              "the cfg became\n%s", text ? text : "");
         free(text);
     }
     channels_drop(ch);

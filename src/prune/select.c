@@ -9,7 +9,9 @@ struct select_options select_defaults(void) {
                                     .cost = COST_FLOPS, .cost_power = 0.5 };
 }
 
-struct unit { int n, first, per_group, width; }; /* its removable groups order[first .. first + n), worst first */
+/* Groups that take the same number of channels from the same layers: what can be rounded and counted together.  Its
+ * removable ones are member[first .. first + n), worst first. */
+struct family { int n, first, all, per_group, of; };
 
 struct selecting {
     const struct channels *ch;
@@ -17,8 +19,9 @@ struct selecting {
     const double *rank;
     uint8_t *keep;
     int *order, n_order;        /* removable groups, worst first */
-    int *by_unit;               /* the same, unit after unit */
-    struct unit *unit;
+    int *member;                /* the same, family after family */
+    struct family *family;
+    int n_family, *family_of;   /* per group */
     int *kept, *least;          /* output channels per layer: now, and at least */
 };
 
@@ -50,29 +53,49 @@ static enum status order_groups(struct ctx *ctx, struct selecting *s) {
     qsort(pair, (size_t)s->n_order, sizeof *pair, by_rank);
     for (int i = 0; i < s->n_order; ++i) s->order[i] = pair[i].group;
     free(pair);
-    for (int u = 0; u < s->ch->n_unit; ++u) {
-        s->unit[u].first = at;
+    for (int f = 0; f < s->n_family; ++f) {
+        s->family[f].first = at;
         for (int i = 0; i < s->n_order; ++i)
-            if (s->ch->group[s->order[i]].unit == u) s->by_unit[at++] = s->order[i];
-        s->unit[u].n = at - s->unit[u].first;
+            if (s->family_of[s->order[i]] == f) s->member[at++] = s->order[i];
+        s->family[f].n = at - s->family[f].first;
     }
     return ST_OK;
 }
 
-/* A unit's width is that of its first layer; a group may take several of its channels (slices tied to each other). */
-static void measure_units(struct selecting *s) {
+static int layer_at(const struct channels *ch, const struct channel_group *g, int i) {
+    return ch->layer_of[ch->node_of_group[g->first + i]];
+}
+
+/* The group's next member from number i on that is a filter; its size: none. */
+static int next_filter(const struct channels *ch, const struct channel_group *g, int i) {
+    while (i < g->size && ch->net->layer[layer_at(ch, g, i)].n_param == 0) ++i;
+    return i;
+}
+
+static bool alike(const struct channels *ch, int a, int b) {
+    const struct channel_group *x = &ch->group[a], *y = &ch->group[b];
+    if (x->unit != y->unit) return false;
+    for (int i = -1, k = -1;;) {
+        i = next_filter(ch, x, i + 1), k = next_filter(ch, y, k + 1);
+        if (i == x->size || k == y->size) return i == x->size && k == y->size;
+        if (layer_at(ch, x, i) != layer_at(ch, y, k)) return false;
+    }
+}
+
+static void find_families(struct selecting *s) {
     const struct channels *ch = s->ch;
-    for (int u = 0; u < ch->n_unit; ++u) {
-        struct unit *unit = &s->unit[u];
-        if (unit->n == 0) continue;
-        const struct channel_group *g = &ch->group[s->by_unit[unit->first]];
-        int layer = -1;
-        for (int k = 0; k < g->size; ++k) {
-            int l = ch->layer_of[ch->node_of_group[g->first + k]];
-            if (ch->net->layer[l].n_param && layer < 0) layer = l;
-            if (l == layer) ++unit->per_group;
+    for (int g = 0; g < ch->n_group; ++g) {
+        int f = s->n_family - 1; /* neighbours are alike */
+        while (f >= 0 && !alike(ch, s->family[f].of, g)) --f;
+        if (f < 0) {
+            const struct channel_group *group = &ch->group[g];
+            int i = next_filter(ch, group, 0), layer = i < group->size ? layer_at(ch, group, i) : -1;
+            f = s->n_family++;
+            s->family[f].of = g;
+            for (; i < group->size; ++i) s->family[f].per_group += layer_at(ch, group, i) == layer;
         }
-        unit->width = layer >= 0 ? ch->net->layer[layer].out.c : 0;
+        s->family_of[g] = f;
+        ++s->family[f].all;
     }
 }
 
@@ -104,30 +127,30 @@ static void restore_group(struct selecting *s, int g) {
 }
 
 /* Kept widths land on a multiple: the best removed come back, or the next worst go, whichever is nearer and allowed. */
-static void round_unit(struct selecting *s, const struct unit *unit) {
+static void round_family(struct selecting *s, const struct family *family) {
     int gone = 0, step = s->opt->round;
-    for (int i = 0; i < unit->n; ++i) gone += !s->keep[s->by_unit[unit->first + i]];
-    if (gone == 0 || step <= 1 || unit->per_group == 0) return;
-    int width = unit->width - gone * unit->per_group, over = width % step;
+    for (int i = 0; i < family->n; ++i) gone += !s->keep[s->member[family->first + i]];
+    if (gone == 0 || step <= 1 || family->per_group == 0) return;
+    int width = (family->all - gone) * family->per_group, over = width % step;
     if (over == 0) return;
-    int more = over % unit->per_group ? 0 : over / unit->per_group;            /* to remove */
-    int back = (step - over) % unit->per_group ? gone : (step - over) / unit->per_group;
+    int more = over % family->per_group ? 0 : over / family->per_group;            /* to remove */
+    int back = (step - over) % family->per_group ? gone : (step - over) / family->per_group;
     if (back > gone) back = gone; /* the full width, whatever it is */
     if (more > 0 && over * 2 < step && width - over > 0) {
         int done = 0;
-        for (int i = 0; i < unit->n && done < more; ++i) {
-            int g = s->by_unit[unit->first + i];
+        for (int i = 0; i < family->n && done < more; ++i) {
+            int g = s->member[family->first + i];
             if (s->keep[g] && remove_group(s, g)) ++done;
         }
         if (done == more) return;
         gone += done;
-        width -= done * unit->per_group;
+        width -= done * family->per_group;
         over = width % step;
-        back = (step - over) % step / unit->per_group;
+        back = (step - over) % step / family->per_group;
         if (back > gone) back = gone;
     }
-    for (int i = unit->n - 1; i >= 0 && back > 0; --i) {
-        int g = s->by_unit[unit->first + i];
+    for (int i = family->n - 1; i >= 0 && back > 0; --i) {
+        int g = s->member[family->first + i];
         if (s->keep[g]) continue;
         restore_group(s, g);
         --back;
@@ -135,18 +158,19 @@ static void round_unit(struct selecting *s, const struct unit *unit) {
 }
 
 static void round_all(struct selecting *s) {
-    for (int u = 0; u < s->ch->n_unit; ++u)
-        if (s->unit[u].n) round_unit(s, &s->unit[u]);
+    for (int f = 0; f < s->n_family; ++f)
+        if (s->family[f].n) round_family(s, &s->family[f]);
 }
 
 static void remove_worst(struct selecting *s, int steps) {
     reset(s);
     if (!s->opt->by_layer) {
         for (int i = 0, done = 0; i < s->n_order && done < steps; ++i) done += remove_group(s, s->order[i]);
-    } else { /* steps: share of each unit in 1/1000 */
-        for (int u = 0; u < s->ch->n_unit; ++u) {
-            int want = (int)((double)s->unit[u].n * steps / 1000 + 0.5);
-            for (int i = 0, done = 0; i < s->unit[u].n && done < want; ++i) done += remove_group(s, s->by_unit[s->unit[u].first + i]);
+    } else { /* steps: share of each family in 1/1000 */
+        for (int f = 0; f < s->n_family; ++f) {
+            const struct family *family = &s->family[f];
+            int want = (int)((double)family->n * steps / 1000 + 0.5);
+            for (int i = 0, done = 0; i < family->n && done < want; ++i) done += remove_group(s, s->member[family->first + i]);
         }
     }
     round_all(s);
@@ -207,8 +231,8 @@ static enum status rank_groups(struct ctx *ctx, const struct channels *ch, const
 
 static enum status select_now(struct ctx *ctx, struct selecting *s, struct selection *out) {
     const struct net *net = s->ch->net;
+    find_families(s);
     TRY(order_groups(ctx, s));
-    measure_units(s);
     for (int i = 0; i < net->n; ++i) {
         int width = net->layer[i].out.c, floor_ = s->opt->min_filters < width ? s->opt->min_filters : width;
         int share_ = (int)ceil(width * (1 - s->opt->max_layer_ratio) - 1e-9);
@@ -239,14 +263,15 @@ enum status select_groups(struct ctx *ctx, const struct channels *ch, const doub
     out->rank = mem_zero(ctx, n, sizeof *out->rank);
     struct selecting s = { .ch = ch, .opt = opt, .rank = out->rank, .keep = out->keep };
     s.order = mem_zero(ctx, n, sizeof *s.order);
-    s.by_unit = mem_zero(ctx, n, sizeof *s.by_unit);
-    s.unit = mem_zero(ctx, (size_t)ch->n_unit, sizeof *s.unit);
+    s.member = mem_zero(ctx, n, sizeof *s.member);
+    s.family = mem_zero(ctx, n, sizeof *s.family);
+    s.family_of = mem_zero(ctx, n, sizeof *s.family_of);
     s.kept = mem_zero(ctx, layers, sizeof *s.kept);
     s.least = mem_zero(ctx, layers, sizeof *s.least);
     enum status st = ctx->code;
     if (st == ST_OK) st = rank_groups(ctx, ch, score, opt, out->rank);
     if (st == ST_OK) st = select_now(ctx, &s, out);
-    free(s.order), free(s.by_unit), free(s.unit), free(s.kept), free(s.least);
+    free(s.order), free(s.member), free(s.family), free(s.family_of), free(s.kept), free(s.least);
     if (st != ST_OK) selection_free(out);
     return st;
 }

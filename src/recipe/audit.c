@@ -150,7 +150,7 @@ static enum status read_layer(struct ctx *ctx, struct prune_job *job, const char
     }
     const cJSON *gone = cJSON_GetObjectItem(o, "mean_of_removed");
     cJSON_ArrayForEach(k, gone) {
-        int c = atoi(k->string);
+        int c = k->string ? atoi(k->string) : -1; /* an array's elements have no names */
         if (c >= 0 && c < width && cJSON_IsNumber(k)) job->mean[ch->first_node[i] + c] = k->valuedouble;
     }
     return ST_OK;
@@ -158,9 +158,10 @@ static enum status read_layer(struct ctx *ctx, struct prune_job *job, const char
 
 static enum status read_layers(struct ctx *ctx, struct prune_job *job, const char *path, const cJSON *root) {
     const struct channels *ch = job->channels;
-    const cJSON *o;
+    const cJSON *layers = cJSON_GetObjectItem(root, "layers"), *o;
     memset(job->selection.keep, 1, (size_t)ch->n_group);
-    cJSON_ArrayForEach(o, cJSON_GetObjectItem(root, "layers")) TRY(read_layer(ctx, job, path, o));
+    if (!cJSON_IsArray(layers)) return ctx_fail(ctx, ST_FORMAT, "%s: has no list 'layers'", path);
+    cJSON_ArrayForEach(o, layers) TRY(read_layer(ctx, job, path, o));
     for (int g = 0; g < ch->n_group; ++g) {
         job->selection.keep[g] = job->selection.keep[g] != 0;
         if (!job->selection.keep[g] && ch->group[g].frozen)
