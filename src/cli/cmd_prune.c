@@ -239,6 +239,7 @@ static void print_classes(const struct prune_job *job, const struct text_list *n
 }
 
 static enum status prune_steps(struct ctx *ctx, struct prune_job *job) {
+    TRY(prune_ready(ctx, job));
     if (!job->opt.from_plan) TRY(prune_score(ctx, job));
     print_scoring(job);
     TRY(prune_select(ctx, job));

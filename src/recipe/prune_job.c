@@ -1,8 +1,10 @@
 #include "recipe/prune_job.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "base/text.h"
@@ -33,13 +35,6 @@ static enum status out_names(struct ctx *ctx, struct prune_job *job) {
     job->weights_out = joined(ctx, prefix, ".weights");
     job->plan_out = joined(ctx, prefix, ".prune.json");
     return ctx->code;
-}
-
-static enum status refuse_existing(struct ctx *ctx, const struct prune_job *job) {
-    const char *out[] = { job->cfg_out, job->weights_out, job->plan_out };
-    for (int i = 0; i < 3 && !job->opt.force && !job->opt.dry_run; ++i)
-        if (io_exists(out[i])) return ctx_fail(ctx, ST_USAGE, "%s: exists already; -force overwrites it, -out PREFIX writes elsewhere", out[i]);
-    return ST_OK;
 }
 
 static enum status load(struct ctx *ctx, struct prune_job *job) {
@@ -75,6 +70,7 @@ enum status prune_open(struct ctx *ctx, struct backend *be, const struct prune_o
     if (ctx->code == ST_OK) {
         job->mean = mem_zero(ctx, (size_t)job->channels->n_node, sizeof *job->mean);
         job->score = mem_zero(ctx, (size_t)job->channels->n_group, sizeof *job->score);
+        job->keep_layer = mem_zero(ctx, (size_t)job->net->n, 1);
     }
     if (ctx->code == ST_OK) return ST_OK;
     prune_close(job);
@@ -96,7 +92,7 @@ void prune_close(struct prune_job *job) {
     map_free(&job->map_before);
     map_free(&job->map_after);
     free(job->speed_before.layer_ms), free(job->speed_after.layer_ms);
-    free(job->mean), free(job->score), free(job->compensated);
+    free(job->mean), free(job->score), free(job->compensated), free(job->keep_layer);
     free(job->cfg_out), free(job->weights_out), free(job->plan_out);
     free(job);
 }
@@ -109,14 +105,19 @@ static struct score_source source_of(struct prune_job *job) {
     return src;
 }
 
-enum status prune_score(struct ctx *ctx, struct prune_job *job) {
-    const struct criterion *criterion = criterion_find(job->opt.criterion);
-    struct score_source src = source_of(job);
-    struct saliency_options opt = job->opt.saliency;
-    opt.centred = job->opt.compensate; /* score what removal will do */
-    if (job->opt.compensate) TRY(saliency_means(ctx, job->net, job->be, job->channels, &src, opt.batch, job->mean));
-    struct criterion_input in = { job->net, job->be, job->channels, &src, &opt, job->mean, &job->detail };
-    return criterion->score(ctx, &in, job->score);
+static enum status refuse_existing(struct ctx *ctx, const struct prune_job *job) {
+    const char *out[] = { job->cfg_out, job->weights_out, job->plan_out };
+    for (int i = 0; i < 3 && !job->opt.force && !job->opt.dry_run; ++i)
+        if (io_exists(out[i])) return ctx_fail(ctx, ST_USAGE, "%s: exists already; -force overwrites it, -out PREFIX writes elsewhere", out[i]);
+    return ST_OK;
+}
+
+static enum status writable_folder(struct ctx *ctx, const char *path) {
+    char folder[1100];
+    const char *slash = strrchr(path, '/');
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    if (access(folder, W_OK) == 0) return ST_OK;
+    return ctx_fail(ctx, ST_IO, "%s: cannot be written: %s", path, strerror(errno));
 }
 
 /* "0,5-9" */
@@ -136,22 +137,33 @@ static enum status parse_layers(struct ctx *ctx, const char *text, int n, uint8_
     return ST_OK;
 }
 
-enum status prune_select(struct ctx *ctx, struct prune_job *job) {
+enum status prune_ready(struct ctx *ctx, struct prune_job *job) {
     TRY(refuse_existing(ctx, job));
+    if (!job->opt.dry_run) TRY(writable_folder(ctx, job->cfg_out));
+    return job->opt.keep_layers ? parse_layers(ctx, job->opt.keep_layers, job->net->n, job->keep_layer) : ST_OK;
+}
+
+enum status prune_score(struct ctx *ctx, struct prune_job *job) {
+    const struct criterion *criterion = criterion_find(job->opt.criterion);
+    struct score_source src = source_of(job);
+    struct saliency_options opt = job->opt.saliency;
+    opt.centred = job->opt.compensate; /* score what removal will do */
+    if (job->opt.compensate) TRY(saliency_means(ctx, job->net, job->be, job->channels, &src, opt.batch, job->mean));
+    struct criterion_input in = { job->net, job->be, job->channels, &src, &opt, job->mean, &job->detail };
+    return criterion->score(ctx, &in, job->score);
+}
+
+enum status prune_select(struct ctx *ctx, struct prune_job *job) {
     if (job->opt.from_plan) return audit_read_plan(ctx, job, job->opt.from_plan);
-    uint8_t *keep = mem_zero(ctx, (size_t)job->net->n, 1);
-    if (!keep) return ST_MEMORY;
     struct select_options opt = job->opt.select;
-    opt.keep_layer = keep;
+    opt.keep_layer = job->keep_layer;
     if (opt.cost_power < 0) opt.cost_power = criterion_find(job->opt.criterion)->priced ? 0.5 : 0;
     job->opt.select.cost_power = opt.cost_power;
-    enum status st = job->opt.keep_layers ? parse_layers(ctx, job->opt.keep_layers, job->net->n, keep) : ST_OK;
-    if (st == ST_OK) st = select_groups(ctx, job->channels, job->score, &opt, &job->selection);
-    free(keep);
-    if (st == ST_OK && !job->selection.reached)
+    TRY(select_groups(ctx, job->channels, job->score, &opt, &job->selection));
+    if (!job->selection.reached)
         ctx_log(ctx, LOG_WARN, "the target is out of reach: -max_layer_ratio %g and -min_filters %d allow no more than what follows",
-                job->opt.select.max_layer_ratio, job->opt.select.min_filters);
-    return st;
+                opt.max_layer_ratio, opt.min_filters);
+    return ST_OK;
 }
 
 static enum status prove(struct ctx *ctx, struct prune_job *job) {

@@ -36,6 +36,7 @@ struct prune_job {
     struct channels *channels;
     struct score_images *images;
     struct head_info head;
+    uint8_t *keep_layer;             /* per layer: -keep_layers */
     double *mean;                    /* per node */
     double *score;                   /* per group */
     struct saliency detail;
@@ -49,6 +50,9 @@ struct prune_job {
 };
 
 enum status prune_open(struct ctx *, struct backend *, const struct prune_options *, struct prune_job **);
+/* What can go wrong with a cut before the long part: files that exist already, a folder that cannot be written to,
+ * -keep_layers.  `detector saliency` does not need it. */
+enum status prune_ready(struct ctx *, struct prune_job *);
 enum status prune_score(struct ctx *, struct prune_job *);   /* means and scores */
 enum status prune_select(struct ctx *, struct prune_job *);  /* or from the plan: keep flags */
 enum status prune_cut(struct ctx *, struct prune_job *);     /* the small network, proved equal to the masked one */
