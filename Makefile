@@ -3,7 +3,7 @@
 # make demo            the whole job on data it makes itself: train, score, prune, fine-tune, report
 # make bench           timings; PEER=/path/to/darknet times another binary beside this one
 # make install-deps    scripts/setup: the Debian/Ubuntu packages this needs
-# Switches: ONEDNN=0 leaves oneDNN out, WERROR=1, DEBUG=1, CC=clang. AVX and OPENMP, known from Darknet, are always on.
+# Switches: V=1 shows the commands, ONEDNN=0 leaves oneDNN out, WERROR=1, DEBUG=1, CC=clang. AVX and OPENMP, known from Darknet, are always on.
 
 CC ?= cc
 ONEDNN ?= $(shell echo 'int main(void) { return dnnl_version() == NULL; }' | $(CC) -include oneapi/dnnl/dnnl.h -x c - -ldnnl -o /dev/null 2>/dev/null && echo 1 || echo 0)
@@ -43,6 +43,9 @@ MODE := $(MODE)-$(notdir $(firstword $(CC)))
 OUT := build/$(MODE)
 
 # One source, compiled once per instruction set; the fastest one that the machine has is chosen at start.
+Q := $(if $(V),,@)
+say = $(if $(V),,@echo '$(1)')
+
 KERNELS := $(wildcard src/backend/cpu/kernels*.c)
 ISAS := base
 ifneq ($(filter x86_64 amd64,$(shell uname -m)),)
@@ -68,27 +71,33 @@ libdarknet.so: $(OUT)/libdarknet.so
 	cp $< $@
 
 $(OUT)/darknet: $(CLI_OBJ) $(OUT)/libdarknet.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,  LD $@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(OUT)/libdarknet.a: $(LIB_OBJ)
-	rm -f $@ && ar rcs $@ $^
+	$(call say,  AR $@)
+	$(Q)rm -f $@ && ar rcs $@ $^
 $(OUT)/libdarknet.so: $(LIB_OBJ)
-	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $^ $(LDLIBS)
+	$(call say,  LD $@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $^ $(LDLIBS)
 lib: $(OUT)/libdarknet.a
 
 define isa_rule
 $(OUT)/%_$(1).o: %.c
 	@mkdir -p $$(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA_$(1)) -DCPU_ISA=$(1) -c -o $$@ $$<
+	$(call say,  CC $$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA_$(1)) -DCPU_ISA=$(1) -c -o $$@ $$<
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 
 $(OUT)/src/%.o: src/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+	$(call say,  CC $<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
 $(OUT)/tests/%: tests/%.c tests/test.h $(OUT)/libdarknet.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -Itests $(LDFLAGS) -o $@ $< $(OUT)/libdarknet.a $(LDLIBS)
+	$(call say,  LD $@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -Itests $(LDFLAGS) -o $@ $< $(OUT)/libdarknet.a $(LDLIBS)
 
 test: $(TESTS:%=$(OUT)/tests/%) $(OUT)/darknet
 	@scripts/check_floors

@@ -45,7 +45,7 @@ static void dot(int x, int y, double class0, double class1) {
 }
 
 static char *path_of(const char *name) {
-    static char path[128];
+    static char path[512];
     snprintf(path, sizeof path, "%s/%s", folder, name);
     return path;
 }

@@ -17,7 +17,7 @@ struct hit {
     int own_size;
 };
 
-struct evaluation {
+struct map_tally {
     const struct map_options *opt;
     struct map_result *out;
     struct hit *hit;
@@ -119,7 +119,7 @@ static int best_truth(const struct truth_list *truth, struct box b, int class_id
     return best;
 }
 
-static enum status add_truth(struct ctx *ctx, struct evaluation *e, const struct truth_list *truth, double w,
+static enum status add_truth(struct ctx *ctx, struct map_tally *e, const struct truth_list *truth, double w,
                              double h) {
     struct map_result *out = e->out;
     size_t need = (size_t)out->unique_truths + (size_t)truth->n;
@@ -135,10 +135,8 @@ static enum status add_truth(struct ctx *ctx, struct evaluation *e, const struct
     return ST_OK;
 }
 
-/* w, h: pixels of the network's input that the picture fills. */
-static enum status match_image(struct ctx *ctx, struct evaluation *e, const struct detection_list *list,
-                               const struct truth_list *truth, const struct truth_list *difficult, double w,
-                               double h) {
+enum status map_add(struct ctx *ctx, struct map_tally *e, const struct detection_list *list,
+                    const struct truth_list *truth, const struct truth_list *difficult, double w, double h) {
     struct map_result *out = e->out;
     TRY(add_truth(ctx, e, truth, w, h));
     bool *claimed = mem_zero(ctx, (size_t)truth->n, sizeof *claimed);
@@ -212,7 +210,7 @@ static double average_precision(const struct point *p, int n, int points) {
 
 /* AP of one class over hits in falling probability; size < 0: all.  *truths: how many truths were to be
  * found. */
-static double class_ap(const struct evaluation *e, int class_id, int size, struct point *curve, bool *claimed,
+static double class_ap(const struct map_tally *e, int class_id, int size, struct point *curve, bool *claimed,
                        int *truths) {
     int tp = 0, fp = 0, n = 0;
     *truths = 0;
@@ -238,14 +236,14 @@ static int by_class(const void *a, const void *b) {
     return by_prob(a, b);
 }
 
-static enum status average_all(struct ctx *ctx, struct evaluation *e) {
+static enum status average_all(struct ctx *ctx, struct map_tally *e) {
     struct map_result *out = e->out;
     struct point *curve = mem_zero(ctx, (size_t)e->n_hit, sizeof *curve);
     bool *claimed = mem_zero(ctx, (size_t)out->unique_truths, sizeof *claimed);
     int present = 0, with_size[MAP_SIZES] = { 0 }, truths;
     if (curve && claimed) {
         if (e->n_hit) qsort(e->hit, (size_t)e->n_hit, sizeof *e->hit, by_class);
-        struct evaluation one = *e; /* the hits of one class at a time: they lie together now */
+        struct map_tally one = *e; /* the hits of one class at a time: they lie together now */
         for (int k = 0; k < out->classes; ++k) {
             one.hit += k ? one.n_hit : 0;
             long left = e->n_hit - (one.hit - e->hit);
@@ -273,7 +271,7 @@ static enum status average_all(struct ctx *ctx, struct evaluation *e) {
 static double ratio(double a, double b) { return b != 0 ? a / b : -NAN; }
 
 /* Images `at` .. at+n-1 of the chunk, whose outputs the network holds. */
-static enum status evaluate_batch(struct ctx *ctx, struct net *net, struct evaluation *e,
+static enum status evaluate_batch(struct ctx *ctx, struct net *net, struct map_tally *e,
                                   const struct chunk *c, int at, int n, const struct text_list *difficult,
                                   struct detection_list *list) {
     struct detect_options options = { DETECTION_THRESH, NMS_THRESH, c->letter_box, false };
@@ -289,14 +287,14 @@ static enum status evaluate_batch(struct ctx *ctx, struct net *net, struct evalu
         s = detect_collect(ctx, net, b, w0, h0, &options, list);
         if (s == ST_OK) s = read_truth(ctx, c->images->item[image], e->out->classes, &truth);
         if (s == ST_OK && difficult) s = read_truth(ctx, difficult->item[image], 0, &hard);
-        if (s == ST_OK) s = match_image(ctx, e, list, &truth, &hard, w, h);
+        if (s == ST_OK) s = map_add(ctx, e, list, &truth, &hard, w, h);
     }
     free(truth.item);
     free(hard.item);
     return s;
 }
 
-static enum status evaluate_images(struct ctx *ctx, struct net *net, struct evaluation *e,
+static enum status evaluate_images(struct ctx *ctx, struct net *net, struct map_tally *e,
                                    const struct text_list *images, const struct text_list *difficult) {
     struct chunk c;
     struct detection_list list = { 0 };
@@ -312,6 +310,38 @@ static enum status evaluate_images(struct ctx *ctx, struct net *net, struct eval
     }
     chunk_close(&c);
     detections_free(&list);
+    return s;
+}
+
+enum status map_begin(struct ctx *ctx, int classes, const struct map_options *opt, struct map_result *out,
+                      struct map_tally **tally) {
+    *out = (struct map_result){ .classes = classes };
+    struct map_tally *e = *tally = mem_zero(ctx, 1, sizeof *e);
+    out->of = mem_zero(ctx, (size_t)classes, sizeof *out->of);
+    if (!e || !out->of) return ST_MEMORY;
+    e->opt = opt;
+    e->out = out;
+    return ST_OK;
+}
+
+enum status map_end(struct ctx *ctx, struct map_tally *e, enum status so_far) {
+    if (!e) return so_far;
+    struct map_result *out = e->out;
+    enum status s = so_far == ST_OK ? average_all(ctx, e) : so_far;
+    if (s == ST_OK) {
+        out->detections = e->n_hit;
+        out->fn = out->unique_truths - out->tp;
+        out->precision = ratio(out->tp, out->tp + out->fp);
+        out->recall = ratio(out->tp, out->unique_truths);
+        out->f1 = ratio(2 * out->precision * out->recall, out->precision + out->recall);
+        out->avg_iou = out->tp + out->fp ? e->iou_sum / (out->tp + out->fp) : 0;
+    } else {
+        map_free(out);
+    }
+    free(e->hit);
+    free(e->truth_class);
+    free(e->truth_size);
+    free(e);
     return s;
 }
 
@@ -331,23 +361,11 @@ enum status map_evaluate(struct ctx *ctx, struct net *net, const struct text_lis
         if (net->layer[i].ops->head) last = i;
     struct head_info info;
     net->layer[last].ops->head->info(&net->layer[last], &info);
-    out->classes = info.classes;
-    out->of = mem_zero(ctx, (size_t)info.classes, sizeof *out->of);
-    if (!out->of) return ST_MEMORY;
-    struct evaluation e = { .opt = opt, .out = out };
-    enum status s = evaluate_images(ctx, net, &e, images, difficult);
-    if (s == ST_OK) s = average_all(ctx, &e);
-    out->detections = e.n_hit;
-    out->fn = out->unique_truths - out->tp;
-    out->precision = ratio(out->tp, out->tp + out->fp);
-    out->recall = ratio(out->tp, out->unique_truths);
-    out->f1 = ratio(2 * out->precision * out->recall, out->precision + out->recall);
-    out->avg_iou = out->tp + out->fp ? e.iou_sum / (out->tp + out->fp) : 0;
+    struct map_tally *e = NULL;
+    enum status s = map_begin(ctx, info.classes, opt, out, &e);
+    if (s == ST_OK) s = evaluate_images(ctx, net, e, images, difficult);
+    s = map_end(ctx, e, s);
     out->seconds = io_seconds() - start;
-    free(e.hit);
-    free(e.truth_class);
-    free(e.truth_size);
-    if (s != ST_OK) map_free(out);
     return s;
 }
 

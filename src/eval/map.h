@@ -31,6 +31,15 @@ struct map_result {
 enum status map_evaluate(struct ctx *, struct net *, const struct text_list *images, const struct text_list *difficult,
                          const struct map_options *, struct map_result *);
 void map_free(struct map_result *);
+
+/* The same from detections of any origin: begin, add image by image (boxes relative to the picture; w, h: pixels of the
+ * network's input that the picture fills; difficult: truths that excuse a detection), end.  map_end takes the status so far,
+ * frees the tally (which may be NULL) and, on failure, the result. */
+struct map_tally;
+enum status map_begin(struct ctx *, int classes, const struct map_options *, struct map_result *, struct map_tally **);
+enum status map_add(struct ctx *, struct map_tally *, const struct detection_list *, const struct truth_list *truth,
+                    const struct truth_list *difficult, double w, double h);
+enum status map_end(struct ctx *, struct map_tally *, enum status so_far);
 /* Upstream's printed block from " detections_count" to "mean average precision", byte for byte; caller frees. */
 enum status map_print(struct ctx *, const struct map_result *, const struct text_list *names, const struct map_options *, char **text);
 
