@@ -269,6 +269,7 @@ static bool make_files(struct ctx *ctx) {
 static enum status run(struct ctx *ctx, struct backend *be, const struct prune_options *opt) {
     struct prune_job *job;
     enum status st = prune_open(ctx, be, opt, &job);
+    if (st == ST_OK) st = prune_ready(ctx, job);
     if (st == ST_OK && !opt->from_plan) st = prune_score(ctx, job);
     if (st == ST_OK) st = prune_select(ctx, job);
     if (st == ST_OK) st = prune_cut(ctx, job);

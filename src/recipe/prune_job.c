@@ -229,6 +229,7 @@ enum status prune_measure(struct ctx *ctx, struct prune_job *job) {
 enum status prune_write(struct ctx *ctx, struct prune_job *job) {
     char *cfg = NULL, *plan = NULL;
     size_t size;
+    TRY(refuse_existing(ctx, job)); /* again: something may have come to lie there since prune_ready */
     enum status st = audit_text(ctx, job, &plan);
     if (st == ST_OK) st = cfg_text(ctx, job->small->doc, &cfg, &size);
     if (st == ST_OK) st = net_save(ctx, job->small, job->weights_out, -1);
