@@ -67,7 +67,7 @@ static void check_step(const char *stem, struct net *net, const cJSON *json) {
     net->seen = 0;
     net->iteration = 1;
     enum status st = net_forward(&ctx, net, x);
-    if (st == ST_OK) st = net_loss(&ctx, net, &truth, &loss, stats);
+    if (st == ST_OK) st = net_loss(&ctx, net, &(struct net_truth){ .boxes = &truth }, &loss, stats);
     if (st == ST_OK) st = net_backward(&ctx, net);
     CHECK(st == ST_OK, "%s: %s", stem, ctx.error);
     NEAR(loss, golden_number(json, "loss"), 1e-3, "%s: loss %g, recorded %g", stem, loss, golden_number(json, "loss"));

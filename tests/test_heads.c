@@ -272,7 +272,7 @@ static double sum_squares(const struct rig *r) {
 }
 
 static void loss_of(struct rig *r, const struct loss_args *a, struct loss_stats *s) {
-    CHECK(r->l.ops->head->loss(&ctx, &r->l, a, s) == ST_OK, "%s", ctx.error);
+    CHECK(r->l.ops->loss(&ctx, &r->l, a, s) == ST_OK, "%s", ctx.error);
 }
 
 /* One truth, everything written out. */

@@ -84,7 +84,11 @@ static enum status check_input(struct ctx *ctx, const struct cfg_section *s, str
     const struct { const char *key; int v; } side[] = {
         { "width", o->width }, { "height", o->height }, { "channels", o->channels }
     };
-    if (o->inputs > 0) return ST_OK;
+    if (o->inputs > 0) {
+        /* A vector is a picture of one cell. */
+        if (o->width <= 0 || o->height <= 0 || o->channels <= 0) o->width = o->height = 1, o->channels = o->inputs;
+        return ST_OK;
+    }
     for (int i = 0; i < 3; ++i)
         if (side[i].v <= 0) return cfg_fail(ctx, s, side[i].key, "must be at least 1 (or give inputs=)");
     double inputs = (double)o->width * o->height * o->channels;

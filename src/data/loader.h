@@ -14,7 +14,9 @@ struct augment_options {
 struct batch {
     int n, w, h, c;
     float *x;                     /* (n, c, h, w) */
-    struct truth_list *truth;     /* n lists, relative to the network input */
+    struct truth_list *truth;     /* n lists, relative to the network input; or NULL */
+    const float *target;          /* target_size values per image; or NULL */
+    int target_size;
     const char **path;            /* n image paths, owned by the loader's list */
 };
 struct loader_options {

@@ -74,14 +74,19 @@ static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *a
     int n = c->filters, per = in.c / c->groups, cells = c->size * c->size;
     double span_init = sqrt(2.0 / ((double)cells * per));
     l->n_param = 0;
-    layer_param(l, &(struct param){ "biases", PARAM_BIAS, { n, 1, 1 }, 0, -1, PARAM_TRAIN, 0, 0, 0 });
+    struct param channel = { .role = PARAM_BIAS, .dim = { n, 1, 1 }, .out_axis = 0, .in_axis = -1, .flags = PARAM_TRAIN };
+    channel.name = "biases";
+    layer_param(l, &channel);
     if (c->batch_normalize) {
-        layer_param(l, &(struct param){ "scales", PARAM_SCALE, { n, 1, 1 }, 0, -1, PARAM_TRAIN, 1, 0, 0 });
-        layer_param(l, &(struct param){ "rolling_mean", PARAM_MEAN, { n, 1, 1 }, 0, -1, 0, 0, 0, 0 });
-        layer_param(l, &(struct param){ "rolling_variance", PARAM_VARIANCE, { n, 1, 1 }, 0, -1, 0, 0, 0, 0 });
+        channel.name = "scales", channel.role = PARAM_SCALE, channel.init_mean = 1;
+        layer_param(l, &channel);
+        channel.name = "rolling_mean", channel.role = PARAM_MEAN, channel.init_mean = 0, channel.flags = 0;
+        layer_param(l, &channel);
+        channel.name = "rolling_variance", channel.role = PARAM_VARIANCE;
+        layer_param(l, &channel);
     }
-    layer_param(l, &(struct param){ "weights", PARAM_WEIGHT, { n, per, cells }, 0, depthwise(l) ? -1 : 1,
-                                    PARAM_TRAIN | PARAM_DECAY, 0, span_init, 0 });
+    layer_param(l, &(struct param){ .name = "weights", .role = PARAM_WEIGHT, .dim = { n, per, cells }, .out_axis = 0,
+                                    .in_axis = depthwise(l) ? -1 : 1, .flags = PARAM_TRAIN | PARAM_DECAY, .init_span = span_init });
     l->flops = flops_at(l, in.c, n);
     return ST_OK;
 }

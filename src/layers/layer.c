@@ -1,5 +1,6 @@
 #include "layers/layer.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,9 +46,14 @@ const struct cfg_choice activation_choices[] = {
     { NULL, 0 }
 };
 
+bool param_owned(const struct param *p) { return !(p->flags & PARAM_SHARED); }
+
 size_t param_count(const struct param *p) { return (size_t)p->dim[0] * (size_t)p->dim[1] * (size_t)p->dim[2]; }
 
-void layer_param(struct layer *l, const struct param *p) { l->param[l->n_param++] = *p; }
+void layer_param(struct layer *l, const struct param *p) {
+    assert(l->n_param < LAYER_MAX_PARAM);
+    l->param[l->n_param++] = *p;
+}
 
 enum status layer_inputs(struct ctx *ctx, struct layer *l, const char *key, const int *index, int n) {
     free(l->in);

@@ -12,16 +12,17 @@
 #include "cfg/net_options.h"
 #include "vision/box.h"
 
-enum { LAYER_MAX_PARAM = 8, LAYER_INPUT = -1 };
+enum { LAYER_MAX_PARAM = 64, LAYER_INPUT = -1 };
 
 /* What a pass is for.  INFER: outputs only.  SCORE: as INFER (batch norm on its rolling statistics, dropout off), and the
  * gradient of any utility with respect to activations.  TRAIN: batch statistics and parameter gradients. */
 enum net_mode { NET_INFER, NET_SCORE, NET_TRAIN };
 
 /* One stored array, in .weights order.  dim[out_axis] runs over this layer's output channels, dim[in_axis] over the
- * channels of input 0 (within one group); -1: no such axis.  Slicing, counting, loading, saving, updating are loops over these. */
+ * channels of input 0 (within one group); -1: no such axis.  Slicing, counting, loading, saving, updating are loops over these.
+ * PARAM_SHARED: the array is row `owner_row` of layer `owner` (share_index); it is stored, counted, sliced and updated there. */
 enum param_role { PARAM_BIAS, PARAM_SCALE, PARAM_MEAN, PARAM_VARIANCE, PARAM_WEIGHT };
-enum { PARAM_TRAIN = 1, PARAM_DECAY = 2 };
+enum { PARAM_TRAIN = 1, PARAM_DECAY = 2, PARAM_SHARED = 4 };
 struct param {
     const char *name;
     enum param_role role;
@@ -29,8 +30,10 @@ struct param {
     unsigned flags;
     double init_mean, init_span;  /* a fresh value is init_mean + init_span * U(-1, 1) */
     size_t offset;                /* in the network's parameter arena, in elements */
+    int owner, owner_row;         /* with PARAM_SHARED */
 };
 size_t param_count(const struct param *);
+bool param_owned(const struct param *); /* not PARAM_SHARED */
 
 /* Keys that every layer accepts (darknet-compat 1.8). */
 struct layer_common { int dontload, dontloadscales, onlyforward, stopbackward, train_only_bn; double learning_rate; };
@@ -50,22 +53,26 @@ struct layer {
     double flops;                 /* per image, as Darknet's table counts them */
     void *state;                  /* the type's options, ops->state_size bytes */
     void *run;                    /* the type's buffers and plans between prepare and release */
-    float *head_x, *head_delta;   /* heads: input and dU/dinput on the host, (batch, C, H, W) */
+    float *head_x, *head_delta;   /* heads and losses: input and dU/dinput on the host, (batch, C, H, W) */
 };
 
-/* What a layer may touch during one pass.  Pointers of inputs that want no gradient are NULL in dx. */
+/* What a layer may touch during one pass.  Pointers of inputs that want no gradient are NULL in dx.
+ * Sequences: image n of the batch is frame n / (batch/steps) of sequence n % (batch/steps), as upstream orders them. */
 struct net_hook;
 struct pass {
     struct ctx *ctx;
     struct backend *be;
     enum net_mode mode;
     int batch, net_w, net_h;
+    int steps;                    /* frames per sequence; divides batch; 1 without recurrence */
     struct tensor **x, *y;
     struct tensor **dx, *dy;
     const bool *add;              /* per input: add to dx (somebody has written it) instead of overwriting */
     real *param[LAYER_MAX_PARAM], *grad[LAYER_MAX_PARAM];
     real *scratch;                /* room for the largest input of any layer; free between two layers */
     uint64_t seed, iteration;
+    int max_batches;
+    const struct truth_list *boxes; /* of every image, for layers that look at them in training; NULL: not known */
     const struct net_hook *hook;  /* may be NULL */
 };
 
@@ -90,9 +97,11 @@ struct head_info {
     double beta_nms;
     int type_number;                       /* upstream's layer type number, printed */
 };
-struct loss_stats { double loss, iou_sum, class_loss, iou_loss; int count; long long boxes, rewritten; char line[512]; };
+struct loss_stats { bool none; /* this layer has no loss after all (noloss=1): it does not count */ double loss, iou_sum, class_loss, iou_loss; int count; long long boxes, rewritten; char line[512]; };
 struct loss_args {
-    const struct truth_list *truth;        /* one list per image of the batch */
+    const struct truth_list *truth;        /* boxes: one list per image of the batch; NULL where the data has none */
+    const float *target;                   /* dense truth, target_size values per image (class vector, values); or NULL */
+    int target_size;
     int batch, net_w, net_h;
     uint64_t seen, iteration;              /* before this batch */
     int max_batches;
@@ -105,8 +114,6 @@ struct head_ops {
     /* Detections of one image above thresh, appended; boxes relative to the network input. */
     enum status (*decode)(struct ctx *, const struct layer *, int image, int net_w, int net_h, float thresh,
                           struct detection_list *);
-    /* Training loss as Darknet logs it, and its +gradient into head_delta (overwritten). */
-    enum status (*loss)(struct ctx *, struct layer *, const struct loss_args *, struct loss_stats *);
     /* Predictions that the training assignment gives to this object; returns how many were written, at most `cap`.
      * A prediction's number: (anchor*h + row)*w + column. */
     int (*assign)(const struct layer *, int image, struct box truth, int net_w, int net_h, int *prediction, int cap);
@@ -133,6 +140,11 @@ struct layer_ops {
     enum status (*forward)(struct layer *, struct pass *);
     enum status (*backward)(struct layer *, struct pass *);
     void (*release)(struct layer *, struct backend *);
+    /* Forgets what earlier passes left behind (recurrent state).  NULL: the layer keeps nothing. */
+    enum status (*reset)(struct layer *, struct pass *);
+    /* Heads and losses: training loss as Darknet logs it, and its +gradient into head_delta (overwritten). */
+    enum status (*loss)(struct ctx *, struct layer *, const struct loss_args *, struct loss_stats *);
+    bool only_loss;                         /* [cost]: not the network's output, which is the layer before */
     /* True when backward overwrites all of dx[input] if asked to; false when it can only add.  NULL: true. */
     bool (*overwrites)(const struct layer *, int input);
     /* Which channels live and die together (pruning.md 6).  NULL: no rule, pruning stops with the layer's name. */

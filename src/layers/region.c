@@ -394,7 +394,6 @@ static double objectness(struct layer *l, int image, int prediction, double weig
 
 static const struct head_ops head = { .info = info,
                                       .decode = decode,
-                                      .loss = loss,
                                       .assign = assign,
                                       .utility = utility,
                                       .objectness = objectness,
@@ -411,4 +410,5 @@ const struct layer_ops region_ops = { .name = "region",
                                       .couple = couple,
                                       .reads = head_reads,
                                       .describe = describe,
+                                      .loss = loss,
                                       .head = &head };

@@ -588,7 +588,6 @@ static double objectness(struct layer *l, int image, int prediction, double weig
 
 static const struct head_ops head = { .info = info,
                                       .decode = decode,
-                                      .loss = loss,
                                       .assign = assign,
                                       .utility = utility,
                                       .objectness = objectness,
@@ -605,4 +604,5 @@ const struct layer_ops yolo_ops = { .name = "yolo",
                                     .couple = couple,
                                     .reads = head_reads,
                                     .describe = describe,
+                                    .loss = loss,
                                     .head = &head };

@@ -1,4 +1,5 @@
 /* Memory and plans: where every output and gradient lives, and each layer's own buffers. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,6 +42,9 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
     p->scratch = b->scratch;
     p->seed = net->seed;
     p->iteration = net->iteration;
+    p->steps = net->steps;
+    p->max_batches = net->opt.max_batches;
+    p->boxes = net->boxes;
     p->hook = net->hook;
 }
 
@@ -195,6 +199,8 @@ enum status net_bind(struct ctx *ctx, struct net *net, struct backend *be, enum 
     net->be = be;
     net->mode = mode;
     net->batch = batch;
+    net->steps = mode == NET_TRAIN ? net->opt.time_steps : 1;
+    assert(batch % net->steps == 0);
     enum status st = allocate(ctx, net);
     if (st == ST_OK) st = bind_layers(ctx, net);
     if (st == ST_OK) st = net_push(ctx, net);
@@ -253,6 +259,17 @@ enum status net_refresh(struct ctx *ctx, struct net *net) {
         if (!l->ops->refresh) continue;
         net_pass(ctx, net, i, &p);
         TRY(l->ops->refresh(l, &p));
+    }
+    return ST_OK;
+}
+
+enum status net_reset(struct ctx *ctx, struct net *net) {
+    for (int i = 0; i < net->n; ++i) {
+        struct layer *l = &net->layer[i];
+        struct pass p;
+        if (!l->ops->reset) continue;
+        net_pass(ctx, net, i, &p);
+        TRY(l->ops->reset(l, &p));
     }
     return ST_OK;
 }

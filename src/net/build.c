@@ -36,8 +36,13 @@ enum status net_shapes(struct ctx *ctx, struct net *net) {
         l->n_param = 0;
         TRY(l->ops->shape(ctx, l, net->layer, &net->opt));
         for (int k = 0; k < l->n_param; ++k) {
-            l->param[k].offset = offset;
-            offset += param_count(&l->param[k]);
+            struct param *p = &l->param[k];
+            if (!param_owned(p)) {
+                p->offset = net->layer[p->owner].param[p->owner_row].offset;
+                continue;
+            }
+            p->offset = offset;
+            offset += param_count(p);
         }
     }
     net->n_param = offset;

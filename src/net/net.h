@@ -23,13 +23,14 @@ struct net {
     /* bound */
     struct backend *be;
     enum net_mode mode;
-    int batch;
+    int batch, steps;              /* images per pass; frames per sequence among them */
     real *dev_param, *dev_grad;
     struct tensor input;           /* (batch, channels, height, width) */
     struct tensor *y, *dy;         /* per layer; y of aliases is the input's tensor; data NULL where there is none */
     struct net_buffers *buffers;
     const uint8_t *const *mask;    /* per layer: NULL or a keep flag per output channel; the pruner's self check */
     const struct net_hook *hook;
+    const struct truth_list *boxes; /* of the batch to come, for layers that look at them in training; may stay NULL */
     uint64_t seed, iteration;
     double *layer_seconds;         /* NULL, or net->n sums to which every forward pass adds each layer's time */
 };
@@ -51,6 +52,7 @@ enum status net_save(struct ctx *, const struct net *, const char *path, int lay
 enum status net_save_bytes(struct ctx *, const struct net *, int layers, char **bytes, size_t *size); /* caller frees */
 
 /* --- bind.c: memory and plans --- */
+/* NET_TRAIN: sequences of opt.time_steps frames, which must divide `batch`; else every image stands alone. */
 enum status net_bind(struct ctx *, struct net *, struct backend *, enum net_mode, int batch);
 void net_unbind(struct net *);
 /* Other input size: shapes, buffers and plans anew; parameters stay (a bound net pulls them first). */
@@ -58,12 +60,16 @@ enum status net_resize(struct ctx *, struct net *, int w, int h);
 void net_pull(struct net *);                          /* backend -> host copy */
 enum status net_push(struct ctx *, struct net *);     /* host copy -> backend; folds and packs */
 enum status net_refresh(struct ctx *, struct net *);  /* backend parameters changed in place: fold and pack anew */
+enum status net_reset(struct ctx *, struct net *);    /* recurrent layers forget */
 
 /* --- run.c --- */
 /* x: batch images, planar (n, c, h, w), 0..1. */
 enum status net_forward(struct ctx *, struct net *, const float *x);
-/* Heads' losses against one truth list per image; *loss as Darknet counts it (mean over heads).  stats: per layer, may be NULL. */
-enum status net_loss(struct ctx *, struct net *, const struct truth_list *truth, double *loss, struct loss_stats *stats);
+/* What the images of a batch should have given: boxes for detection heads, target_size values per image for [softmax] and
+ * [cost]; a network uses what its losses ask for. */
+struct net_truth { const struct truth_list *boxes; const float *target; int target_size; };
+/* Losses of all layers that have one; *loss as Darknet counts it (their mean).  stats: per layer, may be NULL. */
+enum status net_loss(struct ctx *, struct net *, const struct net_truth *, double *loss, struct loss_stats *stats);
 /* Back-propagates head_delta of every head; TRAIN: parameter gradients are added to dev_grad. */
 enum status net_backward(struct ctx *, struct net *);
 /* Output of layer i as planar floats (n, c, h, w): net->batch * c*h*w. */

@@ -22,22 +22,23 @@ enum status net_forward(struct ctx *ctx, struct net *net, const float *x) {
     return ST_OK;
 }
 
-enum status net_loss(struct ctx *ctx, struct net *net, const struct truth_list *truth, double *loss, struct loss_stats *stats) {
-    struct loss_args args = { .truth = truth, .batch = net->batch, .net_w = net->opt.width, .net_h = net->opt.height,
+enum status net_loss(struct ctx *ctx, struct net *net, const struct net_truth *truth, double *loss, struct loss_stats *stats) {
+    struct loss_args args = { .truth = truth->boxes, .target = truth->target, .target_size = truth->target_size, .batch = net->batch, .net_w = net->opt.width, .net_h = net->opt.height,
                               .seen = net->seen, .iteration = net->iteration, .max_batches = net->opt.max_batches };
     double sum = 0;
-    int heads = 0;
+    int losses = 0;
     for (int i = 0; i < net->n; ++i) {
         struct layer *l = &net->layer[i];
-        if (!l->ops->head) continue;
+        if (!l->ops->loss) continue;
         struct loss_stats own = { 0 };
-        TRY(l->ops->head->loss(ctx, l, &args, &own));
+        TRY(l->ops->loss(ctx, l, &args, &own));
         if (stats) stats[i] = own;
+        if (own.none) continue;
         sum += own.loss;
-        ++heads;
+        ++losses;
     }
-    if (!heads) return ctx_fail(ctx, ST_UNSUPPORTED, "%s: no layer of this network has a loss to train on", net->doc->path);
-    *loss = sum / heads;
+    if (!losses) return ctx_fail(ctx, ST_UNSUPPORTED, "%s: no layer of this network has a loss to train on", net->doc->path);
+    *loss = sum / losses;
     return isfinite(*loss) ? ST_OK : ctx_fail(ctx, ST_NUMERIC, "the loss is %g", *loss);
 }
 
@@ -63,6 +64,6 @@ void net_output(const struct net *net, int layer, float *dst) { net->be->ops->to
 
 int net_output_layer(const struct net *net) {
     for (int i = net->n - 1; i >= 0; --i)
-        if (net->layer[i].out.c > 0) return i;
+        if (net->layer[i].out.c > 0 && !net->layer[i].ops->only_loss) return i;
     return -1;
 }

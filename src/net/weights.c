@@ -12,6 +12,7 @@ void net_init_weights(struct net *net, uint64_t seed) {
     for (int i = 0; i < net->n; ++i)
         for (int k = 0; k < net->layer[i].n_param; ++k) {
             const struct param *p = &net->layer[i].param[k];
+            if (!param_owned(p)) continue;
             struct rng r = rng_stream(seed, (uint64_t)i, (uint64_t)k);
             for (size_t j = 0, n = param_count(p); j < n; ++j)
                 net->param[p->offset + j] = (float)(p->init_mean + p->init_span * rng_between(&r, -1, 1));
@@ -51,6 +52,7 @@ static bool plausible(const struct param *p, const float *v) {
 }
 
 static bool skipped(const struct layer *l, const struct param *p) {
+    if (!param_owned(p)) return true;
     bool batch_norm = p->role == PARAM_SCALE || p->role == PARAM_MEAN || p->role == PARAM_VARIANCE;
     return l->common.dontload || (l->common.dontloadscales && batch_norm);
 }
@@ -141,7 +143,8 @@ enum status net_save_bytes(struct ctx *ctx, const struct net *net, int layers, c
     if (layers < 0 || layers > net->n) layers = net->n;
     size_t n = 0;
     for (int i = 0; i < layers; ++i)
-        for (int k = 0; k < net->layer[i].n_param; ++k) n += param_count(&net->layer[i].param[k]);
+        for (int k = 0; k < net->layer[i].n_param; ++k)
+            if (param_owned(&net->layer[i].param[k])) n += param_count(&net->layer[i].param[k]);
     *size = 20 + 4 * n;
     char *to = *bytes = mem_zero(ctx, *size, 1);
     if (!to) return ST_MEMORY;
@@ -152,6 +155,7 @@ enum status net_save_bytes(struct ctx *ctx, const struct net *net, int layers, c
     for (int i = 0; i < layers; ++i)
         for (int k = 0; k < net->layer[i].n_param; ++k) {
             const struct param *p = &net->layer[i].param[k];
+            if (!param_owned(p)) continue;
             for (size_t j = 0, count = param_count(p); j < count; ++j) {
                 uint32_t bits;
                 memcpy(&bits, &net->param[p->offset + j], 4);

@@ -161,6 +161,7 @@ static struct cost cost_of_layer(const struct net *net, const struct layer *l, c
     else if (l->out.c) cost.flops = l->flops * out / l->out.c;
     for (int k = 0; k < l->n_param; ++k) {
         const struct param *p = &l->param[k];
+        if (!param_owned(p)) continue;
         double n = (double)param_count(p);
         if (p->out_axis >= 0) n *= (double)out / l->out.c;
         if (p->in_axis >= 0) n *= (double)in / l->in_shape[0].c;

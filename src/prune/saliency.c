@@ -198,7 +198,8 @@ static enum status seed_utility(struct scoring *s) {
 /* U = -loss: plain Taylor on what training minimises. */
 static enum status seed_loss(struct scoring *s) {
     double loss;
-    TRY(net_loss(s->ctx, s->net, s->truth, &loss, NULL));
+    struct net_truth truth = { .boxes = s->truth };
+    TRY(net_loss(s->ctx, s->net, &truth, &loss, NULL));
     for (int i = 0; i < s->net->n; ++i) {
         struct layer *l = &s->net->layer[i];
         size_t n = l->ops->head ? (size_t)s->net->batch * shape_count(l->in_shape[0]) : 0;

@@ -61,6 +61,7 @@ static enum status slice_params(struct ctx *ctx, const struct net *net, const st
     for (int i = 0; i < net->n; ++i)
         for (int k = 0; k < net->layer[i].n_param; ++k) {
             const struct param *to = &small->layer[i].param[k];
+            if (!param_owned(to)) continue;
             size_t n = slice_param(ch, keep, &net->layer[i], &net->layer[i].param[k], param, small->param + to->offset, param_count(to));
             if (n != param_count(to))
                 return layer_fail(ctx, &net->layer[i], NULL, "%s: %zu values are kept but the new cfg needs %zu (a fault of this program)",

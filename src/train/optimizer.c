@@ -21,7 +21,7 @@ void optimizer_step(struct optimizer *o, struct net *net, double rate, double im
         if (l->frozen) continue;
         for (int k = 0; k < l->n_param; ++k) {
             const struct param *p = &l->param[k];
-            if (!(p->flags & PARAM_TRAIN)) continue;
+            if (!(p->flags & PARAM_TRAIN) || !param_owned(p)) continue;
             real *w = be->ops->at(be, net->dev_param, p->offset),
                  *g = be->ops->at(be, net->dev_grad, p->offset);
             double decay = p->flags & PARAM_DECAY ? net->opt.decay : 0;

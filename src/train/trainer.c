@@ -254,8 +254,10 @@ static enum status sub_step(struct ctx *ctx, struct trainer *t, int sub, double 
     net->iteration = t->iteration;
     memset(t->stats, 0, (size_t)net->n * sizeof *t->stats);
     for (int i = 0; i < b->n; ++i) t->step_path[sub * t->mini + i] = b->path[i];
+    struct net_truth truth = { .boxes = b->truth, .target = b->target, .target_size = b->target_size };
+    net->boxes = b->truth;
     TRY(net_forward(ctx, net, b->x));
-    enum status st = net_loss(ctx, net, b->truth, &one, t->stats);
+    enum status st = net_loss(ctx, net, &truth, &one, t->stats);
     if (st == ST_NUMERIC || (st == ST_OK && !isfinite(one)))
         return not_finite(ctx, t, "the loss is not finite", b->path, b->n);
     TRY(st);
