@@ -7,6 +7,7 @@
 
 #include "base/io.h"
 #include "base/text.h"
+#include "vision/word_tree.h"
 
 struct head_grid head_grid(const struct layer *l, int n, int classes) {
     return (struct head_grid){ l->in_shape[0].w, l->in_shape[0].h, n, classes };
@@ -47,6 +48,29 @@ double head_logit(double p) { return p <= 0 ? -INFINITY : p >= 1 ? INFINITY : lo
 float head_focal(float p) {
     float pt = p + 1e-15f;
     return -.5f * (1 - pt) * (2 * pt * logf(pt) + pt - 1);
+}
+
+void head_softmax(const float *x, size_t stride, int n, double temperature, float *y) {
+    double largest = -INFINITY, sum = 0;
+    for (int k = 0; k < n; ++k) largest = fmax(largest, x[(size_t)k * stride]);
+    for (int k = 0; k < n; ++k) sum += exp((x[(size_t)k * stride] - largest) / temperature);
+    for (int k = 0; k < n; ++k)
+        y[(size_t)k * stride] = (float)(exp((x[(size_t)k * stride] - largest) / temperature) / sum);
+}
+
+enum status head_target(struct ctx *ctx, const struct layer *l, const struct loss_args *args, int n) {
+    if (!args->target)
+        return layer_fail(ctx, l, NULL, "trains on %d values per image, but the data has boxes only", n);
+    if (args->target_size != n)
+        return layer_fail(ctx, l, NULL, "trains on %d values per image, but the data has %d", n, args->target_size);
+    return ST_OK;
+}
+
+enum status head_tree(struct ctx *ctx, const struct layer *l, const char *path, int n, struct word_tree **tree) {
+    struct ctx own = { 0 };
+    if (word_tree_read(&own, path, tree) != ST_OK) return layer_fail(ctx, l, "tree", "%s", own.error);
+    if ((*tree)->n == n) return ST_OK;
+    return layer_fail(ctx, l, "tree", "%s has %d classes, but this layer has %d", path, (*tree)->n, n);
 }
 
 double head_anchor(const struct cfg_floats *anchors, int i) { return i < anchors->n ? anchors->v[i] : .5; }

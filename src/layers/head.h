@@ -34,6 +34,13 @@ double head_size_iou(enum iou_kind, double w, double h, struct box truth);
 /* a/b, or the negative NaN that upstream's logs show for 0/0. */
 double head_ratio(double a, double b);
 
+/* y = softmax(x / temperature) over n elements, `stride` apart in both; may be in place. */
+void head_softmax(const float *x, size_t stride, int n, double temperature, float *y);
+/* Dense truth must be there, `n` values per image: else one line that names the layer. */
+enum status head_target(struct ctx *, const struct layer *, const struct loss_args *, int n);
+/* Reads the word tree of key tree=, which must have n classes. */
+enum status head_tree(struct ctx *, const struct layer *, const char *path, int n, struct word_tree **);
+
 /* What a bound head keeps beside head_x and head_delta. */
 struct head_run {
     float *multiplier;     /* per class, or NULL */
