@@ -39,7 +39,8 @@ struct detection {
     float *prob;   /* classes entries; 0 = not above the threshold, or suppressed */
     int best_class; /* filled by region heads, else -1 */
 };
-struct detection_list { int n, cap, classes; struct detection *item; };
+/* class_map: from a [region] with a word tree, prob[j] is that of class class_map[j] (`classes` entries); NULL: of class j. */
+struct detection_list { int n, cap, classes; struct detection *item; const int *class_map; };
 
 enum status detections_add(struct ctx *ctx, struct detection_list *list, struct detection **out); /* prob zeroed */
 void detections_clear(struct detection_list *list);  /* keeps the memory */
