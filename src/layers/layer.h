@@ -106,7 +106,7 @@ struct loss_args {
     const struct truth_list *truth;        /* boxes: one list per image of the batch; NULL where the data has none */
     const float *target;                   /* dense truth, target_size values per image (class vector, values); or NULL */
     int target_size;
-    int batch, net_w, net_h;
+    int batch, net_w, net_h, steps;        /* steps: frames per sequence, as in struct pass */
     uint64_t seen, iteration;              /* before this batch */
     int max_batches;
     bool adversarial;                      /* the pass that looks for a disturbance of the input (darknet-compat 1.7, 3.4) */
