@@ -82,7 +82,7 @@ static void finds_squares(const char *name, const char *text, bool rising) {
     struct lesson l;
     if (!lesson_open(&l, &ctx, name, text)) return;
     double first = 0, last = 0;
-    for (int i = 0; i < 200 && ctx.code == ST_OK; ++i) step(&l, &ctx, .01, i ? &last : &first);
+    for (int i = 0; i < (rising ? 300 : 200) && ctx.code == ST_OK; ++i) step(&l, &ctx, .01, i ? &last : &first);
     CHECK(rising || last < first / 5, "%s: loss from %g to %g", name, first, last);
     struct layer *head = &l.net->layer[l.net->n - 1];
     struct detection_list found = { .classes = 2 };
