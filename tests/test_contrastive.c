@@ -173,6 +173,27 @@ static void embeddings(void) {
     model_close(&m);
 }
 
+/* The head itself sends nothing back to the embedding layer, whatever stands in that gradient's memory. */
+static void silent_reader(void) {
+    struct model m;
+    if (!model_open(&m, TRACKS, NET_TRAIN)) {
+        CHECK(false, "%s", ctx.error);
+        model_close(&m);
+        return;
+    }
+    make_truth();
+    struct net_truth truth = { .boxes = lists };
+    float dx[BATCH * ANCHORS * E * PLANE];
+    double loss, sum = 0;
+    net_loss(&ctx, m.net, &truth, &loss, NULL);
+    m.be->ops->fill(m.be, &m.net->dy[1], 7);
+    CHECK(net_backward(&ctx, m.net) == ST_OK, "%s", ctx.error);
+    m.be->ops->to_nchw(m.be, &m.net->dy[1], dx);
+    for (int i = 0; i < BATCH * ANCHORS * E * PLANE; ++i) sum += fabsf(dx[i]);
+    CHECK(sum == 0, "the embedding layer got a gradient: %g", sum);
+    model_close(&m);
+}
+
 /* --- Images of a classifier ---------------------------------------------------------------------------------------------- */
 
 #define CLASSES "[contrastive]\nclasses=3\ntemperature=.8\n"
@@ -272,6 +293,7 @@ int main(void) {
     tracks(3);
     tracks(1000);
     embeddings();
+    silent_reader();
     images(by_class, target, false);
     images(by_pair, NULL, false);
     images(by_parity, NULL, true);
