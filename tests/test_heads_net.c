@@ -139,6 +139,12 @@ static void cut(const char *name, const char *text) {
     double worst = -1;
     float *x = nets_input(net, 2, 9);
     CHECK(slice_apply(&ctx, net, ch, keep, net->param, &small) == ST_OK, "%s: %s", name, ctx.error);
+    double *mean = calloc((size_t)ch->n_node, sizeof *mean);
+    float *param = calloc(net->n_param, sizeof *param);
+    memcpy(param, net->param, net->n_param * sizeof *param);
+    slice_compensate(net, ch, keep, mean, param);
+    CHECK(!memcmp(param, net->param, net->n_param * sizeof *param), "%s: means of 0 need no compensation", name);
+    free(mean), free(param);
     if (small) {
         CHECK(slice_check(&ctx, be, net, ch, keep, net->param, small, x, 2, &worst) == ST_OK && worst < 1e-6, "%s: differ by %g %s", name,
               worst, ctx.error);

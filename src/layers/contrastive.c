@@ -236,5 +236,5 @@ static enum status loss(struct ctx *ctx, struct layer *l, const struct loss_args
 const struct layer_ops contrastive_ops = {
     .name = "contrastive", .state_size = sizeof(struct contrastive), .keys = keys, .shape = shape, .prepare = prepare,
     .forward = head_forward, .backward = head_backward, .release = head_release, .loss = loss, .only_loss = true, .couple = couple,
-    .reads = head_reads, .describe = describe
+    .describe = describe
 };
