@@ -106,6 +106,23 @@ static inline int check_gradients(const char *name, const char *text, void (*pre
     return nonzero;
 }
 
+/* SCORE: the gradient before layer 0's activation, summed over a channel, is that of its bias (through folded batch norm). */
+static inline void check_score(const char *name, const char *text) {
+    struct rig r;
+    if (!rig_open(&r, name, text, "ref64", NET_SCORE, NULL)) return;
+    const struct tensor *dy = &r.net->dy[0];
+    for (int c = 0; c < r.net->layer[0].out.c; ++c) {
+        double want = rig_difference(&r, r.net->layer[0].param[0].offset + (size_t)c), sum = 0;
+        rig_value(&r);
+        rig_backward(&r);
+        for (int n = 0; n < dy->n; ++n)
+            for (int i = 0; i < dy->h; ++i)
+                for (int j = 0; j < dy->w; ++j) sum += ((double *)dy->data)[n * dy->sn + c * dy->sc + i * dy->sh + j * dy->sw];
+        CHECK(fabs(sum - want) <= 1e-4 * fmax(fabs(want), 1e-2), "%s channel %d: %.8g, central difference %.8g", name, c, sum, want);
+    }
+    rig_close(&r);
+}
+
 static inline double rig_worst(const float *a, const float *b, size_t n) {
     double most = 1e-6, worst = 0;
     for (size_t i = 0; i < n; ++i) {
