@@ -64,6 +64,71 @@ static float *output_of(struct rig *r, int layer) {
     return y;
 }
 
+/* --- Upstream's numbers: its CPU build (weights folded, bits packed) on the values of nets_open and nets_input ------------ */
+
+#define MIXED(weights) \
+    NET CONV(8, 3, 2, "leaky") CONV(6, 1, 1, "leaky") CONV(8, 3, 1, "leaky") "[shortcut]\nfrom=-3,-2\nactivation=leaky\n" weights "\n"
+
+/* Values 0, n/3, n/2 and n-1 of the last layer. */
+static const struct { const char *name, *text; float value[4]; } golden[] = {
+    { "shared",
+      NET CONV(6, 3, 2, "leaky") CONV(6, 3, 1, "leaky") OPTION(6, 3, 1, "mish", "share_index=-1") HEAD,
+      { -0.2025626f, 0.3441983f, 0.2663413f, 0.3720182f } },
+    { "antialiasing 1",
+      NET OPTION(6, 3, 2, "leaky", "antialiasing=1") HEAD,
+      { 0.2301979f, -0.08853567f, -0.1752804f, 1.154569f } },
+    { "antialiasing 2",
+      NET OPTION(6, 3, 2, "leaky", "antialiasing=2") HEAD,
+      { 0.3548463f, -0.2227788f, -0.299053f, 1.133737f } },
+    { "antialiased pooling",
+      NET CONV(6, 3, 1, "leaky") "[maxpool]\nsize=2\nstride=2\nantialiasing=1\n" HEAD,
+      { -0.2203973f, -0.1050009f, -0.1924926f, 0.3471141f } },
+    { "pooling over channels",
+      NET CONV(8, 3, 1, "leaky") "[maxpool]\nsize=1\nstride=1\nmaxpool_depth=1\nout_channels=3\n" HEAD,
+      { -1.058653f, -0.734614f, -0.2994337f, 0.1138329f } },
+    { "normalize_channels",
+      NET CONV(8, 3, 2, "normalize_channels") HEAD,
+      { -0.1921995f, -0.07859524f, -0.1569453f, -0.1374661f } },
+    { "normalize_channels_softmax",
+      NET CONV(8, 3, 2, "normalize_channels_softmax") HEAD,
+      { -0.07221694f, -0.1319609f, -0.1474081f, -0.1532778f } },
+    { "normalize_channels_softmax_maxval",
+      NET CONV(8, 3, 2, "normalize_channels_softmax_maxval") HEAD,
+      { -0.07221862f, -0.1319634f, -0.1474094f, -0.1532777f } },
+    { "xnor, 32 channels",
+      NET CONV(32, 3, 2, "leaky") OPTION(64, 3, 1, "leaky", "xnor=1") OPTION(8, 3, 2, "leaky", "xnor=1") HEAD,
+      { -0.1743781f, 0.4550172f, 0.7169223f, 0.7268378f } },
+    { "xnor, 20 channels",
+      NET CONV(20, 3, 2, "leaky") OPTION(12, 3, 1, "linear", "xnor=1") HEAD,
+      { 0.1304625f, 0.905888f, 1.182998f, -0.287319f } },
+    { "weights per layer, relu",
+      MIXED("weights_type=per_feature\nweights_normalization=relu") HEAD,
+      { 0.2806864f, 0.07597993f, 0.01788908f, -0.1942145f } },
+    { "weights per layer, softmax",
+      MIXED("weights_type=per_feature\nweights_normalization=softmax") HEAD,
+      { 0.2306255f, 0.03977103f, 0.008454112f, -0.2314328f } },
+    { "weights per channel, relu",
+      MIXED("weights_type=per_channel\nweights_normalization=relu") HEAD,
+      { -0.519927f, 0.3037369f, 0.345001f, -0.1578582f } },
+    { "weights per channel, softmax",
+      MIXED("weights_type=per_channel\nweights_normalization=softmax") HEAD,
+      { -0.3790144f, 0.4422821f, 0.4517338f, -0.1006303f } },
+};
+
+static void check_golden(void) {
+    for (size_t k = 0; k < sizeof golden / sizeof golden[0]; ++k) {
+        struct rig r;
+        if (!rig_open(&r, golden[k].name, golden[k].text, "cpu", NET_INFER, NULL)) continue;
+        int last = net_output_layer(r.net);
+        size_t n = shape_count(r.net->layer[last].out), at[4] = { 0, n / 3, n / 2, n - 1 };
+        float *y = output_of(&r, last);
+        for (int i = 0; i < 4; ++i)
+            CHECK_NEAR((double)y[at[i]], (double)golden[k].value[i], 2e-6, "%s: value %zu", golden[k].name, at[i]);
+        free(y);
+        rig_close(&r);
+    }
+}
+
 /* --- Sharing --------------------------------------------------------------------------------------------------------- */
 
 static void check_sharing(void) {
@@ -395,6 +460,7 @@ int main(void) {
         check_resize(name, text, label);
     }
     check_activations();
+    check_golden();
     check_sharing();
     check_blur(1), check_blur(2);
     check_xnor_value();
