@@ -352,4 +352,27 @@ static inline double nets_difference(struct ctx *ctx, struct net *full, const st
     return worst;
 }
 
+/* A cfg text cut at random places several times: masked = cut; at least one group was free to go. */
+static inline void nets_check_cut(const char *name, const char *text) {
+    struct ctx ctx = { 0 };
+    struct channels *ch = NULL;
+    struct net *net = nets_open(&ctx, name, text, 11);
+    int gone = 0;
+    if (net) CHECK(channels_build(&ctx, net, &ch) == ST_OK, "%s: %s", name, ctx.error);
+    for (uint64_t seed = 1; ch && seed <= 4; ++seed) {
+        uint8_t *keep = calloc((size_t)ch->n_group, 1);
+        float *x = nets_input(net, 1, seed);
+        struct net *small;
+        gone += nets_choose(ch, seed, .5, 1, keep);
+        CHECK(slice_apply(&ctx, net, ch, keep, net->param, &small) == ST_OK, "%s: %s", name, ctx.error);
+        double worst = small ? nets_difference(&ctx, net, ch, keep, net->param, small, x) : -1;
+        CHECK(worst >= 0 && worst <= 1e-9, "%s: masked and cut networks differ by %g %s", name, worst, ctx.error);
+        free(keep), free(x);
+        net_close(small);
+    }
+    CHECK(gone > 0, "%s: nothing could be removed", name);
+    channels_drop(ch);
+    net_close(net);
+}
+
 #endif

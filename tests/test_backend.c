@@ -294,6 +294,16 @@ static void reorg_body(struct run *r) {
     emit_map(r, &y), emit_map(r, &back);
 }
 
+/* a map, its flat form, and another map of as many values */
+static void reshape_body(struct run *r) {
+    struct shape s = r->k->x, flat = {s.n, s.c * s.h * s.w, 1, 1}, other = {s.n, s.h, s.w, s.c};
+    struct tensor x = random_map(r, s), y = target(r, flat), back = target(r, s), z = target(r, other);
+    r->be->ops->reshape(r->be, &x, &y, r->add);
+    r->be->ops->reshape(r->be, &y, &back, r->add);
+    r->be->ops->reshape(r->be, &x, &z, r->add);
+    emit_map(r, &y), emit_map(r, &back), emit_map(r, &z);
+}
+
 /* a: gate's channels are 1; b: gate's map is 1 x 1 */
 static void gate_body(struct run *r) {
     struct shape s = r->k->x, gs = {s.n, r->k->a ? 1 : s.c, r->k->b ? 1 : s.h, r->k->b ? 1 : s.w};
@@ -409,6 +419,7 @@ static const struct parity_case parity_cases[] = {
     {"upsample 2", upsample_body, {2, 9, 4, 5}, .a = 2},
     {"upsample 3", upsample_body, {1, 3, 5, 3}, .a = 3},
     {"upsample -2", upsample_body, {2, 5, 7, 9}, .a = -2},
+    {"reshape", reshape_body, {2, 5, 3, 4}, .a = 0},
     {"reorg 2", reorg_body, {2, 5, 6, 8}, .a = 2},
     {"reorg 3", reorg_body, {1, 4, 9, 6}, .a = 3},
     {"gate per channel", gate_body, {2, 70, 5, 6}, .a = 0, .b = 1},

@@ -130,6 +130,9 @@ struct backend_ops {
      * with `add`. */
     void (*reorg)(struct backend *, const struct tensor *x, struct tensor *y, int stride, bool reverse, bool add);
 
+    /* The elements of each image in the order c, h, w, laid out anew in that order: equal counts, any shapes. */
+    void (*reshape)(struct backend *, const struct tensor *x, struct tensor *y, bool add);
+
     /* y = x * gate, gate broadcast where its h = w = 1 (per channel) or its c = 1 (per pixel) or equal in shape (sam). */
     void (*gate)(struct backend *, const struct tensor *x, const struct tensor *gate, struct tensor *y);
     void (*gate_backward_x)(struct backend *, const struct tensor *gate, const struct tensor *dy, struct tensor *dx, bool add);
@@ -178,5 +181,9 @@ void backend_describe(const struct backend *, char *text, size_t size);
 /* A tensor of the backend's own layout over `data` (which may be NULL). */
 struct tensor tensor_of(const struct backend *, struct shape, real *data);
 size_t shape_count(struct shape); /* n*c*h*w */
+/* Images [first, first + count) of t. */
+struct tensor tensor_images(struct backend *, const struct tensor *t, int first, int count);
+/* True when each image of t lies in memory in the order c, h, w: reshaping it takes no copy. */
+bool tensor_planar(const struct tensor *t);
 
 #endif

@@ -153,9 +153,6 @@ static enum status refresh(struct layer *l, struct pass *p) {
     return ops->conv_weights(p->be, p->ctx, run->plan, run->w);
 }
 
-/* Momentum of the rolling statistics: the value of upstream's GPU path, which all published weights were trained with. */
-static const double rolling_momentum = 0.99;
-
 static enum status forward(struct layer *l, struct pass *p) {
     const struct conv *c = l->state;
     struct conv_run *run = l->run;
@@ -169,8 +166,8 @@ static enum status forward(struct layer *l, struct pass *p) {
     TRY(ops->conv_forward(p->be, p->ctx, run->plan, p->x[0], NULL, &run->linear));
     ops->bn_forward(p->be, &run->linear, p->param[SCALE], p->param[BIAS], run->mean, run->var, (enum activation)c->activation, pre, p->y);
     double m = (double)p->batch * l->out.h * l->out.w;
-    ops->bn_roll(p->be, p->param[MEAN], run->mean, (size_t)l->out.c, rolling_momentum, 1);
-    ops->bn_roll(p->be, p->param[VARIANCE], run->var, (size_t)l->out.c, rolling_momentum, m > 1 ? m / (m - 1) : 1);
+    ops->bn_roll(p->be, p->param[MEAN], run->mean, (size_t)l->out.c, BN_MOMENTUM, 1);
+    ops->bn_roll(p->be, p->param[VARIANCE], run->var, (size_t)l->out.c, BN_MOMENTUM, m > 1 ? m / (m - 1) : 1);
     return ST_OK;
 }
 

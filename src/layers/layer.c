@@ -85,3 +85,18 @@ struct tensor shape_tensor(const struct backend *be, struct shape s, int batch, 
     s.n = batch;
     return tensor_of(be, s, data);
 }
+
+static bool watched(const struct pass *p) { return p->hook && p->hook->reader; }
+
+struct tensor edge_begin(const struct layer *l, struct pass *p, bool *add) {
+    bool apart = watched(p) && p->add[0];
+    *add = p->add[0] && !apart;
+    return apart ? shape_tensor(p->be, l->in_shape[0], p->batch, p->scratch) : *p->dx[0];
+}
+
+enum status edge_end(const struct layer *l, struct pass *p, const struct tensor *edge) {
+    if (!watched(p)) return ST_OK;
+    TRY(p->hook->reader(p->hook->user, p, l, p->x[0], edge));
+    if (edge->data != p->dx[0]->data) p->be->ops->copy_channels(p->be, edge, 0, p->dx[0], 0, edge->c, 1, true);
+    return ST_OK;
+}
