@@ -77,7 +77,7 @@ struct backend_ops {
     void (*to_nchw)(struct backend *, const struct tensor *x, float *dst);
     void (*from_nchw)(struct backend *, const float *src, struct tensor *y, bool add);
 
-    /* Convolution: plan once per shape; weights are given in Darknet's order whenever they changed. */
+    /* Convolution: plan once per shape; weights are given in Darknet's order whenever they changed, and stay valid until then. */
     enum status (*conv_new)(struct backend *, struct ctx *, const struct conv_desc *, struct conv_plan **);
     void (*conv_free)(struct backend *, struct conv_plan *);
     enum status (*conv_weights)(struct backend *, struct ctx *, struct conv_plan *, const real *w);
