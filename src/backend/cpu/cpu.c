@@ -10,6 +10,7 @@
 
 #include "backend/cpu/conv_onednn.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/local.h"
 #include "backend/memory.h"
 
 /* One instruction set that the kernels are compiled for. */
@@ -228,6 +229,7 @@ enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain) {
     state->ops.conv_forward = cpu_conv_forward;
     state->ops.conv_backward_data = cpu_conv_backward_data;
     state->ops.conv_backward_weights = cpu_conv_backward_weights;
+    if (state->dnn) cpu_local_products(&state->ops);
     be->ops = &state->ops;
     be->elem_size = sizeof(float);
     be->channels_last = true;
