@@ -10,6 +10,7 @@
 
 #include "backend/cpu/conv_onednn.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/local.h"
 #include "backend/memory.h"
 
 /* One instruction set that the kernels are compiled for. */
@@ -30,7 +31,9 @@ struct cpu_state {
 
 struct conv_plan {
     struct conv_desc desc;
-    struct onednn_conv *dnn; /* NULL: plain, or Winograd does it all */
+    bool product;            /* a matrix product: maps of one cell */
+    const float *matrix;     /* its weights, the caller's */
+    struct onednn_conv *dnn; /* NULL and none of the others: plain */
     bool fused;              /* dnn applies the activation */
     struct plain_conv plain;
     bool winograd, winograd_weights; /* forward and gradient of the map; gradient of the weights */
@@ -114,6 +117,20 @@ static bool unit_strides(const struct conv_desc *d) {
     return unit(&d->x) && unit(&d->y);
 }
 
+/* Maps of one cell are rows of a matrix.  Products on the stored weights beat convolution primitives there: 5 to 20 times in
+ * the weights' gradient, 2 to 4 times forward from 8 images on, and they need no packed copies of what may be 100 million
+ * weights. */
+static bool is_product(const struct cpu_state *state, const struct conv_desc *d) {
+    bool cells = d->x.h == 1 && d->x.w == 1 && d->y.h == 1 && d->y.w == 1;
+    return state->dnn && cells && d->groups == 1 && d->size == 1 && d->pad == 0 && dense(&d->x) && dense(&d->y);
+}
+
+static bool product_forward(const struct conv_plan *p, const struct tensor *x, const float *bias, struct tensor *y) {
+    float *to = y->data;
+    for (int n = 0; bias && n < y->n; ++n) memcpy(to + (size_t)n * (size_t)y->c, bias, (size_t)y->c * sizeof *to);
+    return onednn_product(false, true, x->n, y->c, x->c, x->data, p->matrix, bias ? 1 : 0, to);
+}
+
 static bool plain_new(struct backend *be, struct ctx *ctx, struct plain_conv *p, const struct conv_desc *d) {
     p->desc = *d;
     p->count = (size_t)d->y.c * (size_t)(d->x.c / d->groups) * (size_t)(d->size * d->size);
@@ -142,6 +159,11 @@ static enum status cpu_conv_new(struct backend *be, struct ctx *ctx, const struc
     *out = NULL;
     if (!plan) return ST_MEMORY;
     plan->desc = *desc;
+    plan->product = is_product(state, desc);
+    if (plan->product) {
+        *out = plan;
+        return ST_OK;
+    }
     plan->winograd = unit_strides(desc) && winograd_fits(desc);
     plan->winograd_weights = plan->winograd && winograd_weights_fit(desc);
     bool rest = !plan->winograd || (desc->backward && !plan->winograd_weights); /* something is left for another algorithm */
@@ -165,6 +187,8 @@ static enum status outcome(struct ctx *ctx, bool done, const char *what) {
 
 static enum status cpu_conv_weights(struct backend *be, struct ctx *ctx, struct conv_plan *plan, const real *w) {
     struct cpu_state *state = be->state;
+    plan->matrix = w;
+    if (plan->product) return ST_OK;
     if (plan->winograd) state->isa->winograd->pack(&plan->win, w);
     else if (plan->dnn) return outcome(ctx, onednn_conv_weights(plan->dnn, w), "weights");
     else state->isa->conv->pack(&plan->plain, w);
@@ -180,7 +204,10 @@ static enum status cpu_conv_forward(struct backend *be, struct ctx *ctx, struct 
         if (scratch) state->isa->winograd->forward(&plan->win, threads(), scratch, x, bias, y);
         return ctx->code;
     }
-    if (plan->dnn) {
+    if (plan->product) {
+        assert(dense(x) && dense(y));
+        TRY(outcome(ctx, product_forward(plan, x, bias, y), "forward pass"));
+    } else if (plan->dnn) {
         assert(dense(x) && dense(y));
         TRY(outcome(ctx, onednn_conv_forward(plan->dnn, x->data, bias, y->data), "forward pass"));
         if (plan->fused) return ST_OK;
@@ -198,6 +225,11 @@ static enum status cpu_conv_backward_data(struct backend *be, struct ctx *ctx, s
         float *scratch = winograd_scratch(be, ctx, plan);
         if (scratch) state->isa->winograd->backward_data(&plan->win, threads(), scratch, dy, dx, add);
         return ctx->code;
+    }
+    if (plan->product) {
+        assert(dense(dy) && dense(dx));
+        bool done = onednn_product(false, false, dy->n, dx->c, dy->c, dy->data, plan->matrix, add ? 1 : 0, dx->data);
+        return outcome(ctx, done, "backward pass");
     }
     if (!plan->dnn) {
         state->isa->conv->backward_data(&plan->plain, dy, dx, add);
@@ -221,6 +253,8 @@ static enum status cpu_conv_backward_weights(struct backend *be, struct ctx *ctx
         if (scratch) state->isa->winograd->backward_weights(&plan->win, threads(), scratch, x, dy, dw);
         return ctx->code;
     }
+    if (plan->product)
+        return outcome(ctx, onednn_product(true, false, dy->c, x->c, x->n, dy->data, x->data, 1, dw), "weight gradients");
     if (plan->dnn)
         return outcome(ctx, onednn_conv_backward_weights(plan->dnn, x->data, dy->data, dw), "weight gradients");
     state->isa->conv->backward_weights(&plan->plain, x, dy, dw);
@@ -247,6 +281,7 @@ enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain) {
     state->ops.conv_forward = cpu_conv_forward;
     state->ops.conv_backward_data = cpu_conv_backward_data;
     state->ops.conv_backward_weights = cpu_conv_backward_weights;
+    if (state->dnn) cpu_local_products(&state->ops);
     be->ops = &state->ops;
     be->elem_size = sizeof(float);
     be->channels_last = true;
