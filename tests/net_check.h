@@ -24,6 +24,11 @@ static inline struct net *opened(struct ctx *ctx, const char *name, const char *
     return net;
 }
 
+/* Two images, or what the cfg's batch holds if it has sequences. */
+static inline int images_of(const struct net *net, enum net_mode mode) {
+    return mode == NET_TRAIN && net->opt.time_steps > 1 ? net->opt.batch / net->opt.subdivisions * net->opt.time_steps : 2;
+}
+
 static inline size_t input_size(const struct net *net) {
     return (size_t)net->batch * (size_t)net->opt.channels * (size_t)net->opt.height * (size_t)net->opt.width;
 }
@@ -66,7 +71,7 @@ static inline void check_gradients(const char *name, const char *text, enum net_
     struct ctx ctx = { 0 };
     struct backend *be = NULL;
     struct net *net = opened(&ctx, name, text);
-    if (!net || backend_open(&ctx, "ref64", &be) != ST_OK || net_bind(&ctx, net, be, mode, 2) != ST_OK) {
+    if (!net || backend_open(&ctx, "ref64", &be) != ST_OK || net_bind(&ctx, net, be, mode, images_of(net, mode)) != ST_OK) {
         CHECK(false, "%s: %s", name, ctx.error);
         return;
     }
@@ -158,7 +163,7 @@ static inline void check_backends(const char *name, const char *text, enum net_m
     for (int b = 0; b < 2; ++b) {
         struct backend *be = NULL;
         struct net *net = opened(&ctx, name, text);
-        if (!net || backend_open(&ctx, kinds[b], &be) != ST_OK || net_bind(&ctx, net, be, mode, 2) != ST_OK) {
+        if (!net || backend_open(&ctx, kinds[b], &be) != ST_OK || net_bind(&ctx, net, be, mode, images_of(net, mode)) != ST_OK) {
             CHECK(false, "%s: %s", name, ctx.error);
             return;
         }
@@ -166,7 +171,7 @@ static inline void check_backends(const char *name, const char *text, enum net_m
         random_input(net, x);
         CHECK(net_forward(&ctx, net, x) == ST_OK, "%s: %s", name, ctx.error);
         int last = net_output_layer(net);
-        n_y = 2 * shape_count(net->layer[last].out);
+        n_y = (size_t)net->batch * shape_count(net->layer[last].out);
         n_g = net->n_param;
         y[b] = calloc(n_y, sizeof **y);
         g[b] = calloc(n_g, sizeof **g);

@@ -31,6 +31,7 @@ struct net {
     const uint8_t *const *mask;    /* per layer: NULL or a keep flag per output channel; the pruner's self check */
     const struct net_hook *hook;
     const struct truth_list *boxes; /* of the batch to come, for layers that look at them in training; may stay NULL */
+    bool carry;                    /* TRAIN: the batch to come goes on with the last one's sequences (recurrent layers) */
     uint64_t seed, iteration;
     double *layer_seconds;         /* NULL, or net->n sums to which every forward pass adds each layer's time */
 };
