@@ -147,9 +147,6 @@ enum status net_options_check_training(struct ctx *ctx, const struct cfg_doc *do
     if (o->adam)
         return cfg_fail_as(ctx, ST_UNSUPPORTED, s, "adam",
                            "not supported in this version, remove it to train with SGD");
-    if (o->time_steps > 1)
-        return cfg_fail_as(ctx, ST_UNSUPPORTED, s, "time_steps",
-                           "training on sequences is not supported in this version, set it to 1");
     if (o->policy == POLICY_POLY && o->max_batches == 0)
         return cfg_fail(ctx, s, "policy", "poly needs max_batches=");
     return ST_OK;
