@@ -38,6 +38,12 @@ static inline void random_input(const struct net *net, float *x) {
     for (size_t i = 0; i < input_size(net); ++i) x[i] = (float)rng_uniform(&r);
 }
 
+/* A pass that remembers nothing of earlier ones. */
+static inline enum status forward_anew(struct ctx *ctx, struct net *net, const float *x) {
+    enum status st = net_reset(ctx, net);
+    return st == ST_OK ? net_forward(ctx, net, x) : st;
+}
+
 /* sum of weights * output of the last layer, and its gradient seeded into dy */
 static inline double functional(const struct net *net, bool seed) {
     int last = net_output_layer(net);
@@ -78,7 +84,7 @@ static inline void check_gradients(const char *name, const char *text, enum net_
     float *x = calloc(input_size(net), sizeof *x);
     double *w = (double *)net->dev_param, *g = (double *)net->dev_grad, worst = 0;
     random_input(net, x);
-    net_forward(&ctx, net, x);
+    forward_anew(&ctx, net, x);
     CHECK(backward_from_last(&ctx, net) == ST_OK, "%s: %s", name, ctx.error);
     struct rng r = rng_stream(8, 8, 8);
     int checked = 0;
@@ -91,11 +97,11 @@ static inline void check_gradients(const char *name, const char *text, enum net_
                 double keep = w[j], h = 1e-6;
                 w[j] = keep + h;
                 net_refresh(&ctx, net);
-                net_forward(&ctx, net, x);
+                forward_anew(&ctx, net, x);
                 double up = functional(net, false);
                 w[j] = keep - h;
                 net_refresh(&ctx, net);
-                net_forward(&ctx, net, x);
+                forward_anew(&ctx, net, x);
                 double down = functional(net, false);
                 w[j] = keep;
                 double want = (up - down) / (2 * h), error = fabs(g[j] - want) / fmax(fmax(fabs(want), fabs(g[j])), 1e-2);
@@ -121,7 +127,7 @@ static inline void check_activation_gradients(const char *name, const char *text
     }
     float *x = calloc(input_size(net), sizeof *x);
     random_input(net, x);
-    net_forward(&ctx, net, x);
+    forward_anew(&ctx, net, x);
     backward_from_last(&ctx, net);
     /* Bias of layer 0 moves its pre-activation; compare through the folded convolution: d/dbias = sum of dy*slope, so look at
      * the parameter instead: the response to a small change of one bias equals the sum of that channel's gradient. */
@@ -130,7 +136,7 @@ static inline void check_activation_gradients(const char *name, const char *text
     double *w = (double *)net->dev_param, *d = dy->data;
     for (int c = 0; c < l->out.c && d; ++c) {
         double sum = 0;
-        net_forward(&ctx, net, x);
+        forward_anew(&ctx, net, x);
         net->buffers->clear[net_output_layer(net)] = false;
         backward_from_last(&ctx, net);
         for (int n = 0; n < dy->n; ++n)
@@ -140,7 +146,7 @@ static inline void check_activation_gradients(const char *name, const char *text
         for (int s = 0; s < 2; ++s) {
             w[l->param[0].offset + (size_t)c] = keep + (s ? -h : h);
             net_refresh(&ctx, net);
-            net_forward(&ctx, net, x);
+            forward_anew(&ctx, net, x);
             value[s] = functional(net, false);
         }
         w[l->param[0].offset + (size_t)c] = keep;
@@ -169,7 +175,7 @@ static inline void check_backends(const char *name, const char *text, enum net_m
         }
         float *x = calloc(input_size(net), sizeof *x);
         random_input(net, x);
-        CHECK(net_forward(&ctx, net, x) == ST_OK, "%s: %s", name, ctx.error);
+        CHECK(forward_anew(&ctx, net, x) == ST_OK, "%s: %s", name, ctx.error);
         int last = net_output_layer(net);
         n_y = (size_t)net->batch * shape_count(net->layer[last].out);
         n_g = net->n_param;

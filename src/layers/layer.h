@@ -68,7 +68,6 @@ struct pass {
     enum net_mode mode;
     int batch, net_w, net_h;
     int steps;                    /* frames per sequence; divides batch; 1 without recurrence */
-    bool carry;                   /* recurrent state: go on from what the last pass left; false: from 0 */
     struct tensor **x, *y;
     struct tensor **dx, *dy;
     const bool *add;              /* per input: add to dx (somebody has written it) instead of overwriting */

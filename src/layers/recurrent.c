@@ -14,7 +14,7 @@ struct tensor recurrent_slice(const struct pass *p, const struct tensor *t, int 
 
 void recurrent_start(struct pass *p, struct tensor *state) {
     struct tensor first = recurrent_slice(p, state, 0), last = recurrent_slice(p, state, p->steps);
-    if (p->carry) recurrent_copy(p, &last, &first, false);
+    if (p->mode != NET_SCORE) recurrent_copy(p, &last, &first, false);
     else p->be->ops->fill(p->be, &first, 0);
 }
 
@@ -55,8 +55,8 @@ enum status recurrent_convolution(struct ctx *ctx, const struct layer *l, struct
 
 enum status recurrent_keeps_size(struct ctx *ctx, const struct layer *l, const struct affine_desc *d) {
     if (d->y.h == d->x.h && d->y.w == d->x.w) return ST_OK;
-    return layer_fail(ctx, l, d->pad ? "padding" : "pad", "the state is %d x %d, but a convolution of size %d with padding %d makes it %d x %d; "
-                      "it must keep its size (an odd size with pad=1)", d->x.w, d->x.h, d->size, d->pad, d->y.w, d->y.h);
+    return layer_fail(ctx, l, "size", "%d with padding %d makes maps of %d x %d from the state's %d x %d; the state must keep its size, "
+                      "as with an odd size and pad=1", d->size, d->pad, d->y.w, d->y.h, d->x.w, d->x.h);
 }
 
 void recurrent_edge_begin(const struct layer *l, struct pass *p, struct recurrent_edge *e) {

@@ -1,8 +1,8 @@
 /* What the recurrent layers share: states and saved tensors of a sequence, cut into steps, and the gradient of the input.
  *
- * One step of a batch is `images` images, one of every sequence, next to each other in memory.  In training each pass starts
- * from state 0 and back-propagation goes through all its steps (pass.carry: it goes on from the last state, which counts as
- * a constant); at inference the state lasts until reset. */
+ * One step of a batch is `images` images, one of every sequence, next to each other in memory.  A pass goes on from the state
+ * in which the last one ended, unless reset; back-propagation goes through the steps of one pass and takes the state before
+ * them as given.  In SCORE images stand alone: every pass starts at 0. */
 #ifndef LAYERS_RECURRENT_H
 #define LAYERS_RECURRENT_H
 

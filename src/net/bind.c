@@ -43,7 +43,6 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
     p->seed = net->seed;
     p->iteration = net->iteration;
     p->steps = net->steps;
-    p->carry = net->mode == NET_INFER || net->carry;
     p->max_batches = net->opt.max_batches;
     p->boxes = net->boxes;
     p->hook = net->hook;

@@ -31,7 +31,6 @@ struct net {
     const uint8_t *const *mask;    /* per layer: NULL or a keep flag per output channel; the pruner's self check */
     const struct net_hook *hook;
     const struct truth_list *boxes; /* of the batch to come, for layers that look at them in training; may stay NULL */
-    bool carry;                    /* TRAIN: the batch to come goes on with the last one's sequences (recurrent layers) */
     uint64_t seed, iteration;
     double *layer_seconds;         /* NULL, or net->n sums to which every forward pass adds each layer's time */
 };
@@ -62,7 +61,9 @@ enum status net_resize(struct ctx *, struct net *, int w, int h);
 void net_pull(struct net *);                          /* backend -> host copy */
 enum status net_push(struct ctx *, struct net *);     /* host copy -> backend; folds and packs */
 enum status net_refresh(struct ctx *, struct net *);  /* backend parameters changed in place: fold and pack anew */
-enum status net_reset(struct ctx *, struct net *);    /* recurrent layers forget */
+/* Recurrent layers forget: they go on from pass to pass where the last one ended, but in SCORE, where images stand alone.
+ * A trainer calls this wherever a batch begins new sequences. */
+enum status net_reset(struct ctx *, struct net *);
 
 /* --- run.c --- */
 /* x: batch images, planar (n, c, h, w), 0..1. */
