@@ -64,12 +64,13 @@ static void check_slices(bool batch_normalize) {
     const struct layer *l = &net->layer[1];
     struct affine_desc d = affine_matrix(l->in_shape[0], 4, batch_normalize, ACT_MISH);
     struct affine_rows rows = { 0, 1, batch_normalize ? 2 : -1 };
-    float *x = calloc(input_size(net), sizeof *x), dy[24], y[24], g[24], dx[72], want_y[24], want_g[24], want_dx[72];
+    float *x = calloc(input_size(net), sizeof *x), dy[24], y[24], g[72], dx[72], want_y[24], want_g[72], want_dx[72];
     random_input(net, x);
     for (int i = 0; i < 24; ++i) dy[i] = (float)sin(i);
     net_forward(&ctx, net, x);
     net_pass(&ctx, net, 1, &p);
-    size_t n_g = param_count(&l->param[0]);
+    size_t n_g = 0;
+    for (int k = 0; k < l->n_param; ++k) n_g += param_count(&l->param[k]); /* they stand one behind the other */
     CHECK(affine_open(&whole, &p, &d, rows, 2, 1) == ST_OK && affine_open(&part, &p, &d, rows, 2, 3) == ST_OK, "%s", ctx.error);
     affine_refresh(&whole, &p), affine_refresh(&part, &p);
     for (int way = 0; way < 2; ++way) { /* 0: every part alone, forward and backward; 1: all forward, then all backward */
@@ -95,11 +96,74 @@ static void check_slices(bool batch_normalize) {
     }
     for (int i = 0; i < 24; ++i) CHECK_NEAR(y[i], want_y[i], 1e-6, "output %d", i);
     for (int i = 0; i < 72; ++i) CHECK_NEAR(dx[i], want_dx[i], 1e-5, "input gradient %d", i);
-    for (size_t i = 0; i < n_g; ++i) CHECK_NEAR(g[i], want_g[i], 1e-5, "bias gradient %zu", i);
+    for (size_t i = 0; i < n_g; ++i) CHECK_NEAR(g[i], want_g[i], 1e-5, "parameter gradient %zu", i);
     affine_close(&whole, be), affine_close(&part, be);
     free(x);
     net_close(net);
     backend_close(be);
+}
+
+/* What the pruner sees at the inputs of readers. */
+struct seen { double sum[8], size[8]; int calls; };
+static enum status look(void *user, struct pass *p, const struct layer *l, const struct tensor *x, const struct tensor *dx) {
+    struct seen *s = user;
+    size_t n = shape_count(l->in_shape[0]) * (size_t)p->batch;
+    float *g = calloc(n, sizeof *g), *v = calloc(n, sizeof *v);
+    p->be->ops->to_nchw(p->be, dx, g);
+    p->be->ops->to_nchw(p->be, x, v);
+    for (size_t i = 0; i < n; ++i) s->sum[s->calls] += (double)g[i] * (double)v[i] * (1 + sin((double)i)), s->size[s->calls] += fabs(g[i]);
+    ++s->calls;
+    free(g), free(v);
+    return ST_OK;
+}
+
+/* A matrix over a square map is a convolution of the map's size without padding: equal outputs, gradients, and equal
+ * gradients at each reader's own edge, whoever has written to the map's gradient before. */
+static void check_against_convolution(enum net_mode mode) {
+    static const char *const readers[] = { "[connected]\noutput=6\nactivation=mish\n",
+                                           "[convolutional]\nfilters=6\nsize=4\nstride=1\nactivation=mish\n" };
+    struct ctx ctx = { 0 };
+    struct seen seen[2] = { 0 };
+    float *y[2], *g[2];
+    size_t n = 0, n_g = 0;
+    for (int way = 0; way < 2; ++way) {
+        struct backend *be;
+        char text[1024];
+        snprintf(text, sizeof text, "[net]\nwidth=8\nheight=8\nchannels=3\nbatch=2\nsubdivisions=1\n" CONV(5, 3, 2, "leaky") "%s"
+                 "[route]\nlayers=0\n%s[shortcut]\nfrom=1\nactivation=linear\n", readers[way], readers[way]);
+        struct net *net = opened(&ctx, "pair", text);
+        if (!net || backend_open(&ctx, "cpu", &be) != ST_OK || net_bind(&ctx, net, be, mode, 2) != ST_OK) {
+            CHECK(false, "%s", ctx.error);
+            return;
+        }
+        struct net_hook hook = { &seen[way], look };
+        net->hook = &hook;
+        int last = net->n - 1;
+        n = 2 * shape_count(net->layer[last].out), n_g = mode == NET_TRAIN ? net->n_param : 0;
+        float *x = calloc(input_size(net), sizeof *x), *seed = calloc(n, sizeof *seed);
+        y[way] = calloc(n, sizeof **y), g[way] = calloc(n_g + 1, sizeof **g);
+        random_input(net, x);
+        for (size_t i = 0; i < n; ++i) seed[i] = (float)cos((double)i);
+        CHECK(net_forward(&ctx, net, x) == ST_OK, "%s", ctx.error);
+        net_output(net, last, y[way]);
+        net->buffers->clear[last] = false;
+        net->buffers->first_writer[last] = last;
+        be->ops->from_nchw(be, seed, &net->dy[last], false);
+        CHECK(net_backward(&ctx, net) == ST_OK, "%s", ctx.error);
+        if (n_g) be->ops->get(be, net->dev_grad, n_g, g[way]);
+        free(x), free(seed);
+        net_close(net);
+        backend_close(be);
+    }
+    for (size_t i = 0; i < n; ++i) CHECK_NEAR(y[0][i], y[1][i], 1e-5, "output %zu", i);
+    for (size_t i = 0; i < n_g; ++i) CHECK_NEAR(g[0][i], g[1][i], 1e-4, "gradient %zu", i);
+    CHECK(seen[0].calls >= 1 && seen[0].calls == seen[1].calls, "%d and %d readers seen", seen[0].calls, seen[1].calls);
+    for (int i = 0; i < seen[0].calls; ++i) {
+        CHECK(seen[0].size[i] > 0, "reader %d sends nothing", i);
+        CHECK_NEAR(seen[0].sum[i], seen[1].sum[i], 1e-4, "reader %d", i);
+        CHECK_NEAR(seen[0].size[i], seen[1].size[i], 1e-4, "reader %d", i);
+    }
+    free(y[0]), free(y[1]), free(g[0]), free(g[1]);
 }
 
 static void write_file(const char *path, int major, int minor, const float *v, size_t n) {
@@ -199,6 +263,7 @@ int main(void) {
     }
     check_by_hand("ref"), check_by_hand("cpu"), check_by_hand("cpu-plain");
     check_slices(false), check_slices(true);
+    check_against_convolution(NET_SCORE), check_against_convolution(NET_TRAIN);
     check_files();
     check_resize();
     check_row();

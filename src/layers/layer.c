@@ -58,10 +58,11 @@ void layer_param(struct layer *l, const struct param *p) {
 enum status layer_inputs(struct ctx *ctx, struct layer *l, const char *key, const int *index, int n) {
     free(l->in);
     free(l->in_shape);
-    l->in = mem_zero(ctx, (size_t)n, sizeof *l->in);
-    l->in_shape = mem_zero(ctx, (size_t)n, sizeof *l->in_shape);
+    l->in = mem_zero(ctx, (size_t)n + 1, sizeof *l->in);
+    l->in_shape = mem_zero(ctx, (size_t)n + 1, sizeof *l->in_shape);
     if (!l->in || !l->in_shape) return ST_MEMORY;
     l->n_in = n;
+    l->in[n] = LAYER_INPUT; /* what in[0] says for a layer without inputs */
     for (int i = 0; i < n; ++i) {
         int from = index[i] < 0 ? l->index + index[i] : index[i];
         if (from < 0 || from >= l->index)

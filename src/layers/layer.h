@@ -46,7 +46,7 @@ struct layer {
     int index;
     struct layer_common common;
     int n_in;
-    int *in;                      /* indices of the layers read; LAYER_INPUT: the network's input */
+    int *in;                      /* indices of the layers read; LAYER_INPUT: the network's input; in[0] is always there */
     struct shape *in_shape;       /* of one image: n = 1 */
     struct shape out;             /* of one image; c = 0: a head without output tensor */
     struct param param[LAYER_MAX_PARAM];

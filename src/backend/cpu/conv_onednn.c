@@ -362,6 +362,11 @@ bool onednn_conv_backward_weights(struct onednn_conv *c, const float *x, const f
     return c->backward && run(c, WEIGHTS, x, dy, NULL) && reorder_run(c->dnn, &c->pass[WEIGHTS].w, c->pass[WEIGHTS].packed, dw);
 }
 
+bool onednn_product(bool a_turned, bool b_turned, int m, int n, int k, const float *a, const float *b, float beta, float *c) {
+    return dnnl_sgemm(a_turned ? 'T' : 'N', b_turned ? 'T' : 'N', m, n, k, 1, a, a_turned ? m : k, b, b_turned ? k : n, beta, c, n) ==
+           dnnl_success;
+}
+
 enum status onednn_open(struct ctx *ctx, struct onednn **out) {
     struct onednn *dnn = mem_zero(ctx, 1, sizeof *dnn);
     *out = dnn;
@@ -428,6 +433,11 @@ bool onednn_conv_backward_data(struct onednn_conv *c, const float *dy, float *dx
 
 bool onednn_conv_backward_weights(struct onednn_conv *c, const float *x, const float *dy, float *dw) {
     (void)c, (void)x, (void)dy, (void)dw;
+    return false;
+}
+
+bool onednn_product(bool a_turned, bool b_turned, int m, int n, int k, const float *a, const float *b, float beta, float *c) {
+    (void)a_turned, (void)b_turned, (void)m, (void)n, (void)k, (void)a, (void)b, (void)beta, (void)c;
     return false;
 }
 

@@ -24,4 +24,7 @@ bool onednn_conv_forward(struct onednn_conv *, const float *x, const float *bias
 bool onednn_conv_backward_data(struct onednn_conv *, const float *dy, float *dx);                    /* overwrites */
 bool onednn_conv_backward_weights(struct onednn_conv *, const float *x, const float *dy, float *dw); /* adds */
 
+/* Row-major c (m, n) = a (m, k) * b (k, n) + beta*c; `a_turned`: a is stored (k, m), `b_turned`: b is stored (n, k). */
+bool onednn_product(bool a_turned, bool b_turned, int m, int n, int k, const float *a, const float *b, float beta, float *c);
+
 #endif

@@ -29,7 +29,9 @@ struct cpu_state {
 
 struct conv_plan {
     struct conv_desc desc;
-    struct onednn_conv *dnn; /* NULL: plain */
+    bool product;            /* a matrix product: maps of one cell */
+    const float *matrix;     /* its weights, the caller's */
+    struct onednn_conv *dnn; /* NULL and no product: plain */
     bool fused;              /* dnn applies the activation */
     struct plain_conv plain;
 };
@@ -86,6 +88,20 @@ static bool unit_strides(const struct conv_desc *d) {
     return unit(&d->x) && unit(&d->y);
 }
 
+/* Maps of one cell are rows of a matrix.  Products on the stored weights beat convolution primitives there: 5 to 20 times in
+ * the weights' gradient, 2 to 4 times forward from 8 images on, and they need no packed copies of what may be 100 million
+ * weights. */
+static bool is_product(const struct cpu_state *state, const struct conv_desc *d) {
+    bool cells = d->x.h == 1 && d->x.w == 1 && d->y.h == 1 && d->y.w == 1;
+    return state->dnn && cells && d->groups == 1 && d->size == 1 && d->pad == 0 && dense(&d->x) && dense(&d->y);
+}
+
+static bool product_forward(const struct conv_plan *p, const struct tensor *x, const float *bias, struct tensor *y) {
+    float *to = y->data;
+    for (int n = 0; bias && n < y->n; ++n) memcpy(to + (size_t)n * (size_t)y->c, bias, (size_t)y->c * sizeof *to);
+    return onednn_product(false, true, x->n, y->c, x->c, x->data, p->matrix, bias ? 1 : 0, to);
+}
+
 static bool plain_new(struct backend *be, struct ctx *ctx, struct plain_conv *p, const struct conv_desc *d) {
     p->desc = *d;
     p->count = (size_t)d->y.c * (size_t)(d->x.c / d->groups) * (size_t)(d->size * d->size);
@@ -112,6 +128,11 @@ static enum status cpu_conv_new(struct backend *be, struct ctx *ctx, const struc
     *out = NULL;
     if (!plan) return ST_MEMORY;
     plan->desc = *desc;
+    plan->product = is_product(state, desc);
+    if (plan->product) {
+        *out = plan;
+        return ST_OK;
+    }
     if (dense(&desc->x) && dense(&desc->y)) plan->dnn = onednn_conv_new(state->dnn, be, desc, &plan->fused);
     enum status status = ST_OK;
     if (!plan->dnn && !unit_strides(desc))
@@ -129,6 +150,8 @@ static enum status outcome(struct ctx *ctx, bool done, const char *what) {
 
 static enum status cpu_conv_weights(struct backend *be, struct ctx *ctx, struct conv_plan *plan, const real *w) {
     struct cpu_state *state = be->state;
+    plan->matrix = w;
+    if (plan->product) return ST_OK;
     if (plan->dnn) return outcome(ctx, onednn_conv_weights(plan->dnn, w), "weights");
     state->isa->conv->pack(&plan->plain, w);
     return ST_OK;
@@ -138,7 +161,10 @@ static enum status cpu_conv_forward(struct backend *be, struct ctx *ctx, struct 
                                     const real *bias, struct tensor *y) {
     struct cpu_state *state = be->state;
     if (!plan->desc.bias) bias = NULL;
-    if (plan->dnn) {
+    if (plan->product) {
+        assert(dense(x) && dense(y));
+        TRY(outcome(ctx, product_forward(plan, x, bias, y), "forward pass"));
+    } else if (plan->dnn) {
         assert(dense(x) && dense(y));
         TRY(outcome(ctx, onednn_conv_forward(plan->dnn, x->data, bias, y->data), "forward pass"));
         if (plan->fused) return ST_OK;
@@ -152,6 +178,11 @@ static enum status cpu_conv_forward(struct backend *be, struct ctx *ctx, struct 
 static enum status cpu_conv_backward_data(struct backend *be, struct ctx *ctx, struct conv_plan *plan,
                                           const struct tensor *dy, struct tensor *dx, bool add) {
     struct cpu_state *state = be->state;
+    if (plan->product) {
+        assert(dense(dy) && dense(dx));
+        bool done = onednn_product(false, false, dy->n, dx->c, dy->c, dy->data, plan->matrix, add ? 1 : 0, dx->data);
+        return outcome(ctx, done, "backward pass");
+    }
     if (!plan->dnn) {
         state->isa->conv->backward_data(&plan->plain, dy, dx, add);
         return ST_OK;
@@ -169,6 +200,8 @@ static enum status cpu_conv_backward_data(struct backend *be, struct ctx *ctx, s
 static enum status cpu_conv_backward_weights(struct backend *be, struct ctx *ctx, struct conv_plan *plan,
                                              const struct tensor *x, const struct tensor *dy, real *dw) {
     struct cpu_state *state = be->state;
+    if (plan->product)
+        return outcome(ctx, onednn_product(true, false, dy->c, x->c, x->n, dy->data, x->data, 1, dw), "weight gradients");
     if (plan->dnn)
         return outcome(ctx, onednn_conv_backward_weights(plan->dnn, x->data, dy->data, dw), "weight gradients");
     state->isa->conv->backward_weights(&plan->plain, x, dy, dw);
