@@ -182,7 +182,7 @@ static void failures(struct backend *be, const struct text_list *images, const s
     ctx_clear(&ctx);
     CHECK(pixels_write(&ctx, paths[1], &canvas, 100) == ST_OK, "%s", ctx.error);
     CHECK(map_evaluate(&ctx, net, &list, NULL, &o, &r) == ST_IO &&
-              strstr(ctx.error, "unlabelled.txt: label missing"),
+              strstr(ctx.error, "unlabelled.txt: label file missing"),
           "%s", ctx.error);
     ctx_clear(&ctx);
     write_labels("unlabelled.txt", "5 .5 .5 .1 .1\n");

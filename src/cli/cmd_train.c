@@ -65,10 +65,14 @@ static enum status check_flags(struct ctx *ctx, const struct train_flags *f) {
     return ST_OK;
 }
 
-/* Darknet's line, that log parsers read, and the last mAP before it. */
+/* Darknet's line, that log parsers read, and those before it. */
 static void print_iteration(const struct display *d, const struct train_news *n) {
-    fputs(n->head_lines, stderr);
     printf("Loaded: %f seconds\n", n->load_seconds);
+    if (n->random_coef > 0)
+        printf("Resizing, random_coef = %.2f \n\n %d x %d \n", n->random_coef, n->net_w, n->net_h);
+    fputs(n->head_lines, stderr);
+    if (n->next_map)
+        printf("\n (next mAP calculation at %llu iterations) ", (unsigned long long)n->next_map);
     if (d->map && n->map >= 0 && !n->new_map)
         printf("\n Last accuracy mAP@%0.2f = %2.2f %%, best = %2.2f %% ", d->iou, n->map * 100,
                n->best_map * 100);

@@ -23,14 +23,11 @@ enum status sample_load(struct ctx *ctx, const char *image_path, int channels, i
     memset(s, 0, sizeof *s);
     if (channels < 1 || channels > 4)
         return ctx_fail(ctx, ST_UNSUPPORTED, "%s: channels=%d, pictures have 1 or 3", image_path, channels);
-    char *labels = label_path(ctx, image_path);
-    if (!labels) return ctx->code;
     enum status st = pixels_read(ctx, image_path, channels, &s->px);
     if (st == ST_OK && s->px.c != channels)
         st = ctx_fail(ctx, ST_UNSUPPORTED, "%s: has %d channels, the network wants %d", image_path, s->px.c,
                       channels);
-    if (st == ST_OK) st = labels_read(ctx, labels, classes, &s->truth, NULL);
-    free(labels);
+    if (st == ST_OK) st = labels_of(ctx, image_path, classes, &s->truth);
     if (st != ST_OK) {
         sample_free(s);
         return st;

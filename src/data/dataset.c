@@ -303,3 +303,17 @@ enum status labels_read(struct ctx *ctx, const char *path, int classes, struct t
     free(l.bytes);
     return st;
 }
+
+enum status labels_of(struct ctx *ctx, const char *image_path, int classes, struct truth_list *truth) {
+    char *path = label_path(ctx, image_path);
+    if (!path) return ctx->code;
+    enum status st;
+    truth->n = 0;
+    if (io_exists(path))
+        st = labels_read(ctx, path, classes, truth, NULL);
+    else
+        st = ctx_fail(ctx, ST_IO, "%s: label file missing (of %s); an image without objects needs an empty one", path,
+                      image_path);
+    free(path);
+    return st;
+}

@@ -37,4 +37,8 @@ struct label_issues { int n, cap; struct label_issue *item; };
  * error "path:line: what, what would be right" (ST_FORMAT).  A missing file is ST_IO with the path. */
 enum status labels_read(struct ctx *, const char *path, int classes, struct truth_list *, struct label_issues *issues);
 
+/* The boxes of an image, in place of what the list held: labels_read of its label_path, where the first issue is an error, and so
+ * is a missing file, which Darknet takes for an image without objects. */
+enum status labels_of(struct ctx *, const char *image_path, int classes, struct truth_list *);
+
 #endif

@@ -13,21 +13,6 @@ static enum status check_image(struct ctx *ctx, const char *path) {
     return ST_OK;
 }
 
-static enum status check_labels(struct ctx *ctx, const char *image, int classes, struct truth_list *truth) {
-    char *path = label_path(ctx, image);
-    if (!path) return ctx->code;
-    enum status st;
-    truth->n = 0;
-    if (io_exists(path))
-        st = labels_read(ctx, path, classes, truth, NULL);
-    else
-        st = ctx_fail(ctx, ST_IO,
-                      "%s: label file missing (of %s); an image without objects needs an empty one", path,
-                      image);
-    free(path);
-    return st;
-}
-
 enum status dataset_check(struct ctx *ctx, const struct text_list *images, int classes, long long *boxes,
                           int *background, long long *per_class) {
     struct truth_list truth = { 0, 0, NULL };
@@ -37,7 +22,7 @@ enum status dataset_check(struct ctx *ctx, const struct text_list *images, int c
     for (int k = 0; per_class && k < classes; ++k) per_class[k] = 0;
     for (int i = 0; i < images->n && st == ST_OK; ++i) {
         st = check_image(ctx, images->item[i]);
-        if (st == ST_OK) st = check_labels(ctx, images->item[i], classes, &truth);
+        if (st == ST_OK) st = labels_of(ctx, images->item[i], classes, &truth);
         if (st != ST_OK) break;
         if (boxes) *boxes += truth.n;
         if (background) *background += truth.n == 0;

@@ -34,12 +34,15 @@ static void compensate_map(const struct net *net, const struct channels *ch, con
     }
 }
 
+/* Weights that several layers share have one bias: their owner's input decides. */
+static bool compensated(const struct param *p) { return p->role == PARAM_WEIGHT && p->in_axis >= 0 && param_owned(p); }
+
 void slice_compensate(const struct net *net, const struct channels *ch, const uint8_t *keep, const double *mean, float *param) {
     for (int i = 0; i < net->n; ++i) {
         const struct layer *l = &net->layer[i];
         if (!l->ops->reads || !l->ops->reads(l) || l->ops->head || l->in[0] == LAYER_INPUT) continue;
         for (int k = 0; k < l->n_param; ++k)
-            if (l->param[k].role == PARAM_WEIGHT && l->param[k].in_axis >= 0) compensate_map(net, ch, keep, mean, l, k, param);
+            if (compensated(&l->param[k])) compensate_map(net, ch, keep, mean, l, k, param);
     }
 }
 

@@ -12,12 +12,16 @@ static int on_grid(double size, int step) {
     return v < step ? step : v;
 }
 
+static double largest_factor(const struct scale_plan *p) { return p->random == 1 ? 1.4 : p->random; }
+
+double schedule_resizes(const struct scale_plan *p, uint64_t iteration) { return iteration % SIZE_PERIOD ? 0 : largest_factor(p); }
+
 void schedule_size(const struct scale_plan *p, uint64_t iteration, int *w, int *h) {
     *w = p->w;
     *h = p->h;
     if (p->random == 0) return;
     uint64_t start = iteration - iteration % SIZE_PERIOD;
-    double factor = p->random == 1 ? 1.4 : p->random;
+    double factor = largest_factor(p);
     struct rng r = rng_stream(p->seed, start, SIZE_STREAM);
     double v = rng_between(&r, 1, factor);
     if (rng_uniform(&r) < 0.5) v = 1 / v;

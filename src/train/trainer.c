@@ -37,6 +37,7 @@ struct trainer {
     const char **step_path;         /* images of the current step */
     char *lines;
     size_t lines_cap, lines_n;
+    uint64_t boxes, rewritten;      /* trained so far; of them on a place that another box had */
 
     uint64_t iteration;             /* finished ones */
     uint64_t last_numbered, last_last;
@@ -240,17 +241,29 @@ static enum status prepare(struct ctx *ctx, struct trainer *t) {
 
 /* --- One iteration -------------------------------------------------------------------------------------- */
 
-static enum status add_lines(struct ctx *ctx, struct trainer *t) {
-    for (int i = 0; i < t->net->n; ++i) {
-        size_t n = strlen(t->stats[i].line);
-        if (!n) continue;
-        TRY(mem_grow(ctx, &t->lines, &t->lines_cap, t->lines_n + n + 2, 1));
-        memcpy(t->lines + t->lines_n, t->stats[i].line, n);
-        t->lines_n += n;
-        if (t->lines[t->lines_n - 1] != '\n') t->lines[t->lines_n++] = '\n';
-        t->lines[t->lines_n] = '\0';
-    }
+static enum status add_line(struct ctx *ctx, struct trainer *t, const char *line) {
+    size_t n = strlen(line);
+    if (!n) return ST_OK;
+    TRY(mem_grow(ctx, &t->lines, &t->lines_cap, t->lines_n + n + 2, 1));
+    memcpy(t->lines + t->lines_n, line, n);
+    t->lines_n += n;
+    if (t->lines[t->lines_n - 1] != '\n') t->lines[t->lines_n++] = '\n';
+    t->lines[t->lines_n] = '\0';
     return ST_OK;
+}
+
+/* Darknet's lines of one sub-batch: one per head, then the boxes of all of them since the start. */
+static enum status add_lines(struct ctx *ctx, struct trainer *t) {
+    char totals[96];
+    for (int i = 0; i < t->net->n; ++i) {
+        TRY(add_line(ctx, t, t->stats[i].line));
+        t->boxes += (uint64_t)t->stats[i].boxes;
+        t->rewritten += (uint64_t)t->stats[i].rewritten;
+    }
+    if (!t->boxes) return ST_OK;
+    snprintf(totals, sizeof totals, " total_bbox = %llu, rewritten_bbox = %f %% ", (unsigned long long)t->boxes,
+             100 * (double)t->rewritten / (double)t->boxes);
+    return add_line(ctx, t, totals);
 }
 
 /* Training has failed in numbers: names the iteration and the images that did it. */
@@ -330,7 +343,7 @@ static enum status step(struct ctx *ctx, struct trainer *t, struct train_news *n
         .seconds = seconds - wait, .load_seconds = wait,
         .images_per_second = seconds > 0 ? t->step_images / seconds : 0,
         .eta_seconds = (double)((uint64_t)t->max - t->iteration) * t->smooth_seconds,
-        .net_w = w, .net_h = h, .head_lines = t->lines_n ? t->lines : "",
+        .net_w = w, .net_h = h, .random_coef = schedule_resizes(&t->scale, t->iteration - 1), .head_lines = t->lines_n ? t->lines : "",
     };
     return ST_OK;
 }
@@ -356,13 +369,16 @@ static enum status measure(struct ctx *ctx, struct trainer *t) {
     return st;
 }
 
+static uint64_t next_map(const struct trainer *t) {
+    uint64_t next = schedule_next_map(t->state.last_map, t->opt->map_epochs, t->epoch_images, t->step_images,
+                                      t->net->opt.burn_in);
+    return next < (uint64_t)t->max ? next : (uint64_t)t->max;
+}
+
 static enum status map_if_due(struct ctx *ctx, struct trainer *t, bool *measured) {
     uint64_t n = t->iteration;
     *measured = false;
-    if (!t->opt->calc_map) return ST_OK;
-    uint64_t next = schedule_next_map(t->state.last_map, t->opt->map_epochs, t->epoch_images, t->step_images,
-                                      t->net->opt.burn_in);
-    if (n < next && n != (uint64_t)t->max) return ST_OK;
+    if (!t->opt->calc_map || n < next_map(t)) return ST_OK;
     net_pull(t->net);
     TRY(measure(ctx, t));
     *measured = true;
@@ -411,6 +427,7 @@ static enum status iterate(struct ctx *ctx, struct trainer *t) {
         news.map = t->map;
         news.best_map = t->state.best_map;
         news.new_map = measured;
+        news.next_map = t->opt->calc_map && news.iteration < (uint64_t)t->max ? next_map(t) : 0;
         if (t->opt->news) t->opt->news(t->opt->user, &news);
         TRY(save_if_due(ctx, t));
         if (stop_wanted(t) && t->iteration < (uint64_t)t->max) break;

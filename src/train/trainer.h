@@ -14,9 +14,11 @@ struct train_news {
     double seconds, load_seconds;    /* of this iteration: computing, and waiting for data */
     double images_per_second, eta_seconds;
     int net_w, net_h;
+    double random_coef;              /* > 0: this iteration drew a new size, at most so many times the cfg's */
     const char *head_lines;          /* the heads' log lines of the iteration, '\n' separated */
     double map, best_map;            /* -1: not known */
     bool new_map;                    /* mAP was computed after this iteration */
+    uint64_t next_map;               /* the iteration after which it comes next; 0: never */
 };
 struct train_options {
     /* Where batches come from; NULL: the images of the list and their label files.  Called once, when everything else is

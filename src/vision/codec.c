@@ -44,6 +44,31 @@
 /* gcc reports declared, never defined statics at the end of the unit, past the pop above. */
 #pragma GCC diagnostic ignored "-Wunused-function"
 
+/* Whether no Huffman table of a JPEG claims more than the 256 codes there can be: stb 2.27 writes past its table then.  Follows
+ * the markers as stb does; what is wrong in other ways is left to it.  True for other formats. */
+static bool jpeg_tables_fit(const uint8_t *p, size_t size) {
+    enum { START = 0xd8, TABLES = 0xc4, END = 0xd9 };
+    if (size < 2 || p[0] != 0xff || p[1] != START) return true;
+    for (size_t i = 2; i + 4 <= size;) {
+        uint8_t marker = p[i + 1];
+        bool none = p[i] != 0xff || marker == 0xff || marker == 0 || (marker >= 0xd0 && marker <= START);
+        if (none) { /* picture data, padding, restarts */
+            ++i;
+            continue;
+        }
+        if (marker == END) return true;
+        size_t end = i + 2 + (size_t)(p[i + 2] << 8 | p[i + 3]);
+        for (size_t at = i + 4; marker == TABLES && at + 17 <= size && at < end;) {
+            size_t codes = 0;
+            for (size_t k = 1; k <= 16; ++k) codes += p[at + k];
+            if (codes > 256) return false;
+            at += 17 + codes;
+        }
+        i = end > i + 2 ? end : i + 2;
+    }
+    return true;
+}
+
 enum status pixels_read(struct ctx *ctx, const char *path, int channels, struct pixels *out) {
     if (channels != 0 && channels != 1 && channels != 3)
         return ctx_fail(ctx, ST_USAGE, "%s: cannot be read as %d channels, only as 1 or 3", path, channels);
@@ -53,6 +78,10 @@ enum status pixels_read(struct ctx *ctx, const char *path, int channels, struct 
     if (size == 0 || size > INT_MAX) {
         free(bytes);
         return ctx_fail(ctx, ST_FORMAT, "%s: file of %zu bytes, a picture was expected", path, size);
+    }
+    if (!jpeg_tables_fit((const uint8_t *)bytes, size)) {
+        free(bytes);
+        return ctx_fail(ctx, ST_FORMAT, "%s: not a readable picture (a Huffman table of more than 256 codes)", path);
     }
     int w = 0, h = 0, c = 0;
     uint8_t *data = stbi_load_from_memory((const uint8_t *)bytes, (int)size, &w, &h, &c, channels);
