@@ -552,7 +552,7 @@ static void check_case(struct backend *ref, struct backend *be, const struct par
         if (k->body == conv_body && layout == OTHER && be->channels_last) continue;
         for (int add = 0; add < 2; ++add) {
             struct run a = run_case(ref, k, (enum layout)layout, add), b = run_case(be, k, (enum layout)layout, add);
-            compare(&a, &b, 1e-5);
+            compare(&a, &b, k->body == conv_body ? 5e-5 : 1e-5); /* Winograd's sums cancel more */
             run_done(&a), run_done(&b);
         }
     }

@@ -2,6 +2,7 @@
  * on every backend, slices, stored order and transposed files, resizing, pruning, bad input. */
 #include "layers/affine.h"
 #include "net_check.h"
+#include "prune/criterion.h"
 #include "prune_nets.h"
 
 #include <unistd.h>
@@ -244,6 +245,30 @@ static void check_error(const char *text, const char *want) {
     net_close(net);
 }
 
+/* Criteria that look at weights find the matrix, which is not the last array; layers without one do not count. */
+static void check_l1(void) {
+    struct ctx ctx = { 0 };
+    struct channels *ch = NULL;
+    struct net *net = opened(&ctx, "l1", NET CONV(4, 3, 2, "leaky") "[batchnorm]\n[local]\nfilters=6\nsize=3\nactivation=leaky\n" DENSE(7, 1, "leaky") DENSE(3, 0, "linear"));
+    if (!net || channels_build(&ctx, net, &ch) != ST_OK) {
+        CHECK(false, "%s", ctx.error);
+        return;
+    }
+    double *score = calloc((size_t)ch->n_group, sizeof *score), want[7];
+    struct criterion_input in = { .net = net, .channels = ch };
+    CHECK(criterion_find("l1")->score(&ctx, &in, score) == ST_OK, "%s", ctx.error);
+    const struct param *w = &net->layer[3].param[1];
+    size_t per = param_count(w) / 7;
+    for (int f = 0; f < 7; ++f) {
+        want[f] = 0;
+        for (size_t i = 0; i < per; ++i) want[f] += fabs((double)net->param[w->offset + (size_t)f * per + i]);
+        CHECK_NEAR(score[channels_group(ch, 3, f)] / score[channels_group(ch, 3, 0)], want[f] / want[0], 1e-9, "output %d", f);
+    }
+    free(score);
+    channels_drop(ch);
+    net_close(net);
+}
+
 static void check_row(void) {
     struct ctx ctx = { 0 };
     char row[256];
@@ -267,6 +292,7 @@ int main(void) {
     check_files();
     check_resize();
     check_row();
+    check_l1();
     check_error(NET "[connected]\noutput=0\n", "bad:8: [connected] output");
     check_error(NET "[connected]\noutput=many\n", "bad:8: [connected] output");
     check_error(NET "[connected]\noutput=4\nactivation=lekay\n", "bad:9: [connected] activation");

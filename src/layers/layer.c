@@ -53,7 +53,11 @@ bool param_owned(const struct param *p) { return !(p->flags & PARAM_SHARED); }
 
 size_t param_count(const struct param *p) { return (size_t)p->dim[0] * (size_t)p->dim[1] * (size_t)p->dim[2]; }
 
-bool layer_has_filters(const struct layer *l) { return l->n_param > 0 && l->param[l->n_param - 1].role != PARAM_MIX; }
+bool layer_has_filters(const struct layer *l) {
+    for (int k = 0; k < l->n_param; ++k)
+        if (l->param[k].out_axis >= 0 && l->param[k].role != PARAM_MIX) return true;
+    return false;
+}
 
 void layer_param(struct layer *l, const struct param *p) {
     assert(l->n_param < LAYER_MAX_PARAM);

@@ -7,7 +7,10 @@ static const struct cfg_key keys[] = { POOL_KEYS, CFG_END };
 
 static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *all, const struct net_options *net) {
     (void)all, (void)net;
-    return pool_shape(ctx, l, l->state);
+    pool_defaults(l->state);
+    TRY(pool_out(ctx, l, l->state, &l->out));
+    l->flops = pool_flops(l, l->state, l->out);
+    return ST_OK;
 }
 
 static enum status forward(struct layer *l, struct pass *p) {
@@ -27,7 +30,7 @@ static void couple(const struct layer *l, const struct layer *all, struct channe
     channels_tie_all(ch, l, 0);
 }
 
-static void describe(const struct layer *l, char *text, size_t size) { pool_describe(l, l->state, "avg", text, size); }
+static void describe(const struct layer *l, char *text, size_t size) { pool_describe(l, l->state, l->out, "avg", text, size); }
 
 const struct layer_ops local_avgpool_ops = {
     .name = "local_avgpool", .alias = "local_avg", .state_size = sizeof(struct pool_keys), .keys = keys, .shape = shape,

@@ -12,10 +12,12 @@ struct pool_keys { int size, stride, stride_x, stride_y, padding; };
     CFG_INT(struct pool_keys, stride_x, 0, 0, 1024), CFG_INT(struct pool_keys, stride_y, 0, 0, 1024),           \
     CFG_INT(struct pool_keys, padding, -1, -1, 4096)
 
-/* Defaults that depend on other keys, the output's size, FLOPs as Darknet counts them. */
-enum status pool_shape(struct ctx *, struct layer *, struct pool_keys *);
+/* Defaults that depend on other keys. */
+void pool_defaults(struct pool_keys *);
+enum status pool_out(struct ctx *, const struct layer *, const struct pool_keys *, struct shape *out);
 struct pool_desc pool_window(const struct pool_keys *);
-/* "max  2x 2/ 2 ..." as the table has it. */
-void pool_describe(const struct layer *, const struct pool_keys *, const char *tag, char *text, size_t size);
+double pool_flops(const struct layer *, const struct pool_keys *, struct shape out); /* as Darknet counts them */
+/* "max  2x 2/ 2 ..." as the table has it; returns the length as snprintf does. */
+int pool_describe(const struct layer *, const struct pool_keys *, struct shape out, const char *tag, char *text, size_t size);
 
 #endif

@@ -93,8 +93,9 @@ static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *a
                          const struct net_options *net) {
     (void)all, (void)net;
     struct region *r = l->state;
+    struct head_grid g = grid_of(l);
     TRY(head_fill_anchors(ctx, l, &r->anchors, r->num));
-    return head_shape(ctx, l, r->num, r->classes, "num");
+    return head_shape(ctx, l, &g, "num");
 }
 
 static enum status prepare(struct layer *l, struct pass *p) {
@@ -163,6 +164,8 @@ static enum status decode_cell(struct ctx *ctx, const struct layer *l, const str
         if (!d) {
             TRY(detections_add(ctx, list, &d));
             d->box = predicted(r, g, l->head_x, c);
+            d->head = l->index;
+            d->prediction = head_prediction(g, c->anchor, c->row, c->col);
             d->objectness = 1; /* COMPAT: suppression must not drop it for its objectness */
         }
         d->prob[k] = v;

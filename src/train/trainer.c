@@ -75,7 +75,7 @@ static enum status check_losses(struct ctx *ctx, struct trainer *t) {
     }
     bool boxes = !t->opt->open_source || (t->opt->calc_map && !t->opt->measure);
     if (boxes && !head)
-        return ctx_fail(ctx, ST_CFG, "%s: has no detection head ([yolo] or [region]) to train",
+        return ctx_fail(ctx, ST_CFG, "%s: has no detection head ([yolo], [Gaussian_yolo], [region] or [detection]) to train",
                         t->net->doc->path);
     if (!loss) return ctx_fail(ctx, ST_CFG, "%s: no layer of this network has a loss to train on", t->net->doc->path);
     return ST_OK;

@@ -284,7 +284,7 @@ static bool describe_best(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const
     return describe_pass(pd, engine, p, pass, false, hint, attr) == dnnl_success;
 }
 
-static bool passes_new(struct onednn_conv *c, const struct problem *p, bool *fused) {
+static bool passes_new(struct onednn_conv *c, const struct problem *p, bool weights_only, bool *fused) {
     const struct conv_desc *d = p->desc;
     dnnl_engine_t engine = c->dnn->engine;
     dnnl_primitive_desc_t pd[3] = {NULL};
@@ -299,19 +299,19 @@ static bool passes_new(struct onednn_conv *c, const struct problem *p, bool *fus
         made = made && describe_best(&pd[DATA], engine, p, DATA, pd[FORWARD], NULL) &&
                describe_best(&pd[WEIGHTS], engine, p, WEIGHTS, pd[FORWARD], NULL);
     for (int i = FORWARD; i <= WEIGHTS; ++i) {
-        made = made && (!pd[i] || primitive_new(c, &c->pass[i], p, (enum pass)i, pd[i]));
+        made = made && (!pd[i] || (weights_only && i != WEIGHTS) || primitive_new(c, &c->pass[i], p, (enum pass)i, pd[i]));
         if (pd[i]) dnnl_primitive_desc_destroy(pd[i]);
     }
     if (attr) dnnl_primitive_attr_destroy(attr);
     return made;
 }
 
-struct onednn_conv *onednn_conv_new(struct onednn *dnn, struct backend *be, const struct conv_desc *desc, bool *fused) {
+struct onednn_conv *onednn_conv_new(struct onednn *dnn, struct backend *be, const struct conv_desc *desc, bool weights_only, bool *fused) {
     struct onednn_conv *c = dnn ? calloc(1, sizeof *c) : NULL;
     if (!c) return NULL;
     *c = (struct onednn_conv){.dnn = dnn, .be = be, .bias = desc->bias, .backward = desc->backward};
     struct problem problem;
-    bool made = problem_new(&problem, desc) && passes_new(c, &problem, fused);
+    bool made = problem_new(&problem, desc) && passes_new(c, &problem, weights_only, fused);
     problem_free(&problem);
     if (made) return c;
     onednn_conv_free(c);
@@ -407,8 +407,8 @@ void onednn_describe(char *text, size_t size) {
     if (size) text[0] = '\0';
 }
 
-struct onednn_conv *onednn_conv_new(struct onednn *dnn, struct backend *be, const struct conv_desc *desc, bool *fused) {
-    (void)dnn, (void)be, (void)desc, (void)fused;
+struct onednn_conv *onednn_conv_new(struct onednn *dnn, struct backend *be, const struct conv_desc *desc, bool weights_only, bool *fused) {
+    (void)dnn, (void)be, (void)desc, (void)weights_only, (void)fused;
     return NULL;
 }
 

@@ -15,8 +15,9 @@ void onednn_close(struct onednn *);
 void onednn_describe(char *text, size_t size);
 
 /* NULL when oneDNN has no implementation for this convolution (or is not there): not an error.  Tensors must be dense
- * channels-last.  *fused: the activation is part of the convolution. */
-struct onednn_conv *onednn_conv_new(struct onednn *, struct backend *, const struct conv_desc *, bool *fused);
+ * channels-last.  weights_only: of all passes, backward_weights alone will be asked for.  *fused: the activation is part of the
+ * convolution. */
+struct onednn_conv *onednn_conv_new(struct onednn *, struct backend *, const struct conv_desc *, bool weights_only, bool *fused);
 void onednn_conv_free(struct onednn_conv *);
 /* Data in dense channels-last order, weights in Darknet's; false: the library reported a failure or memory ran out. */
 bool onednn_conv_weights(struct onednn_conv *, const float *w);

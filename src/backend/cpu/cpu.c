@@ -10,6 +10,7 @@
 
 #include "backend/cpu/conv_onednn.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/local.h"
 #include "backend/memory.h"
 
 /* One instruction set that the kernels are compiled for. */
@@ -17,6 +18,7 @@ struct isa {
     const char *name;
     void (*norm)(struct backend_ops *), (*map)(struct backend_ops *), (*vector)(struct backend_ops *);
     const struct plain_conv_ops *conv;
+    const struct winograd_ops *winograd;
 };
 
 struct cpu_state {
@@ -31,12 +33,14 @@ struct conv_plan {
     struct conv_desc desc;
     bool product;            /* a matrix product: maps of one cell */
     const float *matrix;     /* its weights, the caller's */
-    struct onednn_conv *dnn; /* NULL and no product: plain */
+    struct onednn_conv *dnn; /* NULL and none of the others: plain */
     bool fused;              /* dnn applies the activation */
     struct plain_conv plain;
+    bool winograd, winograd_weights; /* forward and gradient of the map; gradient of the weights */
+    struct winograd win;
 };
 
-#define ISA(text, isa) {text, cpu_norm_kernels_##isa, cpu_map_kernels_##isa, cpu_vector_kernels_##isa, &plain_conv_##isa}
+#define ISA(text, isa) {text, cpu_norm_kernels_##isa, cpu_map_kernels_##isa, cpu_vector_kernels_##isa, &plain_conv_##isa, &winograd_##isa}
 
 static const struct isa isa_base = ISA("baseline", base);
 #ifdef __x86_64__
@@ -84,6 +88,31 @@ static bool dense(const struct tensor *t) {
     return rows_of(t, &r) && r.step == r.c;
 }
 
+/* Where Winograd wins (measured): a rule, not a trial, so that results stay reproducible.  The gradient of the weights sums over
+ * tiles and needs enough of them. */
+static bool winograd_fits(const struct conv_desc *d) {
+    return d->size == 3 && d->stride_x == 1 && d->stride_y == 1 && d->dilation == 1 && d->groups == 1 && d->pad <= 2 && d->x.c >= 16 &&
+           d->y.c >= 16 && d->y.h >= 3 && d->y.w >= 3;
+}
+
+static bool winograd_weights_fit(const struct conv_desc *d) {
+    return d->backward && winograd_fits(d) && d->x.c >= 24 && d->y.c >= 24 && d->y.n * ((d->y.h + 3) / 4) * ((d->y.w + 3) / 4) >= 48;
+}
+
+static bool winograd_new(struct cpu_state *state, struct backend *be, struct ctx *ctx, struct winograd *w, const struct conv_desc *d) {
+    w->desc = *d;
+    w->forward = block_alloc(be, ctx, state->isa->winograd->weights_size(d->x.c, d->y.c), sizeof(float));
+    if (d->backward) w->backward = block_alloc(be, ctx, state->isa->winograd->weights_size(d->y.c, d->x.c), sizeof(float));
+    return w->forward && (w->backward || !d->backward);
+}
+
+static float *winograd_scratch(struct backend *be, struct ctx *ctx, const struct conv_plan *plan) {
+    struct cpu_state *state = be->state;
+    float *scratch = cpu_scratch(be, SCRATCH_WINOGRAD, state->isa->winograd->scratch_size(&plan->win, threads()) * sizeof *scratch);
+    if (!scratch) ctx_fail(ctx, ST_MEMORY, "out of memory for a convolution's transformed maps");
+    return scratch;
+}
+
 static bool unit_strides(const struct conv_desc *d) {
     return unit(&d->x) && unit(&d->y);
 }
@@ -115,6 +144,8 @@ static bool plain_new(struct backend *be, struct ctx *ctx, struct plain_conv *p,
 static void cpu_conv_free(struct backend *be, struct conv_plan *plan) {
     if (!plan) return;
     onednn_conv_free(plan->dnn);
+    block_free(be, plan->win.forward);
+    block_free(be, plan->win.backward);
     block_free(be, plan->plain.forward);
     block_free(be, plan->plain.backward);
     block_free(be, plan->plain.slopes);
@@ -133,11 +164,17 @@ static enum status cpu_conv_new(struct backend *be, struct ctx *ctx, const struc
         *out = plan;
         return ST_OK;
     }
-    if (dense(&desc->x) && dense(&desc->y)) plan->dnn = onednn_conv_new(state->dnn, be, desc, &plan->fused);
+    plan->winograd = unit_strides(desc) && winograd_fits(desc);
+    plan->winograd_weights = plan->winograd && winograd_weights_fit(desc);
+    bool rest = !plan->winograd || (desc->backward && !plan->winograd_weights); /* something is left for another algorithm */
+    if (rest && dense(&desc->x) && dense(&desc->y))
+        plan->dnn = onednn_conv_new(state->dnn, be, desc, plan->winograd, &plan->fused);
     enum status status = ST_OK;
-    if (!plan->dnn && !unit_strides(desc))
+    if (plan->winograd && !winograd_new(state, be, ctx, &plan->win, desc))
+        status = ST_MEMORY;
+    else if (!plan->dnn && !unit_strides(desc))
         status = ctx_fail(ctx, ST_UNSUPPORTED, "convolution: the cpu backend wants channels next to each other in memory");
-    else if (!plan->dnn && !plain_new(be, ctx, &plan->plain, desc))
+    else if (rest && !plan->dnn && !plain_new(be, ctx, &plan->plain, desc))
         status = ST_MEMORY;
     if (status == ST_OK) *out = plan;
     else cpu_conv_free(be, plan);
@@ -152,8 +189,9 @@ static enum status cpu_conv_weights(struct backend *be, struct ctx *ctx, struct 
     struct cpu_state *state = be->state;
     plan->matrix = w;
     if (plan->product) return ST_OK;
-    if (plan->dnn) return outcome(ctx, onednn_conv_weights(plan->dnn, w), "weights");
-    state->isa->conv->pack(&plan->plain, w);
+    if (plan->winograd) state->isa->winograd->pack(&plan->win, w);
+    else if (plan->dnn) return outcome(ctx, onednn_conv_weights(plan->dnn, w), "weights");
+    else state->isa->conv->pack(&plan->plain, w);
     return ST_OK;
 }
 
@@ -161,6 +199,11 @@ static enum status cpu_conv_forward(struct backend *be, struct ctx *ctx, struct 
                                     const real *bias, struct tensor *y) {
     struct cpu_state *state = be->state;
     if (!plan->desc.bias) bias = NULL;
+    if (plan->winograd) {
+        float *scratch = winograd_scratch(be, ctx, plan);
+        if (scratch) state->isa->winograd->forward(&plan->win, threads(), scratch, x, bias, y);
+        return ctx->code;
+    }
     if (plan->product) {
         assert(dense(x) && dense(y));
         TRY(outcome(ctx, product_forward(plan, x, bias, y), "forward pass"));
@@ -178,6 +221,11 @@ static enum status cpu_conv_forward(struct backend *be, struct ctx *ctx, struct 
 static enum status cpu_conv_backward_data(struct backend *be, struct ctx *ctx, struct conv_plan *plan,
                                           const struct tensor *dy, struct tensor *dx, bool add) {
     struct cpu_state *state = be->state;
+    if (plan->winograd) {
+        float *scratch = winograd_scratch(be, ctx, plan);
+        if (scratch) state->isa->winograd->backward_data(&plan->win, threads(), scratch, dy, dx, add);
+        return ctx->code;
+    }
     if (plan->product) {
         assert(dense(dy) && dense(dx));
         bool done = onednn_product(false, false, dy->n, dx->c, dy->c, dy->data, plan->matrix, add ? 1 : 0, dx->data);
@@ -200,6 +248,11 @@ static enum status cpu_conv_backward_data(struct backend *be, struct ctx *ctx, s
 static enum status cpu_conv_backward_weights(struct backend *be, struct ctx *ctx, struct conv_plan *plan,
                                              const struct tensor *x, const struct tensor *dy, real *dw) {
     struct cpu_state *state = be->state;
+    if (plan->winograd_weights) {
+        float *scratch = winograd_scratch(be, ctx, plan);
+        if (scratch) state->isa->winograd->backward_weights(&plan->win, threads(), scratch, x, dy, dw);
+        return ctx->code;
+    }
     if (plan->product)
         return outcome(ctx, onednn_product(true, false, dy->c, x->c, x->n, dy->data, x->data, 1, dw), "weight gradients");
     if (plan->dnn)
@@ -228,6 +281,7 @@ enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain) {
     state->ops.conv_forward = cpu_conv_forward;
     state->ops.conv_backward_data = cpu_conv_backward_data;
     state->ops.conv_backward_weights = cpu_conv_backward_weights;
+    if (state->dnn) cpu_local_products(&state->ops);
     be->ops = &state->ops;
     be->elem_size = sizeof(float);
     be->channels_last = true;
