@@ -294,6 +294,83 @@ static void test_learns(const char *kind) {
     net_close(net);
 }
 
+/* --- Any source of batches ------------------------------------------------------------------------------ */
+
+/* Batches made up from their number; counts what it was asked for. */
+struct made_up {
+    struct batch_request request;
+    struct batch batch;
+    struct truth_list truth[4];
+    struct truth box;
+    uint64_t next;
+    int opened, closed;
+};
+
+static enum status made_up_next(struct ctx *ctx, void *self, const struct batch **batch, double *wait) {
+    struct made_up *m = self;
+    struct batch *b = &m->batch;
+    (void)ctx;
+    m->request.plan(m->request.user, m->next, &b->n, &b->w, &b->h);
+    CHECK(b->n == 2 && b->w == 64 && b->h == 64, "%d images of %d x %d", b->n, b->w, b->h);
+    CHECK(m->request.sequence(m->request.user, m->next) == m->next, "without track every batch begins anew");
+    struct rng r = rng_stream(m->request.seed, m->next++, 0);
+    for (int i = 0; i < 2 * 3 * 64 * 64; ++i) b->x[i] = (float)rng_uniform(&r);
+    *batch = b;
+    *wait = 0.25;
+    return ST_OK;
+}
+
+static void made_up_close(void *self) {
+    struct made_up *m = self;
+    ++m->closed;
+    free(m->batch.x);
+}
+
+static enum status made_up_open(struct ctx *ctx, void *user, const struct batch_request *r,
+                                struct batch_source *out) {
+    struct made_up *m = user;
+    (void)ctx;
+    ++m->opened;
+    m->request = *r;
+    m->next = r->first;
+    m->box = (struct truth){ .box = { .5f, .5f, .3f, .3f } };
+    for (int i = 0; i < 4; ++i) m->truth[i] = (struct truth_list){ .n = 1, .cap = 1, .item = &m->box };
+    m->batch.truth = m->truth;
+    m->batch.x = calloc(2 * 3 * 64 * 64, sizeof(float));
+    *out = (struct batch_source){ .self = m, .next = made_up_next, .close = made_up_close };
+    return ST_OK;
+}
+
+static enum status made_up_score(struct ctx *ctx, void *user, struct net *eval, double *score) {
+    int *calls = user;
+    CHECK(ctx && eval->be && eval->mode == NET_INFER, "a bound net to measure");
+    *score = 0.25 * ++*calls;
+    return ST_OK;
+}
+
+static void test_source(void) {
+    static struct run r;
+    static struct made_up m;
+    int calls = 0;
+    struct net *net = open_net("batch=4\nsubdivisions=2\nlearning_rate=0.01\nmax_batches=120", "", 0);
+    memset(&r, 0, sizeof r);
+    r.opt = (struct train_options){ .open_source = made_up_open, .source_user = &m, .epoch_images = 20,
+                                    .calc_map = true, .measure = made_up_score, .measure_user = &calls };
+    int n = images.n;
+    images.n = 0; /* the list is not looked at */
+    CHECK(train(&r, "cpu", net, "none") == ST_OK, "%s", r.ctx.error);
+    images.n = n;
+    CHECK(m.opened == 1 && m.closed == 1 && m.next == 240, "%llu batches", (unsigned long long)m.next);
+    CHECK(m.request.seed == 21 && m.request.first == 0 && m.request.steps == 1 && m.request.threads == 2,
+          "the request");
+    CHECK(calls == 2 && r.result.map == 0.5 && r.watch.maps == 2, "measured %d times", calls);
+    CHECK_NEAR(r.result.wait_seconds, 240 * .25, 1e-9, "waiting is summed");
+    net->seen = 4 * 5;
+    r.opt.max_iterations = 6;
+    CHECK(train(&r, "cpu", net, "none") == ST_OK && m.request.first == 10, "resumes at batch 10: %s", r.ctx.error);
+    net_close(net);
+}
+
 static void test_frozen(void) {
     static struct run r;
     struct net *net = open_net("batch=4\nlearning_rate=0.01\nmax_batches=5", "\nstopbackward=1", 0);
@@ -518,6 +595,7 @@ int main(void) {
     test_update("cpu");
     test_rates();
     test_learns("cpu");
+    test_source();
     test_frozen();
     test_resume("ref", 6, 4, 0);
     test_resume("cpu", 24, 13, 1);

@@ -61,7 +61,9 @@ enum status net_resize(struct ctx *, struct net *, int w, int h);
 void net_pull(struct net *);                          /* backend -> host copy */
 enum status net_push(struct ctx *, struct net *);     /* host copy -> backend; folds and packs */
 enum status net_refresh(struct ctx *, struct net *);  /* backend parameters changed in place: fold and pack anew */
-enum status net_reset(struct ctx *, struct net *);    /* recurrent layers forget */
+/* Recurrent layers forget: they go on from pass to pass where the last one ended, but in SCORE, where images stand alone.
+ * A trainer calls this wherever a batch begins new sequences. */
+enum status net_reset(struct ctx *, struct net *);
 
 /* --- run.c --- */
 /* x: batch images, planar (n, c, h, w), 0..1. */

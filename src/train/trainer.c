@@ -23,12 +23,12 @@ struct trainer {
     struct train_options defaults;  /* copy of *opt with its zeros filled in */
     struct text_list difficult;
 
-    int mini, subdivisions, step_images, max;
+    int mini, subdivisions, step_images, max, epoch_images;
     struct scale_plan scale;
     int cfg_w, cfg_h, cfg_max;
     struct head_info head;          /* the last one: Darknet takes classes, jitter and random from it */
 
-    struct loader *loader;
+    struct batch_source source;
     struct optimizer optimizer;
     struct checkpoint files;
     bool files_open, begun;         /* begun: iteration and seen are those of this run */
@@ -63,17 +63,22 @@ static void fill_defaults(struct trainer *t, const struct train_options *opt) {
     t->opt = o;
 }
 
-static enum status check_head(struct ctx *ctx, struct trainer *t) {
-    bool any = false;
+/* Boxes from label files and mAP need a detection head; other data need any loss. */
+static enum status check_losses(struct ctx *ctx, struct trainer *t) {
+    bool head = false, loss = false;
     for (int i = 0; i < t->net->n; ++i) {
         const struct layer *l = &t->net->layer[i];
+        loss |= l->ops->loss != NULL;
         if (!l->ops->head) continue;
         l->ops->head->info(l, &t->head);
-        any = true;
+        head = true;
     }
-    if (any) return ST_OK;
-    return ctx_fail(ctx, ST_CFG, "%s: has no detection head ([yolo], [Gaussian_yolo], [region] or [detection]) to train",
-                    t->net->doc->path);
+    bool boxes = !t->opt->open_source || (t->opt->calc_map && !t->opt->measure);
+    if (boxes && !head)
+        return ctx_fail(ctx, ST_CFG, "%s: has no detection head ([yolo], [Gaussian_yolo], [region] or [detection]) to train",
+                        t->net->doc->path);
+    if (!loss) return ctx_fail(ctx, ST_CFG, "%s: no layer of this network has a loss to train on", t->net->doc->path);
+    return ST_OK;
 }
 
 static enum status check_schedule(struct ctx *ctx, struct trainer *t) {
@@ -104,11 +109,14 @@ static enum status check_schedule(struct ctx *ctx, struct trainer *t) {
 static enum status check_data(struct ctx *ctx, struct trainer *t) {
     long long boxes = 0;
     int background = 0;
-    if (t->images->n < 1) return ctx_fail(ctx, ST_USAGE, "the list of training images is empty");
-    TRY(dataset_check(ctx, t->images, t->head.classes, &boxes, &background, NULL));
-    ctx_log(ctx, LOG_INFO, "Training set: %d images, %lld boxes, %d images without objects", t->images->n,
-            boxes, background);
-    if (!t->opt->calc_map) return ST_OK;
+    if (!t->opt->open_source) {
+        if (!t->images || t->images->n < 1) return ctx_fail(ctx, ST_USAGE, "the list of training images is empty");
+        TRY(dataset_check(ctx, t->images, t->head.classes, &boxes, &background, NULL));
+        ctx_log(ctx, LOG_INFO, "Training set: %d images, %lld boxes, %d images without objects", t->images->n,
+                boxes, background);
+    }
+    t->epoch_images = t->opt->epoch_images > 0 ? t->opt->epoch_images : t->images ? t->images->n : 1;
+    if (!t->opt->calc_map || t->opt->measure) return ST_OK;
     if (!t->valid || t->valid->n < 1)
         return ctx_fail(ctx, ST_USAGE, "mAP during training needs a list of validation images (valid=)");
     TRY(dataset_check(ctx, t->valid, t->head.classes, &boxes, &background, NULL));
@@ -139,8 +147,17 @@ static void plan_batch(void *user, uint64_t i, int *n, int *w, int *h) {
     schedule_size(&t->scale, i / (uint64_t)t->subdivisions, w, h);
 }
 
-static enum status open_loader(struct ctx *ctx, struct trainer *t) {
+/* Every step begins sequences of its own. */
+static uint64_t plan_sequence(void *user, uint64_t i) {
+    (void)user;
+    return i;
+}
+
+/* The images of the list with their label files. */
+static enum status open_images(struct ctx *ctx, void *user, const struct batch_request *r, struct batch_source *out) {
+    struct trainer *t = user;
     const struct net_options *o = &t->net->opt;
+    struct loader *loader;
     struct loader_options lo = {
         .images = t->images,
         .augment = { .jitter = t->head.jitter,
@@ -153,13 +170,27 @@ static enum status open_loader(struct ctx *ctx, struct trainer *t) {
                      .max_boxes = t->head.max_boxes,
                      .classes = t->head.classes },
         .channels = o->channels,
-        .seed = t->opt->seed,
-        .threads = t->opt->loader_threads,
-        .plan = plan_batch,
-        .user = t,
-        .first = t->iteration * (uint64_t)t->subdivisions,
+        .seed = r->seed,
+        .threads = r->threads,
+        .plan = r->plan,
+        .user = r->user,
+        .first = r->first,
     };
-    return loader_open(ctx, &lo, &t->loader);
+    TRY(loader_open(ctx, &lo, &loader));
+    *out = loader_source(loader);
+    return ST_OK;
+}
+
+static enum status open_source(struct ctx *ctx, struct trainer *t) {
+    struct batch_request r = { .plan = plan_batch,
+                               .sequence = plan_sequence,
+                               .user = t,
+                               .steps = t->net->opt.time_steps,
+                               .first = t->iteration * (uint64_t)t->subdivisions,
+                               .seed = t->opt->seed,
+                               .threads = t->opt->loader_threads };
+    if (t->opt->open_source) return t->opt->open_source(ctx, t->opt->source_user, &r, &t->source);
+    return open_images(ctx, t, &r, &t->source);
 }
 
 /* Momentum and averages of an earlier run, when its state file belongs to these weights. */
@@ -181,7 +212,7 @@ static enum status resume(struct ctx *ctx, struct trainer *t) {
 }
 
 static enum status prepare(struct ctx *ctx, struct trainer *t) {
-    TRY(check_head(ctx, t));
+    TRY(check_losses(ctx, t));
     TRY(check_schedule(ctx, t));
     if (t->opt->save) {
         t->files_open = true;
@@ -202,7 +233,7 @@ static enum status prepare(struct ctx *ctx, struct trainer *t) {
     t->net->opt.max_batches = t->max; /* heads and rate policies look at it */
     t->net->seen = t->iteration * (uint64_t)t->step_images;
     t->begun = true;
-    TRY(open_loader(ctx, t)); /* reads ahead while the net is bound */
+    TRY(open_source(ctx, t)); /* reads ahead while the net is bound */
     TRY(net_bind(ctx, t->net, t->be, NET_TRAIN, t->mini));
     TRY(optimizer_open(ctx, t->net, &t->optimizer));
     return resume(ctx, t);
@@ -241,17 +272,16 @@ static enum status not_finite(struct ctx *ctx, struct trainer *t, const char *wh
     char names[700] = "";
     size_t at = 0;
     int named = 0;
-    for (; named < n && named < NAMED_IMAGES; ++named) {
+    for (; path && named < n && named < NAMED_IMAGES && path[named]; ++named) {
         size_t need = strlen(path[named]) + 2;
         if (at + need >= sizeof names) break;
         at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", at ? ", " : "", path[named]);
     }
-    for (int i = named; i < n; ++i) ctx_log(ctx, LOG_INFO, "also in the failing batch: %s", path[i]);
+    for (int i = named; path && i < n && path[i]; ++i) ctx_log(ctx, LOG_INFO, "also in the failing batch: %s", path[i]);
     ctx_clear(ctx);
-    return ctx_fail(
-        ctx, ST_NUMERIC,
-        "iteration %llu: %s; saved weights are kept; lower learning_rate or look at the images: %s%s",
-        (unsigned long long)t->iteration + 1, what, names, named < n ? ", ..." : "");
+    return ctx_fail(ctx, ST_NUMERIC, "iteration %llu: %s; saved weights are kept; lower learning_rate%s%s%s",
+                    (unsigned long long)t->iteration + 1, what, at ? " or look at the images: " : "", names,
+                    at && named < n ? ", ..." : "");
 }
 
 /* Forward, loss and backward of one of the step's sub-batches. */
@@ -259,14 +289,15 @@ static enum status sub_step(struct ctx *ctx, struct trainer *t, int sub, double 
     struct net *net = t->net;
     const struct batch *b;
     double waited = 0, one = 0;
-    TRY(loader_next(ctx, t->loader, &b, &waited));
+    TRY(t->source.next(ctx, t->source.self, &b, &waited));
     *wait += waited;
     uint64_t number = t->iteration * (uint64_t)t->subdivisions + (uint64_t)sub;
     struct rng noise = rng_stream(t->opt->seed, number, NOISE_STREAM);
     net->seed = rng_u64(&noise);
     net->iteration = t->iteration;
     memset(t->stats, 0, (size_t)net->n * sizeof *t->stats);
-    for (int i = 0; i < b->n; ++i) t->step_path[sub * t->mini + i] = b->path[i];
+    for (int i = 0; i < b->n; ++i) t->step_path[sub * t->mini + i] = b->path ? b->path[i] : NULL;
+    if (plan_sequence(t, number) == number) TRY(net_reset(ctx, net));
     struct net_truth truth = { .boxes = b->truth, .target = b->target, .target_size = b->target_size };
     net->boxes = b->truth;
     TRY(net_forward(ctx, net, b->x));
@@ -322,6 +353,11 @@ static enum status step(struct ctx *ctx, struct trainer *t, struct train_news *n
 static enum status measure(struct ctx *ctx, struct trainer *t) {
     memcpy(t->eval->param, t->net->param, t->net->n_param * sizeof *t->eval->param);
     TRY(net_bind(ctx, t->eval, t->be, NET_INFER, t->mini < MAP_BATCH ? t->mini : MAP_BATCH));
+    if (t->opt->measure) {
+        enum status st = t->opt->measure(ctx, t->opt->measure_user, t->eval, &t->map);
+        net_unbind(t->eval);
+        return st;
+    }
     struct map_options mo = { .thresh = t->opt->map_thresh, .iou_thresh = t->opt->map_iou };
     struct map_result result;
     memset(&result, 0, sizeof result);
@@ -334,7 +370,7 @@ static enum status measure(struct ctx *ctx, struct trainer *t) {
 }
 
 static uint64_t next_map(const struct trainer *t) {
-    uint64_t next = schedule_next_map(t->state.last_map, t->opt->map_epochs, t->images->n, t->step_images,
+    uint64_t next = schedule_next_map(t->state.last_map, t->opt->map_epochs, t->epoch_images, t->step_images,
                                       t->net->opt.burn_in);
     return next < (uint64_t)t->max ? next : (uint64_t)t->max;
 }
@@ -422,7 +458,7 @@ static void rescue(const struct ctx *ctx, struct trainer *t, uint64_t start) {
 
 static void finish(struct trainer *t) {
     struct ctx quiet = { 0 };
-    loader_close(t->loader);
+    if (t->source.close) t->source.close(t->source.self);
     optimizer_close(&t->optimizer);
     net_unbind(t->net);
     net_resize(&quiet, t->net, t->cfg_w, t->cfg_h);
@@ -444,7 +480,7 @@ enum status train_run(struct ctx *ctx, struct backend *be, struct net *net, cons
                          .cfg_w = net->opt.width, .cfg_h = net->opt.height, .cfg_max = net->opt.max_batches };
     double start = io_seconds();
     t.subdivisions = net->opt.subdivisions;
-    t.mini = net->opt.batch / net->opt.subdivisions;
+    t.mini = net->opt.batch / net->opt.subdivisions * net->opt.time_steps;
     t.step_images = t.mini * t.subdivisions;
     t.state.best_map = -1;
     fill_defaults(&t, opt);
