@@ -470,6 +470,7 @@ static enum status iterate(struct ctx *ctx, struct trainer *t) {
         struct train_point point = { t->iteration, t->state.avg_loss, measured ? t->map : -1 };
         TRY(history_add(ctx, &t->state.history, &point));
         news.history = &t->state.history;
+        news.stopping = stop_wanted(t);
         if (t->opt->news) t->opt->news(t->opt->user, &news);
         TRY(save_if_due(ctx, t));
         if (stop_wanted(t) && t->iteration < (uint64_t)t->max) break;
