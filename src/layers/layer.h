@@ -111,6 +111,7 @@ struct loss_args {
     int batch, net_w, net_h;
     uint64_t seen, iteration;              /* before this batch */
     int max_batches;
+    bool adversarial;                      /* the pass that looks for a disturbance of the input (darknet-compat 1.7, 3.4) */
 };
 /* The utility of one prediction for one object (pruning.md 2): obj*z_obj + cls*z_class + iou*IoU(box, truth). */
 struct utility_weights { double obj, cls, iou; bool probability; /* p_obj * p_cls * IoU instead */ };
