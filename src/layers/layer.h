@@ -65,6 +65,7 @@ struct layer {
 /* What a layer may touch during one pass.  Pointers of inputs that want no gradient are NULL in dx.
  * Sequences: image n of the batch is frame n / (batch/steps) of sequence n % (batch/steps), as upstream orders them. */
 struct net_hook;
+struct word_tree;
 struct pass {
     struct ctx *ctx;
     struct backend *be;
@@ -96,12 +97,15 @@ void channels_tie_all(struct channels *, const struct layer *, int input); /* ch
 void channels_freeze(struct channels *, int layer, const char *reason);    /* all output channels of `layer` stay */
 
 /* --- Detection heads ------------------------------------------------------------------------------------------------ */
+struct track_options { int history, for_track, for_show; double similarity, ciou_norm; };
 struct head_info {
     int classes, max_boxes, predictions;   /* predictions per image: anchors * h * w */
     double jitter, resize, random;
     enum nms_kind nms_kind;
     double beta_nms;
     int type_number;                       /* upstream's layer type number, printed */
+    int embedding;                         /* values per embedding; 0: the head has none */
+    struct track_options track;            /* of [yolo], for following objects over frames */
 };
 struct loss_stats { bool none; /* this layer has no loss after all (noloss=1): it does not count */ double loss, iou_sum, class_loss, iou_loss; int count; long long boxes, rewritten; char line[512]; };
 struct loss_args {
@@ -131,6 +135,10 @@ struct head_ops {
     double (*objectness)(struct layer *, int image, int prediction, double weight);
     /* The activated output as Darknet's network_predict returns it, one image, in place of the raw values. */
     void (*activate)(const struct layer *, const float *raw, float *out);
+    /* NULL unless the head can have them: the embedding of a prediction (info.embedding values; ask only when that is not 0),
+     * and the uncertainties of its x, y, w, h. */
+    void (*embedding)(const struct layer *, int image, int prediction, float *dst);
+    void (*uncertainty)(const struct layer *, int image, int prediction, float *dst);
 };
 
 struct layer_ops {
@@ -152,6 +160,8 @@ struct layer_ops {
     /* Heads and losses: training loss as Darknet logs it, and its +gradient into head_delta (overwritten). */
     enum status (*loss)(struct ctx *, struct layer *, const struct loss_args *, struct loss_stats *);
     bool only_loss;                         /* [cost]: not the network's output, which is the layer before */
+    /* The word tree of a bound layer, NULL when it has none. */
+    const struct word_tree *(*tree)(const struct layer *);
     /* True when backward overwrites all of dx[input] if asked to; false when it can only add.  NULL: true. */
     bool (*overwrites)(const struct layer *, int input);
     /* Which channels live and die together (pruning.md 6).  NULL: no rule, pruning stops with the layer's name. */
