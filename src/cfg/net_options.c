@@ -50,16 +50,22 @@ const struct cfg_key net_option_keys[] = {
     CFG_FLOAT(struct net_options, exposure, 1),
     CFG_FLOAT(struct net_options, angle, 0),
     CFG_FLOAT(struct net_options, aspect, 1),
-    CFG_FLOAT(struct net_options, label_smooth_eps, 0),
+    CFG_FLOAT_IN(struct net_options, label_smooth_eps, 0, 0, 1),
+    CFG_INT(struct net_options, mixup, 0, 0, MIX_CUT_OR_MOSAIC),
+    CFG_BOOL(struct net_options, cutmix, 0),
+    CFG_BOOL(struct net_options, mosaic, 0),
+    CFG_BOOL(struct net_options, mosaic_bound, 0),
+    CFG_INT(struct net_options, blur, 0, 0, 255),
+    CFG_FLOAT_IN(struct net_options, gaussian_noise, 0, 0, 1e9),
+    CFG_BOOL(struct net_options, contrastive, 0),
+    CFG_BOOL(struct net_options, contrastive_jit_flip, 0),
+    CFG_BOOL(struct net_options, contrastive_color, 0),
+    CFG_BOOL(struct net_options, unsupervised, 0),
+    CFG_BOOL(struct net_options, track, 0),
+    CFG_INT(struct net_options, augment_speed, 2, 1, MAX_BATCH),
+    CFG_INT(struct net_options, sequential_subdivisions, 0, 0, MAX_BATCH),
+    CFG_FLOATS(struct net_options, seq_scales),
     CFG_FLOAT_IN(struct net_options, max_chart_loss, 20, 0, 1e9),
-    CFG_TRAINING("track", 0),
-    CFG_TRAINING("mosaic", 0),
-    CFG_TRAINING("mixup", 0),
-    CFG_TRAINING("cutmix", 0),
-    CFG_TRAINING("blur", 0),
-    CFG_TRAINING("gaussian_noise", 0),
-    CFG_TRAINING("contrastive", 0),
-    CFG_TRAINING("unsupervised", 0),
     CFG_TRAINING("adversarial_lr", 0),
     CFG_TRAINING("weights_reject_freq", 0),
     CFG_TRAINING("equidistant_point", 0),
@@ -68,8 +74,6 @@ const struct cfg_key net_option_keys[] = {
     CFG_TRAINING("ema_alpha", 0),
     CFG_TRAINING("dynamic_minibatch", 0),
     /* Details of the above, which refuse training when they are on. */
-    CFG_IGNORED("augment_speed"), CFG_IGNORED("sequential_subdivisions"), CFG_IGNORED("seq_scales"),
-    CFG_IGNORED("mosaic_bound"), CFG_IGNORED("contrastive_jit_flip"), CFG_IGNORED("contrastive_color"),
     CFG_IGNORED("attention"),
     /* Upstream's GPU memory and display. */
     CFG_IGNORED("use_cuda_graph"), CFG_IGNORED("loss_scale"), CFG_IGNORED("optimized_memory"),
@@ -110,6 +114,13 @@ static enum status check_batch(struct ctx *ctx, const struct cfg_section *s, con
     return ST_OK;
 }
 
+/* Views of one picture come in pairs, and a pair must not be split. */
+static enum status check_pairs(struct ctx *ctx, const struct cfg_section *s, const struct net_options *o) {
+    int mini = o->batch / o->subdivisions;
+    if (!o->contrastive || mini >= 2) return ST_OK;
+    return cfg_fail(ctx, s, "contrastive", "needs at least 2 images per mini-batch, batch / subdivisions is %d", mini);
+}
+
 static enum status check_policy(struct ctx *ctx, const struct cfg_section *s, const struct net_options *o) {
     if (o->policy != POLICY_STEPS) return ST_OK;
     if (!o->steps.n) return cfg_fail(ctx, s, "policy", "steps needs steps= and scales=, steps= is missing");
@@ -132,6 +143,8 @@ enum status net_options_read(struct ctx *ctx, const struct cfg_doc *doc, bool st
     TRY(check_input(ctx, s, o));
     TRY(check_batch(ctx, s, o));
     TRY(check_policy(ctx, s, o));
+    if (!o->sequential_subdivisions || o->sequential_subdivisions > o->subdivisions)
+        o->sequential_subdivisions = o->subdivisions;
     if (!o->sgdr_cycle) o->sgdr_cycle = o->max_batches;
     if (!o->max_crop) o->max_crop = 2 * o->width;
     if (!o->min_crop) o->min_crop = o->width;
@@ -147,9 +160,25 @@ enum status net_options_check_training(struct ctx *ctx, const struct cfg_doc *do
     if (o->adam)
         return cfg_fail_as(ctx, ST_UNSUPPORTED, s, "adam",
                            "not supported in this version, remove it to train with SGD");
+    TRY(check_pairs(ctx, s, o));
     if (o->policy == POLICY_POLY && o->max_batches == 0)
         return cfg_fail(ctx, s, "policy", "poly needs max_batches=");
     return ST_OK;
+}
+
+enum mix_kind net_mix(const struct net_options *o) {
+    if (o->mosaic && o->cutmix) return MIX_CUT_OR_MOSAIC;
+    if (o->cutmix) return MIX_CUT;
+    if (o->mosaic) return MIX_MOSAIC;
+    return (enum mix_kind)o->mixup;
+}
+
+int net_sequence_length(const struct net_options *o, long long n) {
+    double parts = o->sequential_subdivisions;
+    for (int i = 0; i < o->steps.n && i < o->seq_scales.n && o->steps.v[i] <= n; ++i)
+        parts = floor(parts * o->seq_scales.v[i]);
+    int whole = parts < 1 ? 1 : parts > o->subdivisions ? o->subdivisions : (int)parts;
+    return o->subdivisions / whole;
 }
 
 static double rate_steps(const struct net_options *o, long long n) {

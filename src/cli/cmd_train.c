@@ -31,7 +31,8 @@ static const struct option train_options_table[] = {
     { "threads", OPTION_INT, AT(threads), "N",
       "threads that read images; does not change the result (all processors)", NULL, 1, 1024 },
     { "quiet", OPTION_FLAG, AT(quiet), NULL, "only the progress line, no lines per iteration", NULL, 1, 0 },
-    { "strict", OPTION_FLAG, AT(strict), NULL, "unknown cfg keys are errors", NULL, 1, 0 },
+    { "strict", OPTION_FLAG, AT(strict), NULL, "unknown cfg keys, bad labels and unreadable images are errors",
+      NULL, 1, 0 },
     { "dont_show", OPTION_FLAG, AT(dont_show), NULL, "no window; there never is one here", NULL, 1, 0 },
     { "gpus", OPTION_TEXT, AT(gpus), "LIST", "not in this version", NULL, 1, 0 },
     { "chart", OPTION_TEXT, AT(chart), "FILE", "not in this version", NULL, 1, 0 },
@@ -160,6 +161,18 @@ static enum status train(struct session *s, const struct train_flags *flags, con
     return ST_OK;
 }
 
+/* Problems of labels and images are told once; the boxes and images that remain are trained on. */
+static enum status check_set(struct session *s, const struct text_list *images, enum dataset_use use, const char *list) {
+    struct ctx *ctx = &s->ctx;
+    struct dataset_report report;
+    TRY(dataset_survey(ctx, images, s->classes, &report));
+    enum status st = dataset_usable(ctx, &report, use);
+    if (st == ST_OK) st = dataset_tell(ctx, &report, list);
+    if (st == ST_OK && use != DATASET_SCORE) dataset_describe(ctx, &report, s->classes, NULL);
+    dataset_report_free(&report);
+    return st;
+}
+
 /* Everything that can be wrong is looked at before the first line is printed and the first file written. */
 static enum status check_sets(struct session *s, const struct train_flags *flags, struct text_list *images,
                               struct text_list *valid) {
@@ -167,10 +180,10 @@ static enum status check_sets(struct session *s, const struct train_flags *flags
     const char *path = s->data.train ? s->data.train : "data/train.txt";
     TRY(list_read(ctx, path, images));
     if (images->n == 0) return ctx_fail(ctx, ST_FORMAT, "%s: the list of images is empty", path);
-    TRY(dataset_check(ctx, images, s->classes, NULL, NULL, NULL));
+    TRY(check_set(s, images, flags->strict ? DATASET_STRICT : DATASET_TRAIN, "bad_labels.txt"));
     if (!flags->map) return ST_OK;
     TRY(session_valid(s, valid));
-    return dataset_check(ctx, valid, s->classes, NULL, NULL, NULL);
+    return check_set(s, valid, flags->strict ? DATASET_STRICT : DATASET_SCORE, NULL);
 }
 
 static enum status work(struct session *s, const struct train_flags *flags, const struct arguments *words) {

@@ -106,19 +106,18 @@ static enum status check_schedule(struct ctx *ctx, struct trainer *t) {
 }
 
 static enum status check_data(struct ctx *ctx, struct trainer *t) {
-    long long boxes = 0;
-    int background = 0;
+    struct dataset_report found;
     if (!t->opt->open_source) {
         if (!t->images || t->images->n < 1) return ctx_fail(ctx, ST_USAGE, "the list of training images is empty");
-        TRY(dataset_check(ctx, t->images, t->head.classes, &boxes, &background, NULL));
-        ctx_log(ctx, LOG_INFO, "Training set: %d images, %lld boxes, %d images without objects", t->images->n,
-                boxes, background);
+        TRY(dataset_check(ctx, t->images, t->head.classes, DATASET_TRAIN, &found));
+        ctx_log(ctx, LOG_INFO, "Training set: %d images, %lld boxes, %d images without objects", found.images, found.boxes,
+                found.background);
     }
     t->epoch_images = t->opt->epoch_images > 0 ? t->opt->epoch_images : t->images ? t->images->n : 1;
     if (!t->opt->calc_map || t->opt->measure) return ST_OK;
     if (!t->valid || t->valid->n < 1)
         return ctx_fail(ctx, ST_USAGE, "mAP during training needs a list of validation images (valid=)");
-    TRY(dataset_check(ctx, t->valid, t->head.classes, &boxes, &background, NULL));
+    TRY(dataset_check(ctx, t->valid, t->head.classes, DATASET_SCORE, NULL));
     if (t->data->difficult) TRY(list_read(ctx, t->data->difficult, &t->difficult));
     return ST_OK;
 }
@@ -146,10 +145,12 @@ static void plan_batch(void *user, uint64_t i, int *n, int *w, int *h) {
     schedule_size(&t->scale, i / (uint64_t)t->subdivisions, w, h);
 }
 
-/* Every step begins sequences of its own. */
+/* Sequences go on through several mini-batches of a step when track=1 asks for it; every step begins its own. */
 static uint64_t plan_sequence(void *user, uint64_t i) {
-    (void)user;
-    return i;
+    const struct trainer *t = user;
+    uint64_t parts = (uint64_t)t->subdivisions, step = i / parts, part = i % parts;
+    if (!t->net->opt.track) return i;
+    return i - part % (uint64_t)net_sequence_length(&t->net->opt, (long long)step);
 }
 
 /* The images of the list with their label files. */
@@ -161,20 +162,19 @@ static enum status open_images(struct ctx *ctx, void *user, const struct batch_r
         .images = t->images,
         .augment = { .jitter = t->head.jitter,
                      .resize = t->head.resize,
-                     .hue = o->hue,
-                     .saturation = o->saturation,
-                     .exposure = o->exposure,
-                     .flip = o->flip,
-                     .letter_box = o->letter_box,
                      .max_boxes = t->head.max_boxes,
                      .classes = t->head.classes },
         .channels = o->channels,
         .seed = r->seed,
         .threads = r->threads,
         .plan = r->plan,
+        .sequence = o->track ? r->sequence : NULL,
+        .steps = r->steps,
+        .augment_speed = o->augment_speed,
         .user = r->user,
         .first = r->first,
     };
+    augment_from_net(o, &lo.augment);
     TRY(loader_open(ctx, &lo, &loader));
     *out = loader_source(loader);
     return ST_OK;
