@@ -7,6 +7,7 @@
 #include "cli/console.h"
 #include "cli/options.h"
 #include "cli/session.h"
+#include "cli/show_imgs.h"
 #include "train/trainer.h"
 
 struct train_flags {
@@ -37,7 +38,8 @@ static const struct option train_options_table[] = {
     { "gpus", OPTION_TEXT, AT(gpus), "LIST", "not in this version", NULL, 1, 0 },
     { "chart", OPTION_TEXT, AT(chart), "FILE", "not in this version", NULL, 1, 0 },
     { "mjpeg_port", OPTION_TEXT, AT(mjpeg_port), "PORT", "not in this version", NULL, 1, 0 },
-    { "show_imgs", OPTION_FLAG, AT(show_imgs), NULL, "not in this version", NULL, 1, 0 },
+    { "show_imgs", OPTION_FLAG, AT(show_imgs), NULL,
+      "write the first images, augmented, with their boxes as aug_*.png", NULL, 1, 0 },
     { "benchmark_layers", OPTION_FLAG, AT(benchmark_layers), NULL, "not in this version", NULL, 1, 0 },
     OPTION_END
 };
@@ -57,7 +59,6 @@ static enum status check_flags(struct ctx *ctx, const struct train_flags *f) {
     } missing[] = { { "gpus", f->gpus != NULL, "this build trains on the CPU" },
                     { "chart", f->chart != NULL, "the loss stands in the lines on stdout" },
                     { "mjpeg_port", f->mjpeg_port != NULL, "the loss stands in the lines on stdout" },
-                    { "show_imgs", f->show_imgs, "augmented images are not written" },
                     { "benchmark_layers", f->benchmark_layers, "layers are not timed here" } };
     for (size_t i = 0; i < sizeof missing / sizeof *missing; ++i)
         if (missing[i].given)
@@ -186,6 +187,13 @@ static enum status check_sets(struct session *s, const struct train_flags *flags
     return check_set(s, valid, flags->strict ? DATASET_STRICT : DATASET_SCORE, NULL);
 }
 
+static enum status write_samples(struct session *s, const struct train_flags *flags, const struct text_list *images) {
+    int written;
+    TRY(show_imgs(s, images, (uint64_t)flags->seed, &written));
+    printf("Wrote the first %d training images with their boxes: aug_*.png\n", written);
+    return ST_OK;
+}
+
 static enum status work(struct session *s, const struct train_flags *flags, const struct arguments *words) {
     struct text_list images = { 0 }, valid = { 0 };
     const char *weights = words->n > 2 ? words->word[2] : NULL;
@@ -201,6 +209,9 @@ static enum status work(struct session *s, const struct train_flags *flags, cons
     char *base = st == ST_OK ? base_name(&s->ctx, words->word[1]) : NULL;
     if (base) {
         print_start(s, flags, base, weights);
+        if (flags->show_imgs) st = write_samples(s, flags, &images);
+    }
+    if (base && st == ST_OK) {
         st = train(s, flags, base, &images, &valid);
     }
     if (st == ST_OK && !base) st = s->ctx.code;

@@ -11,7 +11,7 @@ static size_t out_count(const struct net *net, int i) {
 }
 
 enum net_mode net_layer_mode(const struct net *net, int i) {
-    return net->layer[i].frozen && net->mode == NET_TRAIN ? NET_INFER : net->mode;
+    return net->layer[i].frozen ? NET_INFER : net->mode;
 }
 
 void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
@@ -48,8 +48,10 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
     p->hook = net->hook;
 }
 
+/* A layer that keeps gradients from those before it has a tensor of its own. */
 static bool passes_through(const struct net *net, int i) {
     const struct layer *l = &net->layer[i];
+    if (net->mode == NET_TRAIN && l->common.onlyforward && net->layer[i].ops->backward) return false;
     return l->ops->transparent && l->ops->transparent(l, net_layer_mode(net, i));
 }
 
@@ -199,6 +201,10 @@ enum status net_bind(struct ctx *ctx, struct net *net, struct backend *be, enum 
     net->be = be;
     net->mode = mode;
     net->batch = batch;
+    for (int i = 0; i < net->n; ++i) {
+        struct layer *l = &net->layer[i];
+        l->frozen = mode == NET_TRAIN && (l->common.onlyforward || net->iteration < l->thaw);
+    }
     net->steps = mode == NET_TRAIN ? net->opt.time_steps : 1;
     assert(batch % net->steps == 0);
     enum status st = allocate(ctx, net);
@@ -232,17 +238,20 @@ void net_unbind(struct net *net) {
     net->be = NULL;
 }
 
-enum status net_resize(struct ctx *ctx, struct net *net, int w, int h) {
+enum status net_rebind(struct ctx *ctx, struct net *net, int w, int h, int batch) {
     struct backend *be = net->be;
-    if (w == net->opt.width && h == net->opt.height) return ST_OK;
     if (be) net_pull(net);
     enum net_mode mode = net->mode;
-    int batch = net->batch;
     net_unbind(net);
     net->opt.width = w;
     net->opt.height = h;
     TRY(net_shapes(ctx, net));
     return be ? net_bind(ctx, net, be, mode, batch) : ST_OK;
+}
+
+enum status net_resize(struct ctx *ctx, struct net *net, int w, int h) {
+    if (w == net->opt.width && h == net->opt.height) return ST_OK;
+    return net_rebind(ctx, net, w, h, net->batch);
 }
 
 void net_pull(struct net *net) { net->be->ops->get(net->be, net->dev_param, net->n_param, net->param); }

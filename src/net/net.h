@@ -57,6 +57,8 @@ enum status net_bind(struct ctx *, struct net *, struct backend *, enum net_mode
 void net_unbind(struct net *);
 /* Other input size: shapes, buffers and plans anew; parameters stay (a bound net pulls them first). */
 enum status net_resize(struct ctx *, struct net *, int w, int h);
+/* The same with another number of images per pass, or to let frozen layers thaw at net->iteration. */
+enum status net_rebind(struct ctx *, struct net *, int w, int h, int batch);
 void net_pull(struct net *);                          /* backend -> host copy */
 enum status net_push(struct ctx *, struct net *);     /* host copy -> backend; folds and packs */
 enum status net_refresh(struct ctx *, struct net *);  /* backend parameters changed in place: fold and pack anew */
