@@ -150,6 +150,15 @@ static enum status measure(struct session *s, const struct map_flags *flags, con
     return st;
 }
 
+static enum status check_set(struct session *s, const struct text_list *images, bool strict) {
+    struct dataset_report report;
+    TRY(dataset_survey(&s->ctx, images, s->classes, &report));
+    enum status st = dataset_usable(&s->ctx, &report, strict ? DATASET_STRICT : DATASET_SCORE);
+    if (st == ST_OK) st = dataset_tell(&s->ctx, &report, NULL);
+    dataset_report_free(&report);
+    return st;
+}
+
 static enum status work(struct session *s, const struct map_flags *flags, const struct arguments *words) {
     struct text_list images = { 0 }, difficult = { 0 };
     struct session_request request = { .data = words->word[0],
@@ -160,7 +169,7 @@ static enum status work(struct session *s, const struct map_flags *flags, const 
     enum status st = session_open(s, &request);
     if (st == ST_OK) st = session_valid(s, &images);
     if (st == ST_OK)
-        st = dataset_check(&s->ctx, &images, s->classes, NULL, NULL, NULL); /* before anything is printed */
+        st = check_set(s, &images, flags->strict); /* before anything is printed */
     if (st == ST_OK && s->data.difficult) st = list_read(&s->ctx, s->data.difficult, &difficult);
     if (st == ST_OK) {
         if (flags->letter_box) s->net->opt.letter_box = 1;
