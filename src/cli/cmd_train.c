@@ -12,7 +12,7 @@
 #include "train/trainer.h"
 
 struct train_flags {
-    bool map, clear, dont_show, quiet, strict, show_imgs, benchmark_layers;
+    bool map, clear, dont_show, quiet, strict, show_imgs, benchmark_layers, checkpoint_activations;
     int map_epochs, seed, threads;
     double thresh, iou_thresh;
     const char *gpus, *chart, *log, *mjpeg_port;
@@ -32,6 +32,8 @@ static const struct option train_options_table[] = {
       2147483647 },
     { "threads", OPTION_INT, AT(threads), "N",
       "threads that read images; does not change the result (all processors)", NULL, 1, 1024 },
+    { "checkpoint_activations", OPTION_FLAG, AT(checkpoint_activations), NULL,
+      "compute activations a second time rather than keep them: less memory, more time, the same result", NULL, 1, 0 },
     { "quiet", OPTION_FLAG, AT(quiet), NULL, "only the progress line, no lines per iteration", NULL, 1, 0 },
     { "strict", OPTION_FLAG, AT(strict), NULL, "unknown cfg keys, bad labels and unreadable images are errors",
       NULL, 1, 0 },
@@ -127,6 +129,7 @@ static enum status train(struct session *s, const struct train_flags *flags, con
                                  .map_iou = (float)flags->iou_thresh,
                                  .seed = (uint64_t)flags->seed,
                                  .save = true,
+                                 .checkpoint_activations = flags->checkpoint_activations,
                                  .loader_threads = flags->threads,
                                  .news = train_show_news,
                                  .user = &show,

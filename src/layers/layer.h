@@ -77,6 +77,8 @@ struct pass {
     const bool *add;              /* per input: add to dx (somebody has written it) instead of overwriting */
     real *param[LAYER_MAX_PARAM], *grad[LAYER_MAX_PARAM];
     real *scratch;                /* room for the largest input of any layer; free between two layers */
+    real *kept;                   /* what ops->kept asked for; NULL without */
+    bool again;                   /* the second forward pass of this batch: statistics have been taken */
     uint64_t seed, iteration;
     int max_batches;
     const struct truth_list *boxes; /* of every image, for layers that look at them in training; NULL: not known */
@@ -150,6 +152,10 @@ struct layer_ops {
     enum status (*shape)(struct ctx *, struct layer *, const struct layer *all, const struct net_options *);
     /* True when y can be the very tensor of input 0 in this mode.  NULL: never. */
     bool (*transparent)(const struct layer *, enum net_mode);
+    /* Elements that forward leaves for backward beside y; the memory is pass.kept, the same in every pass. */
+    size_t (*kept)(const struct layer *, enum net_mode, int batch);
+    /* True when forward may run a second time on a batch with the same result (see pass.again).  NULL: it may not. */
+    bool (*repeats)(const struct layer *);
     enum status (*prepare)(struct layer *, struct pass *);
     enum status (*refresh)(struct layer *, struct pass *);
     enum status (*forward)(struct layer *, struct pass *);
@@ -189,6 +195,7 @@ void layer_param(struct layer *, const struct param *);
 bool layer_has_filters(const struct layer *);
 enum status layer_fail(struct ctx *, const struct layer *, const char *key, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+bool layer_repeats(const struct layer *); /* for ops->repeats: always */
 extern const struct cfg_key layer_common_keys[];
 /* Activations.  A convolution also knows those that mix channels: ACT_COUNT + an enum channel_norm, first in its table. */
 extern const struct cfg_choice conv_activation_choices[];

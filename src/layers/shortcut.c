@@ -168,6 +168,6 @@ static void describe(const struct layer *l, char *text, size_t size) {
 }
 
 const struct layer_ops shortcut_ops = {
-    .name = "shortcut", .state_size = sizeof(struct shortcut), .keys = keys, .inputs = inputs, .shape = shape, .prepare = prepare,
+    .name = "shortcut", .state_size = sizeof(struct shortcut), .keys = keys, .inputs = inputs, .shape = shape, .repeats = layer_repeats, .prepare = prepare,
     .refresh = refresh, .forward = forward, .backward = backward, .release = release, .overwrites = overwrites, .couple = couple, .describe = describe
 };

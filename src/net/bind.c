@@ -41,6 +41,7 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
         if (net->dev_grad) p->grad[k] = net->be->ops->at(net->be, net->dev_grad, l->param[k].offset);
     }
     p->scratch = b->scratch;
+    p->kept = b->kept ? b->kept[i] : NULL;
     p->seed = net->seed;
     p->iteration = net->iteration;
     p->steps = net->steps;
@@ -66,6 +67,7 @@ static enum status buffers_new(struct ctx *ctx, struct net *net) {
     b->first_writer = mem_zero(ctx, n, sizeof *b->first_writer);
     b->clear = mem_zero(ctx, n, sizeof *b->clear);
     b->differentiable = mem_zero(ctx, n, sizeof *b->differentiable);
+    b->again = mem_zero(ctx, n, sizeof *b->again);
     net->y = mem_zero(ctx, n, sizeof *net->y);
     net->dy = mem_zero(ctx, n, sizeof *net->dy);
     if (ctx->code != ST_OK) return ctx->code;
@@ -117,43 +119,6 @@ static void mark_writers(struct net *net) {
         if (b->first_writer[i] < 0) b->clear[i] = true; /* nobody reads it: its gradient is zero */
 }
 
-/* Lifetimes in steps of the forward pass (outputs) or of the backward pass (gradients). */
-static enum status place(struct ctx *ctx, struct net *net, bool gradients, real **block, struct tensor *tensor) {
-    struct net_buffers *b = net->buffers;
-    size_t n = (size_t)net->n;
-    int *first = mem_zero(ctx, n, sizeof *first), *last = mem_zero(ctx, n, sizeof *last);
-    size_t *size = mem_zero(ctx, n, sizeof *size), *offset = mem_zero(ctx, n, sizeof *offset);
-    if (ctx->code == ST_OK) {
-        int end = 2 * net->n;
-        for (int i = 0; i < net->n; ++i) {
-            bool wanted = b->owner[i] == i && (!gradients || b->differentiable[i]);
-            size[i] = wanted ? out_count(net, i) : 0;
-            if (gradients) {
-                last[i] = end - i;
-                first[i] = b->first_writer[i] >= 0 ? end - b->first_writer[i] : last[i];
-            } else {
-                first[i] = i;
-                last[i] = net->mode == NET_INFER ? i : end;
-            }
-        }
-        for (int i = 0; i < net->n && !gradients; ++i)
-            for (int k = 0; k < net->layer[i].n_in; ++k) {
-                int owner = net->layer[i].in[k] == LAYER_INPUT ? -1 : b->owner[net->layer[i].in[k]];
-                if (owner >= 0 && last[owner] < i) last[owner] = i;
-            }
-        int output = net_output_layer(net);
-        if (!gradients && output >= 0 && b->owner[output] >= 0) last[b->owner[output]] = end;
-        size_t total = plan_offsets(net->n, first, last, size, offset);
-        *block = net->be->ops->alloc(net->be, ctx, total);
-        for (int i = 0; i < net->n && *block; ++i) {
-            real *data = size[i] ? net->be->ops->at(net->be, *block, offset[i]) : NULL;
-            tensor[i] = shape_tensor(net->be, net->layer[i].out, net->batch, data);
-        }
-    }
-    free(first), free(last), free(size), free(offset);
-    return ctx->code;
-}
-
 static enum status bind_layers(struct ctx *ctx, struct net *net) {
     for (int i = 0; i < net->n; ++i) {
         struct layer *l = &net->layer[i];
@@ -182,7 +147,7 @@ static enum status allocate(struct ctx *ctx, struct net *net) {
     net->input = tensor_of(net->be, in, ops->alloc(net->be, ctx, shape_count(in)));
     if (net->wants_dinput && net->mode == NET_SCORE)
         net->dinput = tensor_of(net->be, in, ops->alloc(net->be, ctx, shape_count(in)));
-    TRY(place(ctx, net, false, &net->buffers->outputs, net->y));
+    TRY(net_place(ctx, net));
     for (int i = 0; i < net->n; ++i) {
         int owner = net->buffers->owner[i];
         if (owner != i) net->y[i].data = owner < 0 ? net->input.data : net->y[owner].data;
@@ -190,10 +155,7 @@ static enum status allocate(struct ctx *ctx, struct net *net) {
     size_t widest = 0;
     for (int i = 0; i < net->n && net->mode != NET_INFER; ++i)
         if (out_count(net, i) > widest) widest = out_count(net, i);
-    if (net->mode != NET_INFER) {
-        TRY(place(ctx, net, true, &net->buffers->gradients, net->dy));
-        net->buffers->scratch = ops->alloc(net->be, ctx, widest);
-    }
+    if (net->mode != NET_INFER) net->buffers->scratch = ops->alloc(net->be, ctx, widest);
     net->dev_param = ops->alloc(net->be, ctx, net->n_param);
     if (net->mode == NET_TRAIN) net->dev_grad = ops->alloc(net->be, ctx, net->n_param);
     return ctx->code;
@@ -225,11 +187,11 @@ void net_unbind(struct net *net) {
         if (net->layer[i].ops->release) net->layer[i].ops->release(&net->layer[i], net->be);
     struct net_buffers *b = net->buffers;
     if (b) {
-        ops->free(net->be, b->outputs);
-        ops->free(net->be, b->gradients);
+        ops->free(net->be, b->arena);
         ops->free(net->be, b->scratch);
         for (int i = 0; b->add && i < net->n; ++i) free(b->add[i]);
         free(b->owner), free(b->add), free(b->first_writer), free(b->clear), free(b->differentiable), free(b->in), free(b->din);
+        free(b->kept), free(b->segment), free(b->again);
         free(b);
     }
     ops->free(net->be, net->input.data);

@@ -26,6 +26,7 @@ struct net {
     int batch, steps;              /* images per pass; frames per sequence among them */
     real *dev_param, *dev_grad;
     struct tensor input;           /* (batch, channels, height, width) */
+    bool checkpoint_activations;   /* set before net_bind with TRAIN: less memory, segments are computed twice */
     bool wants_dinput;             /* set before net_bind with SCORE: backward leaves dU/dinput in dinput */
     struct tensor dinput;
     struct tensor *y, *dy;         /* per layer; y of aliases is the input's tensor; data NULL where there is none */
@@ -74,8 +75,12 @@ enum status net_forward(struct ctx *, struct net *, const float *x);
 struct net_truth { const struct truth_list *boxes; const float *target; int target_size; bool adversarial; };
 /* Losses of all layers that have one; *loss as Darknet counts it (their mean).  stats: per layer, may be NULL. */
 enum status net_loss(struct ctx *, struct net *, const struct net_truth *, double *loss, struct loss_stats *stats);
-/* Back-propagates head_delta of every head; TRAIN: parameter gradients are added to dev_grad. */
+/* Back-propagates head_delta of every head; TRAIN: parameter gradients are added to dev_grad, and outputs give up their
+ * memory to gradients. */
 enum status net_backward(struct ctx *, struct net *);
+/* Between forward and backward with checkpoint_activations: where layer i begins a segment, computes it again, so that the
+ * outputs of its layers can be looked at. */
+enum status net_recompute(struct ctx *, struct net *, int i);
 /* Output of layer i as planar floats (n, c, h, w): net->batch * c*h*w. */
 void net_output(const struct net *, int layer, float *dst);
 /* Index of the last layer that has an output tensor and is no head; and of the layer Darknet calls the output. */

@@ -38,9 +38,11 @@ static void name(const struct net *net, int i, char *text, size_t size) {
     snprintf(text, size, "layer %d ([%s] in line %d of the cfg)", i, l->section->type, l->section->line);
 }
 
-void diagnose_forward(const struct net *net, char *text, size_t size) {
+void diagnose_forward(struct net *net, char *text, size_t size) {
     char layer[128];
+    struct ctx quiet = { 0 };
     for (int i = 0; i < net->n; ++i) {
+        if (net_recompute(&quiet, net, i) != ST_OK) break;
         int row = bad_row(net, i, net->dev_param);
         bool output = row < 0 && bad_output(net, i);
         if (row < 0 && !output) continue;

@@ -233,6 +233,7 @@ static enum status prepare(struct ctx *ctx, struct trainer *t) {
     t->net->iteration = t->iteration; /* decides which layers are frozen */
     t->net->opt.max_batches = t->max; /* heads and rate policies look at it */
     t->net->seen = t->iteration * (uint64_t)t->step_images;
+    t->net->checkpoint_activations = t->opt->checkpoint_activations;
     t->begun = true;
     TRY(open_source(ctx, t)); /* reads ahead while the net is bound */
     TRY(net_bind(ctx, t->net, t->be, NET_TRAIN, t->mini));

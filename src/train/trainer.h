@@ -41,6 +41,7 @@ struct train_options {
     int max_iterations;              /* > 0: instead of max_batches (fine-tuning inside a pruning run) */
     double rate_factor;              /* multiplies the cfg's rate; 0 counts as 1 */
     bool save;                       /* write checkpoints into data->backup */
+    bool checkpoint_activations;     /* less memory for more time, the same result */
     int save_every, last_every;      /* 0: from .data, else upstream's defaults */
     int backup_every;                /* > 0: BASE.backup every so many iterations, as Darknet's rnn command */
     int loader_threads;              /* 0: as many as processors */
