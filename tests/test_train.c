@@ -26,6 +26,13 @@ static void test_sizes(void) {
     p.random = 1.2;
     schedule_size(&p, 0, &w, &h);
     CHECK(w == 768, "random=1.2: up to %d", w);
+    p.random = 1, p.images = 4;
+    CHECK(schedule_images(&p, 480, 320) == 4, "dynamic_minibatch=0: always 4");
+    p.dynamic = true;
+    CHECK(schedule_images(&p, 896, 608) == 4 && schedule_images(&p, 480, 320) == (int)(.8 * (4 * 896 * 608 / (480 * 320))),
+          "small pictures leave room for more: %d", schedule_images(&p, 480, 320));
+    p.random = 0;
+    CHECK(schedule_images(&p, 480, 320) == 4, "not without random");
 }
 
 static void test_saving_rules(void) {
@@ -240,6 +247,7 @@ static void test_not_finite(void) {
     CHECK(train(&r, "cpu", net, "nan") == ST_NUMERIC, "a rate of 1e37 cannot go well: %s", r.ctx.error);
     CHECK(strstr(r.ctx.error, "iteration") && strstr(r.ctx.error, "train") && strstr(r.ctx.error, ".png"),
           "%s", r.ctx.error);
+    CHECK(strstr(r.ctx.error, "layer ") && strstr(r.ctx.error, "[convolutional] in line "), "the layer: %s", r.ctx.error);
     CHECK(!there("nan/tiny_final.weights"), "nothing final");
     bool finite = true;
     for (size_t i = 0; i < net->n_param; ++i) finite &= isfinite(net->param[i]) != 0;

@@ -72,9 +72,9 @@ const struct cfg_key net_option_keys[] = {
     CFG_BOOL(struct net_options, contrastive_color, 0),
     CFG_BOOL(struct net_options, unsupervised, 0),
     CFG_FLOAT_IN(struct net_options, max_chart_loss, 20, 0, 1e9),
-    CFG_TRAINING("equidistant_point", 0),
-    CFG_TRAINING("badlabels_rejection_percentage", 0),
-    CFG_TRAINING("num_sigmas_reject_badlabels", 0),
+    CFG_INT(struct net_options, equidistant_point, 0, 0, INT_MAX),
+    CFG_FLOAT_IN(struct net_options, badlabels_rejection_percentage, 0, 0, 100),
+    CFG_FLOAT_IN(struct net_options, num_sigmas_reject_badlabels, 0, 0, 1e9),
     /* Details of the above, which refuse training when they are on. */
     CFG_IGNORED("attention"),
     /* Upstream's GPU memory and display. */

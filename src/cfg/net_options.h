@@ -32,6 +32,9 @@ struct net_options {
     /* augmentation; max_crop, min_crop, angle, aspect, label_smooth_eps concern classifiers only */
     int flip, letter_box, max_crop, min_crop, resize_step;
     double hue, saturation, exposure, angle, aspect, label_smooth_eps;
+    /* which deltas [yolo] leaves out late in training */
+    int equidistant_point;
+    double badlabels_rejection_percentage, num_sigmas_reject_badlabels;
     int mixup, cutmix, mosaic, mosaic_bound, blur;   /* what they come to together: net_mix */
     double gaussian_noise;
     /* pairs of views of one picture */

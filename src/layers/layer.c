@@ -37,7 +37,10 @@ const struct cfg_key layer_common_keys[] = {
     CFG_END
 };
 
-const struct cfg_choice activation_choices[] = {
+const struct cfg_choice conv_activation_choices[] = {
+    { "normalize_channels", ACT_COUNT + CHANNEL_NORM_RELU },
+    { "normalize_channels_softmax", ACT_COUNT + CHANNEL_NORM_SOFTMAX },
+    { "normalize_channels_softmax_maxval", ACT_COUNT + CHANNEL_NORM_MAXVAL },
     { "logistic", ACT_LOGISTIC }, { "relu", ACT_RELU }, { "relu6", ACT_RELU6 }, { "relie", ACT_RELIE },
     { "linear", ACT_LINEAR }, { "ramp", ACT_RAMP }, { "tanh", ACT_TANH }, { "plse", ACT_PLSE },
     { "revleaky", ACT_REVLEAKY }, { "leaky", ACT_LEAKY }, { "elu", ACT_ELU }, { "loggy", ACT_LOGGY },
@@ -49,6 +52,8 @@ const struct cfg_choice activation_choices[] = {
 bool param_owned(const struct param *p) { return !(p->flags & PARAM_SHARED); }
 
 size_t param_count(const struct param *p) { return (size_t)p->dim[0] * (size_t)p->dim[1] * (size_t)p->dim[2]; }
+
+bool layer_has_filters(const struct layer *l) { return l->n_param > 0 && l->param[l->n_param - 1].role != PARAM_MIX; }
 
 void layer_param(struct layer *l, const struct param *p) {
     assert(l->n_param < LAYER_MAX_PARAM);

@@ -30,7 +30,8 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
         int from = l->in[k];
         b->in[k] = from == LAYER_INPUT ? &net->input : &net->y[from];
         int owner = from == LAYER_INPUT ? -1 : b->owner[from];
-        b->din[k] = owner >= 0 && b->differentiable[owner] && net->dy[owner].data ? &net->dy[owner] : NULL;
+        if (owner < 0) b->din[k] = net->dinput.data ? &net->dinput : NULL;
+        else b->din[k] = b->differentiable[owner] && net->dy[owner].data ? &net->dy[owner] : NULL;
     }
     p->y = &net->y[i];
     p->dy = b->owner[i] >= 0 ? &net->dy[b->owner[i]] : NULL;
@@ -103,6 +104,7 @@ static void mark_writers(struct net *net) {
         if (!b->differentiable[i] || passes_through(net, i)) continue;
         for (int k = 0; k < l->n_in; ++k) {
             int owner = l->in[k] == LAYER_INPUT ? -1 : b->owner[l->in[k]];
+            if (owner < 0) b->add[i][k] = true; /* the network's input: cleared, where its gradient is wanted */
             if (owner < 0 || !b->differentiable[owner]) continue;
             b->add[i][k] = b->first_writer[owner] >= 0;
             if (b->first_writer[owner] < 0) {
@@ -178,6 +180,8 @@ static enum status allocate(struct ctx *ctx, struct net *net) {
     mark_writers(net);
     struct shape in = { net->batch, net->opt.channels, net->opt.height, net->opt.width };
     net->input = tensor_of(net->be, in, ops->alloc(net->be, ctx, shape_count(in)));
+    if (net->wants_dinput && net->mode == NET_SCORE)
+        net->dinput = tensor_of(net->be, in, ops->alloc(net->be, ctx, shape_count(in)));
     TRY(place(ctx, net, false, &net->buffers->outputs, net->y));
     for (int i = 0; i < net->n; ++i) {
         int owner = net->buffers->owner[i];
@@ -229,11 +233,12 @@ void net_unbind(struct net *net) {
         free(b);
     }
     ops->free(net->be, net->input.data);
+    ops->free(net->be, net->dinput.data);
     ops->free(net->be, net->dev_param);
     ops->free(net->be, net->dev_grad);
     free(net->y), free(net->dy);
     net->y = net->dy = NULL;
-    net->dev_param = net->dev_grad = net->input.data = NULL;
+    net->dev_param = net->dev_grad = net->input.data = net->dinput.data = NULL;
     net->buffers = NULL;
     net->be = NULL;
 }

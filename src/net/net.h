@@ -26,6 +26,8 @@ struct net {
     int batch, steps;              /* images per pass; frames per sequence among them */
     real *dev_param, *dev_grad;
     struct tensor input;           /* (batch, channels, height, width) */
+    bool wants_dinput;             /* set before net_bind with SCORE: backward leaves dU/dinput in dinput */
+    struct tensor dinput;
     struct tensor *y, *dy;         /* per layer; y of aliases is the input's tensor; data NULL where there is none */
     struct net_buffers *buffers;
     const uint8_t *const *mask;    /* per layer: NULL or a keep flag per output channel; the pruner's self check */
@@ -69,7 +71,7 @@ enum status net_reset(struct ctx *, struct net *);    /* recurrent layers forget
 enum status net_forward(struct ctx *, struct net *, const float *x);
 /* What the images of a batch should have given: boxes for detection heads, target_size values per image for [softmax] and
  * [cost]; a network uses what its losses ask for. */
-struct net_truth { const struct truth_list *boxes; const float *target; int target_size; };
+struct net_truth { const struct truth_list *boxes; const float *target; int target_size; bool adversarial; };
 /* Losses of all layers that have one; *loss as Darknet counts it (their mean).  stats: per layer, may be NULL. */
 enum status net_loss(struct ctx *, struct net *, const struct net_truth *, double *loss, struct loss_stats *stats);
 /* Back-propagates head_delta of every head; TRAIN: parameter gradients are added to dev_grad. */

@@ -7,6 +7,7 @@
 
 #include "base/io.h"
 #include "base/rng.h"
+#include "train/adversarial.h"
 #include "train/checkpoint.h"
 #include "train/diagnose.h"
 #include "train/optimizer.h"
@@ -14,7 +15,7 @@
 #include "train/schedule.h"
 
 enum { NAMED_IMAGES = 4, MAP_BATCH = 8 };
-static const uint64_t NOISE_STREAM = 0x6e6f697365, RATE_STREAM = 0x72617465;
+static const uint64_t NOISE_STREAM = 0x6e6f697365, RATE_STREAM = 0x72617465, ADVERSARY_STREAM = 0x616476;
 
 struct trainer {
     struct backend *be;
@@ -32,6 +33,7 @@ struct trainer {
 
     struct batch_source source;
     struct optimizer optimizer;
+    struct adversary adversary;     /* with adversarial_lr */
     struct checkpoint files;
     bool files_open, begun;         /* begun: iteration and seen are those of this run */
     struct loss_stats *stats;
@@ -119,7 +121,8 @@ static enum status check_data(struct ctx *ctx, struct trainer *t) {
     return ST_OK;
 }
 
-static enum status open_eval(struct ctx *ctx, struct trainer *t) {
+/* A second network of the same cfg, for mAP or as the adversary. */
+static enum status open_twin(struct ctx *ctx, struct trainer *t, struct net **twin) {
     char *text;
     size_t size;
     struct cfg_doc *doc;
@@ -128,9 +131,9 @@ static enum status open_eval(struct ctx *ctx, struct trainer *t) {
     free(text);
     TRY(st);
     struct ctx quiet = { 0 }; /* warnings about this cfg were given when the caller opened it */
-    st = net_open_doc(&quiet, doc, false, &t->eval);
+    st = net_open_doc(&quiet, doc, false, twin);
     if (st != ST_OK) return ctx_fail(ctx, st, "%s", quiet.error);
-    if (t->eval->n_param != t->net->n_param)
+    if ((*twin)->n_param != t->net->n_param)
         return ctx_fail(ctx, ST_CFG, "%s: the network for mAP differs from the one trained",
                         t->net->doc->path);
     return ST_OK;
@@ -214,7 +217,8 @@ static enum status prepare(struct ctx *ctx, struct trainer *t) {
         TRY(checkpoint_open(ctx, t->data->backup ? t->data->backup : "backup", t->opt->base, &t->files));
     }
     TRY(check_data(ctx, t));
-    if (t->opt->calc_map) TRY(open_eval(ctx, t));
+    if (t->opt->calc_map) TRY(open_twin(ctx, t, &t->eval));
+    if (t->net->opt.adversarial_lr > 0) TRY(open_twin(ctx, t, &t->adversary.net));
     t->scale = (struct scale_plan){ .seed = t->opt->seed,
                                     .random = t->head.random,
                                     .w = t->cfg_w,
@@ -269,6 +273,15 @@ static enum status not_finite(struct ctx *ctx, struct trainer *t, const char *wh
                     at && named < b->n ? ", ..." : "");
 }
 
+/* adversarial_lr: after the burn-in, in every second sub-batch by chance, *x becomes the disturbed pictures. */
+static enum status disturb(struct ctx *ctx, struct trainer *t, uint64_t number, const float **x) {
+    const struct net_options *o = &t->net->opt;
+    struct rng r = rng_stream(t->opt->seed, number, ADVERSARY_STREAM);
+    if (!t->adversary.net || t->iteration <= (uint64_t)o->burn_in || rng_uniform(&r) >= .5) return ST_OK;
+    double rate = o->adversarial_lr * (double)t->iteration / t->max;
+    return adversary_disturb(ctx, &t->adversary, t->net, *x, rate, o->contrastive ? 2 : 1, x);
+}
+
 /* Forward, loss and backward of one of the step's sub-batches.  *squares: of the gradient so far. */
 static enum status sub_step(struct ctx *ctx, struct trainer *t, int sub, double *loss, double *wait, double *squares) {
     struct net *net = t->net;
@@ -284,7 +297,9 @@ static enum status sub_step(struct ctx *ctx, struct trainer *t, int sub, double 
     if (plan_sequence(t, number) == number) TRY(net_reset(ctx, net));
     struct net_truth truth = { .boxes = b->truth, .target = b->target, .target_size = b->target_size };
     net->boxes = b->truth;
-    TRY(net_forward(ctx, net, b->x));
+    const float *x = b->x;
+    TRY(disturb(ctx, t, number, &x));
+    TRY(net_forward(ctx, net, x));
     enum status st = net_loss(ctx, net, &truth, &one, t->stats);
     if (st == ST_NUMERIC || (st == ST_OK && !isfinite(one))) {
         diagnose_forward(net, what, sizeof what);
@@ -468,6 +483,7 @@ static enum status iterate(struct ctx *ctx, struct trainer *t) {
         struct train_point point = { t->iteration, t->state.avg_loss, measured ? t->map : -1 };
         TRY(history_add(ctx, &t->state.history, &point));
         news.history = &t->state.history;
+        news.stopping = stop_wanted(t);
         if (t->opt->news) t->opt->news(t->opt->user, &news);
         TRY(save_if_due(ctx, t));
         if (stop_wanted(t) && t->iteration < (uint64_t)t->max) break;
@@ -504,6 +520,7 @@ static void finish(struct trainer *t) {
     net_resize(&quiet, t->net, t->cfg_w, t->cfg_h);
     t->net->opt.max_batches = t->cfg_max;
     if (t->begun) t->net->seen = t->iteration * (uint64_t)t->step_images;
+    adversary_close(&t->adversary);
     if (t->eval) net_close(t->eval);
     if (t->files_open) checkpoint_close(&t->files);
     list_free(&t->difficult);

@@ -21,6 +21,7 @@ struct train_news {
     bool new_map;                    /* mAP was computed after this iteration */
     uint64_t next_map;               /* iteration after which it is due again; 0: never */
     const struct history *history;   /* of the whole run */
+    bool stopping;                   /* the flag is up: this was the last iteration for now */
 };
 struct train_options {
     /* Where batches come from; NULL: the images of the list and their label files.  Called once, when everything else is
