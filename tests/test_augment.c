@@ -481,7 +481,7 @@ static void test_targets(void) {
     names = (struct text_list){ 4, 4, tree_name };
     o.parent = parent;
     CHECK(class_target("cat.jpg", &o, 0, t) == 1 && t[0] == 1 && t[1] == 0 && t[2] == 0 && t[3] == 1, "ancestors count");
-    CHECK(class_target("red.jpg", &o, 0, t) == 1 && t[0] == 0 && t[1] == 1 && t[2] == CLASS_IGNORED && t[3] == CLASS_IGNORED,
+    CHECK(class_target("red.jpg", &o, 0, t) == 1 && t[0] == 0 && t[1] == 1 && t[2] == TRUTH_IGNORED && t[3] == TRUTH_IGNORED,
           "the red one is no animal of any kind");
     o.unlabelled = true;
     CHECK(class_target("cat.jpg", &o, 0, t) == 0 && t[3] == 0, "no labels");
