@@ -376,6 +376,31 @@ static void check_runs(bool compensate) {
     backend_close(be);
 }
 
+/* Lists and labels that cannot be scored on: one line that says which file and why, nothing written. */
+static void check_bad_data(void) {
+    struct ctx ctx = { 0 };
+    struct backend *be;
+    char line[512], data[256], cfg[256], weights[256], out[256];
+    if (!make_files(&ctx) || backend_open(&ctx, "cpu", &be) != ST_OK) return;
+    snprintf(data, sizeof data, "%s", in_folder("a.data"));
+    snprintf(cfg, sizeof cfg, "%s", in_folder("a.cfg"));
+    snprintf(weights, sizeof weights, "%s", in_folder("a.weights"));
+    snprintf(out, sizeof out, "%s", in_folder("bad"));
+    struct prune_options opt = prune_defaults();
+    opt.data = data, opt.cfg = cfg, opt.weights = weights, opt.out = out;
+    unlink(in_folder("2.txt"));
+    CHECK(run(&ctx, be, &opt) == ST_IO && strstr(ctx.error, "2.txt: label file missing"), "%s", ctx.error);
+    ctx_clear(&ctx);
+    snprintf(line, sizeof line, "2 0.5 0.5 0.1 0.1\n");
+    io_write(&ctx, in_folder("2.txt"), line, strlen(line));
+    CHECK(run(&ctx, be, &opt) == ST_FORMAT && strstr(ctx.error, "2.txt:1: class 2 is out of range"), "%s", ctx.error);
+    ctx_clear(&ctx);
+    io_write(&ctx, in_folder("list.txt"), "\n", 1);
+    CHECK(run(&ctx, be, &opt) == ST_FORMAT && strstr(ctx.error, "list.txt: the list of images is empty"), "%s", ctx.error);
+    CHECK(!io_exists(in_folder("bad.cfg")) && !io_exists(in_folder("bad.weights")), "something was written");
+    backend_close(be);
+}
+
 /* A ratio of 0 writes back what it read; existing files stay without -force; the same run twice makes the
  * same files. */
 static void check_nothing(void) {
@@ -427,6 +452,7 @@ int main(void) {
     check_runs(true);
     check_runs(false);
     check_nothing();
+    check_bad_data();
     const char *root = test_data("pruning real networks");
     if (root) {
         check_recorded(root);
