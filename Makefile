@@ -73,10 +73,9 @@ TESTS := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 .PHONY: all test demo bench clean install-deps lib
 all: darknet libdarknet.so
 
-darknet: $(OUT)/darknet
-	cp $< $@
-libdarknet.so: $(OUT)/libdarknet.so
-	cp $< $@
+# Exchanged, not overwritten: a training that runs from the old file goes on.
+darknet libdarknet.so: %: $(OUT)/%
+	cp $< $@.new && mv -f $@.new $@
 
 $(OUT)/darknet: $(CLI_OBJ) $(OUT)/libdarknet.a
 	$(call say,  LD $@)

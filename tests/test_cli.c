@@ -303,6 +303,8 @@ static void test_train(void) {
               iteration == 3 && images == 12,
           "the parsed line: %s", run_.out);
     CHECK(count(run_.err, "v3 (") == 12, "a line per sub-batch: %s", run_.err);
+    CHECK(count(run_.err, "\n total_bbox = ") == 12 && count(run_.err, ", rewritten_bbox = ") == 12, "the boxes so far: %s", run_.err);
+    CHECK(count(run_.out, "\n (next mAP calculation at 6 iterations) \n") == 5 && !has(run_.out, "Resizing"), "what comes: %s", run_.out);
     CHECK(has(run_.out, "mean_average_precision (mAP@0.50) = ") && io_exists("saved/t_best.weights"),
           "mAP at the end: %s", run_.out);
     CHECK(io_exists("saved/t_final.weights") && io_exists("saved/t_last.weights"), "checkpoints");

@@ -1,5 +1,6 @@
 /* The options of [convolutional]: values by hand, gradients, the fast backend, pruning, tables, faults. */
 #include "net_harness.h"
+#include "train/optimizer.h"
 
 #define OPTION(f, k, s, act, more) \
     "[convolutional]\nbatch_normalize=1\nfilters=" #f "\nsize=" #k "\nstride=" #s "\npad=1\nactivation=" act "\n" more "\n"
@@ -48,7 +49,6 @@ static void check_activations(void) {
     for (int a = 0; a < ACT_COUNT; ++a) {
         char text[1024];
         const char *name = activation_name((enum activation)a);
-        if (a == ACT_STAIR) continue; /* its steps have no derivative */
         snprintf(text, sizeof text, NET CONV(4, 3, 2, "linear") "[convolutional]\nbatch_normalize=1\nfilters=5\nsize=3\npad=1\nactivation=%s\n"
                  "[convolutional]\nfilters=4\nactivation=%s\n" HEAD, name, name);
         CHECK(check_gradients(name, text, NULL) > 3, "%s: gradients are all zero", name);
@@ -399,6 +399,31 @@ static void check_coordinates(void) {
     rig_close(&r);
 }
 
+/* --- Training -------------------------------------------------------------------------------------------------------- */
+
+/* One batch by heart: everything at once, and a binary network alone. */
+static void check_learning(const char *name, const char *body, double share) {
+    struct rig r;
+    struct optimizer o = { 0 };
+    char text[4096];
+    snprintf(text, sizeof text, "%s%s", body, "[convolutional]\nfilters=14\nsize=1\nactivation=linear\n[yolo]\nmask=0,1\nanchors=4,4, 9,7\nclasses=2\nnum=2\n");
+    if (!rig_open(&r, name, text, "cpu", NET_TRAIN, label) || optimizer_open(&r.ctx, r.net, &o) != ST_OK) return;
+    double first = 0, loss = 0;
+    for (int i = 0; i < 120; ++i) {
+        struct net_truth truth = { .boxes = lists };
+        r.net->iteration = (uint64_t)i;
+        bool done = net_forward(&r.ctx, r.net, r.x) == ST_OK && net_loss(&r.ctx, r.net, &truth, &loss, NULL) == ST_OK &&
+                    net_backward(&r.ctx, r.net) == ST_OK;
+        optimizer_step(&o, r.net, &(struct update){ .number = (uint64_t)i + 1, .rate = .01, .images = 2 });
+        CHECK(done && net_refresh(&r.ctx, r.net) == ST_OK, "%s: %s", name, r.ctx.error);
+        if (i == 0) first = loss;
+    }
+    CHECK(loss < share * first, "%s: the loss went from %g to %g", name, first, loss);
+    net_pull(r.net);
+    optimizer_close(&o);
+    rig_close(&r);
+}
+
 /* --- Files and tables ------------------------------------------------------------------------------------------------- */
 
 static void check_flipped(void) {
@@ -471,6 +496,11 @@ int main(void) {
     check_blend_gradient();
     check_excitation();
     check_coordinates();
+    check_learning("options", NET OPTION(8, 3, 2, "leaky", "antialiasing=1") OPTION(8, 3, 1, "mish", "rotate=1\ngrad_centr=1") OPTION(8, 3, 1,
+                   "leaky", "share_index=-1\nrotate=1") "[shortcut]\nfrom=-2\nweights_type=per_channel\nweights_normalization=softmax\n"
+                   "[convolutional]\ncbn=1\nfilters=8\nsize=3\npad=1\nactivation=leaky\n[maxpool]\nsize=2\nstride=2\nantialiasing=2\n", .2);
+    check_learning("xnor", NET CONV(16, 3, 2, "leaky") OPTION(16, 3, 1, "leaky", "xnor=1\nbin_output=1") OPTION(16, 3, 2, "leaky", "xnor=1"), .3);
+    check_learning("binary", NET CONV(16, 3, 2, "leaky") OPTION(16, 3, 2, "leaky", "binary=1"), .3);
     check_flipped();
     check_tables();
     check_faults();

@@ -8,6 +8,10 @@ struct model { struct ctx ctx; struct backend *be; struct net *net; };
 
 static bool model_open(struct model *m, const char *cfg, const char *weights, int batch) {
     memset(m, 0, sizeof *m);
+    if (!*cfg || !*weights) {
+        CHECK(false, "recorded, but its %s nowhere under weights/", *cfg ? "weights are" : "cfg is");
+        return false;
+    }
     enum status st = backend_open(&m->ctx, "cpu", &m->be);
     if (st == ST_OK) st = net_open(&m->ctx, cfg, false, &m->net);
     if (st == ST_OK) st = net_load(&m->ctx, m->net, weights, LOAD_WHOLE, NULL);
@@ -53,10 +57,17 @@ static void check_image(struct model *m, const char *root, const char *stem, con
     struct detect_options opt = { .thresh = thresh * 0.9f, .nms = nms };
     const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(record, "image"));
     snprintf(path, sizeof path, "%s/%s", root, name);
+    if (!io_exists(path)) {
+        SKIP("%s: no %s under %s", stem, name, root);
+        return;
+    }
     enum status st = image_read(&m->ctx, path, m->net->opt.channels, &im);
     if (st == ST_OK) st = detect_image(&m->ctx, m->net, &im, &opt, &list);
     CHECK(st == ST_OK, "%s %s: %s", stem, name, m->ctx.error);
-    if (st != ST_OK) return;
+    if (st != ST_OK) {
+        ctx_clear(&m->ctx);
+        return;
+    }
     const cJSON *o, *objects = cJSON_GetObjectItem(record, "objects");
     uint8_t *taken = calloc((size_t)(list.n * list.classes) + 1, 1);
     cJSON_ArrayForEach(o, objects) {
@@ -109,6 +120,7 @@ static enum status coco_images(struct ctx *ctx, const char *root, struct text_li
     return ctx->code;
 }
 
+/* The mean is what must agree; in a class with few objects a tie of two detections moves AP by more. */
 static void check_map_lines(const char *stem, FILE *f, const struct map_result *r) {
     char line[512];
     double value, percent, iou;
@@ -124,27 +136,47 @@ static void check_map_lines(const char *stem, FILE *f, const struct map_result *
                   stem, r->detections, r->unique_truths, count, truths);
         at = strstr(line, "ap = ");
         if (at && sscanf(line, "class_id = %d", &k) == 1 && k < r->classes && sscanf(strstr(at, "(TP"), "(TP = %d, FP = %d)", &tp, &fp) == 2) {
-            CHECK(fabs(100 * r->of[k].ap - atof(at + 5)) <= 0.5, "%s class %d: AP %.2f, recorded %.2f", stem, k, 100 * r->of[k].ap, atof(at + 5));
-            CHECK(abs(r->of[k].tp - tp) <= 1 && abs(r->of[k].fp - fp) <= 2, "%s class %d: TP %d FP %d, recorded %d %d", stem, k, r->of[k].tp,
+            CHECK(fabs(100 * r->of[k].ap - atof(at + 5)) <= 2, "%s class %d: AP %.2f, recorded %.2f", stem, k, 100 * r->of[k].ap, atof(at + 5));
+            CHECK(abs(r->of[k].tp - tp) <= 2 + tp / 50 && abs(r->of[k].fp - fp) <= 2 + fp / 50, "%s class %d: TP %d FP %d, recorded %d %d", stem, k, r->of[k].tp,
                   r->of[k].fp, tp, fp);
         }
     }
     CHECK(compared == 1, "%s: no mAP line in the record", stem);
 }
 
-/* NAME.map.txt, or NAME.map-iou75-points101.txt */
+/* The flags that a report was made with stand in the report. */
+static struct map_options recorded_options(FILE *f) {
+    struct map_options opt = { .thresh = 0.25f, .iou_thresh = 0.5f, .points = 0 };
+    char line[512];
+    int percent;
+    while (fgets(line, sizeof line, f)) {
+        sscanf(line, " for conf_thresh = %f,", &opt.thresh);
+        if (sscanf(line, " IoU threshold = %d %%, used %d Recall", &percent, &opt.points) >= 1) opt.iou_thresh = (float)percent / 100;
+    }
+    rewind(f);
+    return opt;
+}
+
+static int maps;
+
+/* NAME.map.txt, or with other flags NAME.map-ANYTHING.txt */
 static void one_map(const char *root, const char *path, const char *stem) {
     char name[256], file[300], cfg[1024], weights[1024];
-    struct map_options opt = { .thresh = 0.25f, .iou_thresh = 0.5f, .points = 0 };
     const char *mark = strstr(stem, ".map");
     if (!mark) return;
-    int percent = 50;
+    ++maps;
+    snprintf(cfg, sizeof cfg, "%s/coco/val2017", root);
+    if (!io_exists(cfg)) {
+        SKIP("%s: no coco/val2017 under %s", stem, root);
+        return;
+    }
+    FILE *f = fopen(path, "r");
+    if (!f) return;
+    struct map_options opt = recorded_options(f);
     snprintf(name, sizeof name, "%.*s", (int)(mark - stem), stem);
-    if (sscanf(mark, ".map-iou%d-points%d", &percent, &opt.points) >= 1) opt.iou_thresh = (float)percent / 100;
     snprintf(file, sizeof file, "%s.cfg", name);
     snprintf(cfg, sizeof cfg, "%s", golden_find(root, "weights", file));
-    snprintf(file, sizeof file, "%s.weights", name);
-    snprintf(weights, sizeof weights, "%s", golden_find(root, "weights", file));
+    snprintf(weights, sizeof weights, "%s", golden_weights(root, name));
     struct model m;
     struct text_list images = { 0 };
     struct map_result r = { 0 };
@@ -152,10 +184,9 @@ static void one_map(const char *root, const char *path, const char *stem) {
         enum status st = coco_images(&m.ctx, root, &images);
         if (st == ST_OK) st = map_evaluate(&m.ctx, m.net, &images, NULL, &opt, &r);
         CHECK(st == ST_OK, "%s: %s", stem, m.ctx.error);
-        FILE *f = fopen(path, "r");
-        if (st == ST_OK && f) check_map_lines(stem, f, &r);
-        if (f) fclose(f);
+        if (st == ST_OK) check_map_lines(stem, f, &r);
     }
+    fclose(f);
     map_free(&r);
     list_free(&images);
     model_close(&m);
@@ -164,6 +195,7 @@ static void one_map(const char *root, const char *path, const char *stem) {
 int main(void) {
     const char *root = test_data("recorded detections and mAP");
     if (root && golden_each(root, "golden", ".detections.json", one_model) == 0) SKIP("no golden/*.detections.json under %s", root);
-    if (root && golden_each(root, "golden", ".txt", one_map) == 0) SKIP("no golden/*.map.txt under %s", root);
+    if (root) golden_each(root, "golden", ".txt", one_map);
+    if (root && !maps) SKIP("no golden/*.map*.txt under %s", root);
     return test_end("golden_detect");
 }

@@ -102,7 +102,9 @@ static void one_case(const char *root, const char *path, const char *stem) {
     snprintf(name, sizeof name, "golden/loss/%s", cJSON_GetStringValue(cJSON_GetObjectItem(json, "cfg")));
     char cfg[1400];
     snprintf(cfg, sizeof cfg, "%s/%s", root, name);
-    snprintf(weights, sizeof weights, "%s", golden_find(root, "weights", cJSON_GetStringValue(cJSON_GetObjectItem(json, "weights"))));
+    const char *recorded = cJSON_GetStringValue(cJSON_GetObjectItem(json, "weights"));
+    snprintf(weights, sizeof weights, "%s", golden_find(root, "weights", recorded));
+    CHECK(weights[0], "%s: no %s anywhere under weights/", stem, recorded);
     enum status st = backend_open(&ctx, "cpu", &be);
     if (st == ST_OK) st = net_open(&ctx, cfg, false, &net);
     if (st == ST_OK) st = net_load(&ctx, net, weights, LOAD_WHOLE, NULL);

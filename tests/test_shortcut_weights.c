@@ -92,6 +92,7 @@ int main(void) {
     check_row(cases[4].text, "   3 Shortcut Layer: 0, 1,  wt = 2, wn = 2, outputs:   6 x   6 x   6 0.000 BF");
     check_row(cases[3].text, " wt = 2, wn = 1, ");
     check_refused(NET BODY "[shortcut]\nfrom=0\nweights_type=per_chanel\n", "did you mean 'per_channel'");
+    check_refused(NET BODY "[shortcut]\nfrom=0\nweights_type=per_layer\nweights_normalization=sofmax\n", "weights_normalization: 'sofmax' is not known");
     struct ctx ctx = { 0 };
     CHECK(harness_opens(&ctx, NET BODY "[shortcut]\nfrom=0\nweights_normalization=whatever\n"), "%s", ctx.error);
     return test_end("shortcut_weights");

@@ -12,6 +12,7 @@ static void test_sizes(void) {
         schedule_size(&p, i, &w, &h);
         if (i % 10) CHECK(w == before, "the size stays for ten iterations");
         changes += i % 10 == 0 && w != before;
+        CHECK(schedule_resizes(&p, i) == (i % 10 ? 0 : 1.4), "iteration %d: factor %g", (int)i, schedule_resizes(&p, i));
         before = w;
         CHECK(w % 32 == 0 && h % 32 == 0, "%d x %d on the grid", w, h);
         if (i < 10 || i >= 4910)
@@ -22,7 +23,7 @@ static void test_sizes(void) {
     CHECK(changes > 300, "%d changes", changes);
     p.random = 0;
     schedule_size(&p, 40, &w, &h);
-    CHECK(w == 608 && h == 416, "random=0: one size");
+    CHECK(w == 608 && h == 416 && schedule_resizes(&p, 40) == 0, "random=0: one size");
     p.random = 1.2;
     schedule_size(&p, 0, &w, &h);
     CHECK(w == 768, "random=1.2: up to %d", w);

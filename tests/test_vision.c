@@ -202,6 +202,10 @@ static void test_codec_errors(const char *dir) {
     snprintf(path, sizeof path, "%s/empty.jpg", dir);
     CHECK(io_write(&ctx, path, "", 0) == ST_OK, "%s", ctx.error);
     expect_error(path, 3, ST_FORMAT);
+    uint8_t many[2 + 2 + 2 + 17 + 300] = { 0xff, 0xd8, 0xff, 0xc4, 0x01, 0x3f }; /* one Huffman table of 300 codes */
+    many[2 + 4 + 12] = 200, many[2 + 4 + 13] = 100;
+    CHECK(io_write(&ctx, path, (const char *)many, sizeof many) == ST_OK, "%s", ctx.error);
+    expect_error(path, 3, ST_FORMAT);
     CHECK(io_write(&ctx, path, "no picture at all", 17) == ST_OK, "%s", ctx.error);
     expect_error(path, 3, ST_FORMAT);
     expect_error(path, 2, ST_USAGE);

@@ -99,13 +99,6 @@ static double chart_top(const struct net *net) {
     return cfg_value(&net->doc->section[0], "max_chart_loss") ? net->opt.max_chart_loss : 0;
 }
 
-static double last_head_random(const struct session *s) {
-    struct head_info info = { 0 };
-    const struct layer *head = &s->net->layer[s->last_head];
-    head->ops->head->info(head, &info);
-    return info.random;
-}
-
 static enum status train(struct session *s, const struct train_flags *flags, const char *base,
                          const struct text_list *images, const struct text_list *valid) {
     char score[32], line[64];
@@ -118,7 +111,6 @@ static enum status train(struct session *s, const struct train_flags *flags, con
                                .score = flags->map ? score : NULL,
                                .score_line = line,
                                .quiet = flags->quiet,
-                               .random = last_head_random(s),
                                .top_loss = chart_top(s->net) };
     TRY(train_show_open(&show, s->net, (uint64_t)flags->seed));
     struct train_options opt = { .base = base,
@@ -147,18 +139,6 @@ static enum status train(struct session *s, const struct train_flags *flags, con
     return ST_OK;
 }
 
-/* Problems of labels and images are told once; the boxes and images that remain are trained on. */
-static enum status check_set(struct session *s, const struct text_list *images, enum dataset_use use, const char *list) {
-    struct ctx *ctx = &s->ctx;
-    struct dataset_report report;
-    TRY(dataset_survey(ctx, images, s->classes, &report));
-    enum status st = dataset_usable(ctx, &report, use);
-    if (st == ST_OK) st = dataset_tell(ctx, &report, list);
-    if (st == ST_OK && use != DATASET_SCORE) dataset_describe(ctx, &report, s->classes, NULL);
-    dataset_report_free(&report);
-    return st;
-}
-
 /* Everything that can be wrong is looked at before the first line is printed and the first file written. */
 static enum status check_sets(struct session *s, const struct train_flags *flags, struct text_list *images,
                               struct text_list *valid) {
@@ -166,10 +146,10 @@ static enum status check_sets(struct session *s, const struct train_flags *flags
     const char *path = s->data.train ? s->data.train : "data/train.txt";
     TRY(list_read(ctx, path, images));
     if (images->n == 0) return ctx_fail(ctx, ST_FORMAT, "%s: the list of images is empty", path);
-    TRY(check_set(s, images, flags->strict ? DATASET_STRICT : DATASET_TRAIN, "bad_labels.txt"));
+    TRY(session_check_set(s, images, flags->strict ? DATASET_STRICT : DATASET_TRAIN, "bad_labels.txt"));
     if (!flags->map) return ST_OK;
     TRY(session_valid(s, valid));
-    return check_set(s, valid, flags->strict ? DATASET_STRICT : DATASET_SCORE, NULL);
+    return session_check_set(s, valid, flags->strict ? DATASET_STRICT : DATASET_SCORE, NULL);
 }
 
 static enum status write_samples(struct session *s, const struct train_flags *flags, const struct text_list *images) {

@@ -61,9 +61,9 @@ static void log_news(struct train_show *s, const struct train_news *n) {
 /* Darknet's line, that log parsers read, and what it prints before it. */
 static void print_iteration(const struct train_show *s, const struct train_news *n) {
     double hours = n->eta_seconds / 3600;
-    if (n->resized) printf("Resizing, random_coef = %.2f \n\n %d x %d \n", s->random == 1 ? 1.4 : s->random, n->net_w, n->net_h);
-    fputs(n->head_lines, stderr);
     printf("Loaded: %f seconds\n", n->load_seconds);
+    if (n->random_coef > 0) printf("Resizing, random_coef = %.2f \n\n %d x %d \n", n->random_coef, n->net_w, n->net_h);
+    fputs(n->head_lines, stderr);
     if (n->next_map && !n->new_map) printf("\n (next %s calculation at %llu iterations) ", s->epoch_images ? s->score : "mAP", (unsigned long long)n->next_map);
     if (s->score && n->map >= 0 && !n->new_map)
         printf("\n Last accuracy %s = %2.2f %%, best = %2.2f %% ", s->score, n->map * 100, n->best_map * 100);

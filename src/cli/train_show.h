@@ -17,7 +17,6 @@ struct train_show {
     const char *score_line;       /* Darknet's name of it in front of the value: "mean_average_precision (mAP@0.50)" */
     bool quiet;                   /* no lines per iteration */
     int epoch_images;             /* > 0: the lines of the classifier, with epochs */
-    double random;                /* the head's key */
     double top_loss;              /* of the chart; 0: chosen to fit */
     /* its own */
     struct progress progress;

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/io.h"
 #include "data/dataset.h"
 
 void augment_from_net(const struct net_options *o, struct augment_options *a) {
@@ -56,24 +55,14 @@ static uint32_t name_hash(const char *s) {
     return h;
 }
 
-static enum status load_labels(struct ctx *ctx, const char *path, int classes, struct truth_list *truth) {
-    enum { TRACKS_PER_FILE = 4000 };
-    struct label_issues issues = { 0 };
-    if (!io_exists(path)) return ST_OK;
-    enum status st = labels_read(ctx, path, classes, truth, &issues);
-    free(issues.item);
-    int first = (int)(name_hash(path) % TRACKS_PER_FILE) * TRACKS_PER_FILE;
-    for (int i = 0; i < truth->n; ++i) truth->item[i].track = first + i;
-    return st;
-}
-
 enum status sample_load(struct ctx *ctx, const char *image_path, int channels, int classes, int need_w, int need_h,
                         struct sample *s) {
+    enum { TRACKS_PER_FILE = 4000 };
     TRY(sample_picture(ctx, image_path, channels, need_w, need_h, s));
-    char *labels = label_path(ctx, image_path);
-    enum status st = labels ? load_labels(ctx, labels, classes, &s->truth) : ctx->code;
-    free(labels);
+    enum status st = labels_of(ctx, image_path, classes, false, &s->truth);
     if (st != ST_OK) sample_free(s);
+    int first = (int)(name_hash(image_path) % TRACKS_PER_FILE) * TRACKS_PER_FILE;
+    for (int i = 0; i < s->truth.n; ++i) s->truth.item[i].track = first + i;
     return st;
 }
 

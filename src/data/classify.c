@@ -14,7 +14,7 @@ static void target_tree(const int *parent, int n, float *target) {
     for (int from = 0, to; from < n; from = to) {
         bool any = false;
         for (to = from; to < n && parent[to] == parent[from]; ++to) any |= target[to] > 0;
-        for (int i = from; i < to && !any; ++i) target[i] = CLASS_IGNORED;
+        for (int i = from; i < to && !any; ++i) target[i] = TRUTH_IGNORED;
     }
 }
 
@@ -147,7 +147,7 @@ static enum status next_view(struct ctx *ctx, const struct making *m, int pass) 
 /* target = keep * target + share * other; values to be ignored stay so where both agree, and else count as 0. */
 static void blend_targets(const struct making *m, float keep, float share, float *target) {
     for (int i = 0; i < m->classes->names->n; ++i) {
-        bool ignored = target[i] == CLASS_IGNORED, other = m->other_target[i] == CLASS_IGNORED;
+        bool ignored = target[i] == TRUTH_IGNORED, other = m->other_target[i] == TRUTH_IGNORED;
         if (ignored && other) continue;
         target[i] = keep * (ignored ? 0 : target[i]) + share * (other ? 0 : m->other_target[i]);
     }

@@ -4,16 +4,14 @@
 
 #include "data/mix.h"
 
-enum { CLASS_IGNORED = -1234 };   /* in a target vector: [cost] type masked and [softmax] with a tree leave it out */
-
 struct class_options {
     const struct text_list *names; /* the class of an image: those whose name occurs in its path */
-    const int *parent;            /* tree: each class's parent, -1 for those at the top; classes of one parent stand
+    const int *parent;            /* word_tree's: each class's parent, -1 at the top; classes of one parent stand
                                    * together.  NULL: no tree */
     bool unlabelled;              /* contrastive training without labels: all targets are 0 */
 };
 /* The target vector, names->n values: 1 - smooth for the image's classes, smooth / (n-1) for the others.  With a tree the
- * ancestors count as well, and groups of siblings without any of the image's classes are CLASS_IGNORED.  Returns how many
+ * ancestors count as well, and groups of siblings without any of the image's classes are TRUTH_IGNORED.  Returns how many
  * names the path holds. */
 int class_target(const char *path, const struct class_options *, double smooth, float *target);
 

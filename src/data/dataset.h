@@ -37,6 +37,10 @@ struct label_issues { int n, cap; struct label_issue *item; };
  * error "path:line: what, what would be right" (ST_FORMAT).  A missing file is ST_IO with the path. */
 enum status labels_read(struct ctx *, const char *path, int classes, struct truth_list *, struct label_issues *issues);
 
+/* The boxes of an image, in place of what the list held: labels_read of its label_path.  Strictly, the first issue is an error, and
+ * so is a missing file; else bad lines are left out and a missing file is one without objects, as in Darknet. */
+enum status labels_of(struct ctx *, const char *image_path, int classes, bool strict, struct truth_list *);
+
 /* What training will find (dataset_check.c).  Every problem is one line "FILE:LINE: reason" in `text`, those of
  * pictures before those of labels. */
 struct dataset_report {

@@ -92,17 +92,6 @@ static void chunk_close(struct chunk *c) {
 
 /* --- Matching of one image (darknet-compat 7.1, steps 1 to 3) --------------------------------- */
 
-static enum status read_truth(struct ctx *ctx, const char *image, int classes, struct truth_list *truth) {
-    char *path = label_path(ctx, image);
-    if (!path) return ctx->code;
-    struct label_issues issues = { 0 }; /* dataset_survey tells them */
-    truth->n = 0;
-    enum status s = io_exists(path) ? labels_read(ctx, path, classes, truth, &issues) : ST_OK;
-    free(issues.item);
-    free(path);
-    return s;
-}
-
 static int size_of(struct box b, double net_w, double net_h) {
     double area = b.w * net_w * b.h * net_h;
     return area < 32. * 32 ? MAP_SMALL : area < 96. * 96 ? MAP_MEDIUM : MAP_LARGE;
@@ -286,8 +275,9 @@ static enum status evaluate_batch(struct ctx *ctx, struct net *net, struct map_t
             w = w0 * scale, h = h0 * scale;
         }
         s = detect_collect(ctx, net, b, w0, h0, &options, list);
-        if (s == ST_OK) s = read_truth(ctx, c->images->item[image], e->out->classes, &truth);
-        if (s == ST_OK && difficult) s = read_truth(ctx, difficult->item[image], 0, &hard);
+        /* What is wrong with them dataset_survey tells. */
+        if (s == ST_OK) s = labels_of(ctx, c->images->item[image], e->out->classes, false, &truth);
+        if (s == ST_OK && difficult) s = labels_of(ctx, difficult->item[image], 0, false, &hard);
         if (s == ST_OK) s = map_add(ctx, e, list, &truth, &hard, w, h);
     }
     free(truth.item);

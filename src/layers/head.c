@@ -81,6 +81,16 @@ enum status head_tree(struct ctx *ctx, const struct layer *l, const char *path, 
 
 double head_anchor(const struct cfg_floats *anchors, int i) { return i < anchors->n ? anchors->v[i] : .5; }
 
+enum status head_fill_anchors(struct ctx *ctx, const struct layer *l, struct cfg_floats *anchors, int num) {
+    size_t cap = (size_t)anchors->n;
+    if (!anchors->n || anchors->n >= 2 * num) return ST_OK;
+    cfg_warn(ctx, l->section, 0, "anchors", "%d numbers, but num=%d anchors need %d; those missing are taken as 0.5", anchors->n,
+             num, 2 * num);
+    TRY(mem_grow(ctx, &anchors->v, &cap, (size_t)(2 * num), sizeof *anchors->v));
+    while (anchors->n < 2 * num) anchors->v[anchors->n++] = .5;
+    return ST_OK;
+}
+
 double head_size_iou(enum iou_kind kind, double w, double h, struct box truth) {
     return box_iou_of(kind, (struct box){ 0, 0, (float)w, (float)h }, (struct box){ 0, 0, truth.w, truth.h });
 }

@@ -30,6 +30,8 @@ double head_logit(double p);                           /* -inf for p <= 0, inf f
 float head_focal(float p);
 /* Anchor number i (width 2i, height 2i+1) of a list that may be shorter than it should: 0.5, as upstream. */
 double head_anchor(const struct cfg_floats *, int i);
+/* A list that is there but too short for `num` anchors: a warning, and 0.5 for those missing. */
+enum status head_fill_anchors(struct ctx *, const struct layer *, struct cfg_floats *, int num);
 /* Overlap of two sizes put on the same centre. */
 double head_size_iou(enum iou_kind, double w, double h, struct box truth);
 /* a/b, or the negative NaN that upstream's logs show for 0/0. */

@@ -92,7 +92,9 @@ static void class_scores(const struct layer *l, const float *x, const struct hea
 static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *all,
                          const struct net_options *net) {
     (void)all, (void)net;
+    struct region *r = l->state;
     struct head_grid g = grid_of(l);
+    TRY(head_fill_anchors(ctx, l, &r->anchors, r->num));
     return head_shape(ctx, l, &g, "num");
 }
 

@@ -3,6 +3,7 @@
  * number per channel, normalised over the rows before use. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "layers/layer.h"
 
@@ -20,8 +21,8 @@ static const struct cfg_choice normalizations[] = {
     { "none", MIX_NORM_NONE }, { "relu", MIX_NORM_RELU }, { "avg_relu", MIX_NORM_RELU }, { "softmax", MIX_NORM_SOFTMAX }, { NULL, 0 }
 };
 
-/* Darknet takes any weights_normalization without weights, and refuses `none` with them; here an unknown name warns and
- * `none` means plain weights. */
+/* Darknet takes any weights_normalization where there are no weights, and refuses `none` where there are some; here `none`
+ * means plain weights. */
 static const struct cfg_key keys[] = {
     CFG_INTS(struct shortcut, from),
     { .name = "activation", .type = CFG_T_CHOICE, .offset = offsetof(struct shortcut, activation), .def = ACT_LINEAR,
@@ -32,8 +33,17 @@ static const struct cfg_key keys[] = {
     CFG_END
 };
 
+static enum status check_normalization(struct ctx *ctx, const struct layer *l) {
+    const char *name = cfg_value(l->section, "weights_normalization");
+    const struct cfg_choice *c = normalizations;
+    while (name && c->name && strcmp(c->name, name)) ++c;
+    if (!name || c->name || !((const struct shortcut *)l->state)->weights_type) return ST_OK;
+    return layer_fail(ctx, l, "weights_normalization", "'%.60s' is not known, it must be one of none, relu, avg_relu, softmax", name);
+}
+
 static enum status inputs(struct ctx *ctx, struct layer *l) {
     const struct shortcut *s = l->state;
+    TRY(check_normalization(ctx, l));
     if (s->from.n == 0) return layer_fail(ctx, l, "from", "is missing: name the layer to add, e.g. from=-3");
     if (l->index == 0) return layer_fail(ctx, l, "from", "the first layer has nothing before it to add");
     int *all = mem_zero(ctx, (size_t)s->from.n + 1, sizeof *all);

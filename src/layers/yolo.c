@@ -157,6 +157,7 @@ enum status yolo_shape(struct ctx *ctx, struct layer *l, const struct yolo_form 
         if (y->mask.v[i] < 0 || y->mask.v[i] >= y->num)
             return layer_fail(ctx, l, "mask", "anchor %d does not exist, num=%d gives 0 to %d", y->mask.v[i],
                               y->num, y->num - 1);
+    TRY(head_fill_anchors(ctx, l, &y->anchors, y->num));
     if (y->counters_per_class.n && y->counters_per_class.n != y->classes)
         return layer_fail(ctx, l, "counters_per_class", "%d numbers, but classes=%d", y->counters_per_class.n,
                           y->classes);

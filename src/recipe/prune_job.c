@@ -49,6 +49,7 @@ static enum status load(struct ctx *ctx, struct prune_job *job) {
     const char *list = job->opt.use_valid ? job->data.valid : job->data.train;
     if (!list) return ctx_fail(ctx, ST_CFG, "%s: has no '%s=' list of images", job->opt.data, job->opt.use_valid ? "valid" : "train");
     TRY(list_read(ctx, list, &job->list));
+    if (job->list.n < 1) return ctx_fail(ctx, ST_FORMAT, "%s: the list of images is empty", list);
     return score_images_open(ctx, job->net, &job->list, job->opt.images, job->opt.saliency.seed, job->head.classes, &job->images);
 }
 

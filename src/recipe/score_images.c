@@ -69,11 +69,7 @@ static enum status get(void *user, struct ctx *ctx, int i, struct score_image *o
     struct score_images *s = user;
     const char *path = s->list->item[s->chosen[i]];
     struct image picture;
-    char *label = label_path(ctx, path);
-    if (!label) return ST_MEMORY;
-    s->truth.n = 0;
-    enum status st = labels_read(ctx, label, s->classes, &s->truth, NULL);
-    free(label);
+    enum status st = labels_of(ctx, path, s->classes, true, &s->truth);
     if (st == ST_OK) st = image_read(ctx, path, s->net->opt.channels, &picture);
     if (st != ST_OK) return st;
     image_free(&s->input);

@@ -12,11 +12,13 @@ static int on_grid(double size, int step) {
     return v < step ? step : v;
 }
 
-static double scale_factor(const struct scale_plan *p) { return p->random == 1 ? 1.4 : p->random; }
+static double largest_factor(const struct scale_plan *p) { return p->random == 1 ? 1.4 : p->random; }
+
+double schedule_resizes(const struct scale_plan *p, uint64_t iteration) { return iteration % SIZE_PERIOD ? 0 : largest_factor(p); }
 
 int schedule_images(const struct scale_plan *p, int w, int h) {
     if (!p->dynamic || p->random == 0) return p->images;
-    double most = (double)on_grid(scale_factor(p) * p->w, p->step) * on_grid(scale_factor(p) * p->h, p->step);
+    double most = (double)on_grid(largest_factor(p) * p->w, p->step) * on_grid(largest_factor(p) * p->h, p->step);
     int n = (int)(.8 * (int)(p->images * most / ((double)w * h)));
     return n > p->images ? n : p->images;
 }
@@ -36,7 +38,7 @@ void schedule_size(const struct scale_plan *p, uint64_t iteration, int *w, int *
     *h = p->h;
     if (p->random == 0) return;
     uint64_t start = iteration - iteration % SIZE_PERIOD;
-    double factor = scale_factor(p);
+    double factor = largest_factor(p);
     struct rng r = rng_stream(p->seed, start, SIZE_STREAM);
     double v = rng_between(&r, 1, factor);
     if (rng_uniform(&r) < 0.5) v = 1 / v;

@@ -10,6 +10,8 @@
 /* darknet-compat 5.8; random: the head's key (0: one size, 1: factor 1.4, else the factor). */
 struct scale_plan { uint64_t seed; double random; int w, h, step, max_iterations, images; bool dynamic; };
 void schedule_size(const struct scale_plan *, uint64_t iteration, int *w, int *h);
+/* The largest factor of the sizes when this iteration draws a new one, else 0. */
+double schedule_resizes(const struct scale_plan *, uint64_t iteration);
 /* Images of a mini-batch of that size: `images`, or with `dynamic` (dynamic_minibatch) as many more as smaller pictures leave
  * room for. */
 int schedule_images(const struct scale_plan *, int w, int h);

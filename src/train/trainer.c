@@ -40,6 +40,7 @@ struct trainer {
     uint64_t average_start, average_apply; /* ema_alpha */
     char *lines;
     size_t lines_cap, lines_n;
+    uint64_t boxes, rewritten;      /* trained so far; of them on a place that another box had */
 
     uint64_t iteration;             /* finished ones */
     uint64_t last_numbered, last_last;
@@ -243,17 +244,29 @@ static enum status prepare(struct ctx *ctx, struct trainer *t) {
 
 /* --- One iteration -------------------------------------------------------------------------------------- */
 
-static enum status add_lines(struct ctx *ctx, struct trainer *t) {
-    for (int i = 0; i < t->net->n; ++i) {
-        size_t n = strlen(t->stats[i].line);
-        if (!n) continue;
-        TRY(mem_grow(ctx, &t->lines, &t->lines_cap, t->lines_n + n + 2, 1));
-        memcpy(t->lines + t->lines_n, t->stats[i].line, n);
-        t->lines_n += n;
-        if (t->lines[t->lines_n - 1] != '\n') t->lines[t->lines_n++] = '\n';
-        t->lines[t->lines_n] = '\0';
-    }
+static enum status add_line(struct ctx *ctx, struct trainer *t, const char *line) {
+    size_t n = strlen(line);
+    if (!n) return ST_OK;
+    TRY(mem_grow(ctx, &t->lines, &t->lines_cap, t->lines_n + n + 2, 1));
+    memcpy(t->lines + t->lines_n, line, n);
+    t->lines_n += n;
+    if (t->lines[t->lines_n - 1] != '\n') t->lines[t->lines_n++] = '\n';
+    t->lines[t->lines_n] = '\0';
     return ST_OK;
+}
+
+/* Darknet's lines of one sub-batch: one per head, then the boxes of all of them since the start. */
+static enum status add_lines(struct ctx *ctx, struct trainer *t) {
+    char totals[96];
+    for (int i = 0; i < t->net->n; ++i) {
+        TRY(add_line(ctx, t, t->stats[i].line));
+        t->boxes += (uint64_t)t->stats[i].boxes;
+        t->rewritten += (uint64_t)t->stats[i].rewritten;
+    }
+    if (!t->boxes) return ST_OK;
+    snprintf(totals, sizeof totals, " total_bbox = %llu, rewritten_bbox = %f %% ", (unsigned long long)t->boxes,
+             100 * (double)t->rewritten / (double)t->boxes);
+    return add_line(ctx, t, totals);
 }
 
 /* Training has failed in numbers: names the layer, the iteration and the images that did it. */
@@ -320,17 +333,17 @@ static enum status sub_step(struct ctx *ctx, struct trainer *t, int sub, double 
 }
 
 /* Another size or number of images than in the step before, or layers that are frozen no longer. */
-static enum status shape_net(struct ctx *ctx, struct trainer *t, bool *changed) {
+static enum status shape_net(struct ctx *ctx, struct trainer *t) {
     struct net *net = t->net;
     int w, h;
     schedule_size(&t->scale, t->iteration, &w, &h);
     int images = schedule_images(&t->scale, w, h);
-    *changed = w != net->opt.width || h != net->opt.height || images != net->batch;
+    bool changed = w != net->opt.width || h != net->opt.height || images != net->batch;
     bool thaw = false;
     net->iteration = t->iteration;
     for (int i = 0; i < net->n; ++i)
         thaw |= net->layer[i].frozen && !net->layer[i].common.onlyforward && t->iteration >= net->layer[i].thaw;
-    return *changed || thaw ? net_rebind(ctx, net, w, h, images) : ST_OK;
+    return changed || thaw ? net_rebind(ctx, net, w, h, images) : ST_OK;
 }
 
 /* What [net] asks for beside the update: ema_alpha, weights_reject_freq. */
@@ -369,10 +382,9 @@ static enum status update(struct ctx *ctx, struct trainer *t, double images, dou
 static enum status step(struct ctx *ctx, struct trainer *t, struct train_news *news) {
     struct net *net = t->net;
     double start = io_seconds(), loss = 0, wait = 0, squares = 0, rate;
-    bool resized;
     t->lines_n = 0;
     if (t->lines) t->lines[0] = '\0';
-    TRY(shape_net(ctx, t, &resized));
+    TRY(shape_net(ctx, t));
     for (int s = 0; s < t->subdivisions; ++s) TRY(sub_step(ctx, t, s, &loss, &wait, &squares));
     double images = (double)net->batch * t->subdivisions;
     loss /= images;
@@ -389,8 +401,8 @@ static enum status step(struct ctx *ctx, struct trainer *t, struct train_news *n
         .seconds = seconds - wait, .load_seconds = wait,
         .images_per_second = seconds > 0 ? images / seconds : 0,
         .eta_seconds = (double)((uint64_t)t->max - t->iteration) * t->smooth_seconds,
-        .net_w = net->opt.width, .net_h = net->opt.height, .mini_batch = net->batch, .resized = resized,
-        .head_lines = t->lines_n ? t->lines : "",
+        .net_w = net->opt.width, .net_h = net->opt.height, .mini_batch = net->batch,
+        .random_coef = schedule_resizes(&t->scale, t->iteration - 1), .head_lines = t->lines_n ? t->lines : "",
     };
     return ST_OK;
 }
@@ -425,7 +437,7 @@ static uint64_t next_map(const struct trainer *t) {
 static enum status map_if_due(struct ctx *ctx, struct trainer *t, bool *measured) {
     uint64_t n = t->iteration;
     *measured = false;
-    if (!t->opt->calc_map || (n < next_map(t) && n != (uint64_t)t->max)) return ST_OK;
+    if (!t->opt->calc_map || n < next_map(t)) return ST_OK;
     net_pull(t->net);
     TRY(measure(ctx, t));
     *measured = true;
@@ -480,7 +492,7 @@ static enum status iterate(struct ctx *ctx, struct trainer *t) {
         news.map = t->map;
         news.best_map = t->state.best_map;
         news.new_map = measured;
-        news.next_map = t->opt->calc_map ? next_map(t) : 0;
+        news.next_map = t->opt->calc_map && news.iteration < (uint64_t)t->max ? next_map(t) : 0;
         struct train_point point = { t->iteration, t->state.avg_loss, measured ? t->map : -1 };
         TRY(history_add(ctx, &t->state.history, &point));
         news.history = &t->state.history;

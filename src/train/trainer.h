@@ -14,8 +14,8 @@ struct train_news {
     double loss, avg_loss, rate;
     double seconds, load_seconds;    /* of this iteration: computing, and waiting for data */
     double images_per_second, eta_seconds;
-    int net_w, net_h, mini_batch;    /* of this iteration; */
-    bool resized;                    /* not those of the one before */
+    int net_w, net_h, mini_batch;    /* of this iteration */
+    double random_coef;              /* > 0: this iteration drew a new size, at most so many times the cfg's */
     const char *head_lines;          /* the heads' log lines of the iteration, '\n' separated */
     double map, best_map;            /* -1: not known */
     bool new_map;                    /* mAP was computed after this iteration */

@@ -46,6 +46,31 @@
 /* gcc reports declared, never defined statics at the end of the unit, past the pop above. */
 #pragma GCC diagnostic ignored "-Wunused-function"
 
+/* Whether no Huffman table of a JPEG claims more than the 256 codes there can be: stb 2.27 writes past its table then.  Follows
+ * the markers as stb does; what is wrong in other ways is left to it.  True for other formats. */
+static bool jpeg_tables_fit(const uint8_t *p, size_t size) {
+    enum { START = 0xd8, TABLES = 0xc4, END = 0xd9 };
+    if (size < 2 || p[0] != 0xff || p[1] != START) return true;
+    for (size_t i = 2; i + 4 <= size;) {
+        uint8_t marker = p[i + 1];
+        bool none = p[i] != 0xff || marker == 0xff || marker == 0 || (marker >= 0xd0 && marker <= START);
+        if (none) { /* picture data, padding, restarts */
+            ++i;
+            continue;
+        }
+        if (marker == END) return true;
+        size_t end = i + 2 + (size_t)(p[i + 2] << 8 | p[i + 3]);
+        for (size_t at = i + 4; marker == TABLES && at + 17 <= size && at < end;) {
+            size_t codes = 0;
+            for (size_t k = 1; k <= 16; ++k) codes += p[at + k];
+            if (codes > 256) return false;
+            at += 17 + codes;
+        }
+        i = end > i + 2 ? end : i + 2;
+    }
+    return true;
+}
+
 int pixels_divisor(int w, int h, int need_w, int need_h) {
     int divisor = 8;
     if (need_w < 1 || need_h < 1) return 1;
@@ -71,6 +96,8 @@ static enum status shrink(struct ctx *ctx, const struct pixels *px, int divisor,
 
 static enum status decode_portably(struct ctx *ctx, const char *path, const char *bytes, size_t size, int channels,
                                    struct pixels_small *small, struct pixels *out) {
+    if (!jpeg_tables_fit((const uint8_t *)bytes, size))
+        return ctx_fail(ctx, ST_FORMAT, "%s: not a readable picture (a Huffman table of more than 256 codes)", path);
     int w = 0, h = 0, c = 0;
     uint8_t *data = stbi_load_from_memory((const uint8_t *)bytes, (int)size, &w, &h, &c, channels);
     if (!data) {
@@ -124,12 +151,41 @@ static int probe_read(void *file, char *to, int n) { return (int)fread(to, 1, (s
 static void probe_skip(void *file, int n) { (void)fseek(file, n, SEEK_CUR); }
 static int probe_end(void *file) { return feof((FILE *)file); }
 
-enum status pixels_probe(struct ctx *ctx, const char *path, int *w, int *h, int *c) {
+static int two_bytes(FILE *file) {
+    int high = getc(file), low = getc(file);
+    return low < 0 ? -1 : high << 8 | low;
+}
+
+/* A JPEG's size from its frame header, passing over all segments before it: tables may be anything. */
+static bool probe_jpeg(FILE *file, int *w, int *h, int *c) {
+    enum { START = 0xffd8, TABLES = 0xc4, EXTENSION = 0xc8, ARITHMETIC = 0xcc };
+    if (two_bytes(file) != START) return false;
+    for (int at = getc(file); at >= 0; at = getc(file)) {
+        int marker = at;
+        while (marker == 0xff) marker = getc(file); /* 0xff, as often as it likes, and the kind */
+        if (at != 0xff || marker < 0) return false;
+        int length = two_bytes(file);
+        bool frame = marker >= 0xc0 && marker <= 0xcf && marker != TABLES && marker != EXTENSION && marker != ARITHMETIC;
+        if (length < 2 || (!frame && fseek(file, length - 2, SEEK_CUR) != 0)) return false;
+        if (!frame) continue;
+        (void)getc(file); /* bits per sample */
+        *h = two_bytes(file), *w = two_bytes(file), *c = getc(file);
+        return *w > 0 && *h > 0 && *c > 0;
+    }
+    return false;
+}
+
+static bool probe(FILE *file, int *w, int *h, int *c) {
     static const stbi_io_callbacks calls = {probe_read, probe_skip, probe_end};
+    bool jpeg = two_bytes(file) == 0xffd8;
+    rewind(file);
+    return jpeg ? probe_jpeg(file, w, h, c) : stbi_info_from_callbacks(&calls, file, w, h, c) != 0;
+}
+
+enum status pixels_probe(struct ctx *ctx, const char *path, int *w, int *h, int *c) {
     FILE *file = fopen(path, "rb");
     if (!file) return ctx_fail(ctx, ST_IO, "%s: %s", path, strerror(errno));
-    int known = stbi_info_from_callbacks(&calls, file, w, h, c);
-    bool empty = !known && fseek(file, 0, SEEK_END) == 0 && ftell(file) == 0;
+    bool known = probe(file, w, h, c), empty = !known && fseek(file, 0, SEEK_END) == 0 && ftell(file) == 0;
     fclose(file);
     if (known) return ST_OK;
     return empty ? ctx_fail(ctx, ST_FORMAT, "%s: image is empty (0 bytes)", path)
