@@ -197,8 +197,30 @@ static inline void nets_resample(struct nets_gen *g) {
     }
 }
 
+/* Types that few networks use; learned values or a dense layer as a gate. */
+static inline void nets_rare(struct nets_gen *g) {
+    int at = g->n - 1, c = g->c[at], h = g->h[at], w = g->w[at], kind = nets_pick(g, 0, 6);
+    if (kind <= 3) {
+        static const char *const same[] = { "[batchnorm]\n", "[local_avgpool]\nsize=3\nstride=1\n", "[empty]\n", "[activation]\n" };
+        nets_put(g, "%s", same[kind]);
+        if (kind == 3) nets_put(g, "activation=%s\n", nets_activation(g));
+    } else if (kind == 4) {
+        nets_put(g, "[implicit]\nfilters=%d\nmean=1\n[scale_channels]\nfrom=%d\n", c, at);
+        nets_layer(g, c, 1, 1);
+    } else {
+        if (kind == 6) {
+            int filters = nets_pick(g, 2, 4);
+            nets_put(g, "[implicit]\nfilters=%d\natoms=2\n", filters);
+            nets_layer(g, filters, 2, 1);
+        }
+        nets_put(g, "[connected]\noutput=%d\nbatch_normalize=%d\nactivation=logistic\n[scale_channels]\nfrom=%d\n", c, nets_pick(g, 0, 1), at);
+        nets_layer(g, c, 1, 1);
+    }
+    nets_layer(g, c, h, w);
+}
+
 static inline void nets_block(struct nets_gen *g) {
-    switch (nets_pick(g, 0, 9)) {
+    switch (nets_pick(g, 0, 11)) {
     case 0: nets_residual(g); break;
     case 1: nets_concat(g); break;
     case 2: nets_split(g); break;
@@ -208,6 +230,8 @@ static inline void nets_block(struct nets_gen *g) {
     case 6: nets_pyramid(g); break;
     case 7: nets_resample(g); break;
     case 8: nets_shared(g); break;
+    case 9:
+    case 10: nets_rare(g); break;
     default: nets_plain(g, nets_pick(g, 4, 8));
     }
     if (g->c[g->n - 1] > 12) nets_conv(g, nets_pick(g, 4, 8), 1, 1, 1, nets_activation(g));
@@ -368,6 +392,29 @@ static inline double nets_difference(struct ctx *ctx, struct net *full, const st
     if (be) backend_close(be);
     free(flags), free(mask), free(own);
     return worst;
+}
+
+/* A cfg text cut at random places several times: masked = cut; at least one group was free to go. */
+static inline void nets_check_cut(const char *name, const char *text) {
+    struct ctx ctx = { 0 };
+    struct channels *ch = NULL;
+    struct net *net = nets_open(&ctx, name, text, 11);
+    int gone = 0;
+    if (net) CHECK(channels_build(&ctx, net, &ch) == ST_OK, "%s: %s", name, ctx.error);
+    for (uint64_t seed = 1; ch && seed <= 4; ++seed) {
+        uint8_t *keep = calloc((size_t)ch->n_group, 1);
+        float *x = nets_input(net, 1, seed);
+        struct net *small;
+        gone += nets_choose(ch, seed, .5, 1, keep);
+        CHECK(slice_apply(&ctx, net, ch, keep, net->param, &small) == ST_OK, "%s: %s", name, ctx.error);
+        double worst = small ? nets_difference(&ctx, net, ch, keep, net->param, small, x) : -1;
+        CHECK(worst >= 0 && worst <= 1e-9, "%s: masked and cut networks differ by %g %s", name, worst, ctx.error);
+        free(keep), free(x);
+        net_close(small);
+    }
+    CHECK(gone > 0, "%s: nothing could be removed", name);
+    channels_drop(ch);
+    net_close(net);
 }
 
 #endif

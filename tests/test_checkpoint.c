@@ -72,6 +72,8 @@ static void test_resumes(void) {
         { "average", "cpu", "learning_rate=0.005\nema_alpha=0.9", 24, 15, 0 },
         { "average_adam", "cpu", "learning_rate=0.002\nadam=1\nema_alpha=0.9", 24, 17, 0 },
         { "averaged", "cpu", "learning_rate=0.005\nema_alpha=0.9", 24, 20, 0 }, /* after the average took over */
+        { "rejection", "cpu", "learning_rate=0.005\nequidistant_point=2\nbadlabels_rejection_percentage=5\nnum_sigmas_reject_badlabels=1", 24, 20, 1 },
+        { "adversary", "cpu", "learning_rate=0.005\nadversarial_lr=0.1\nmax_grad_norm=1", 16, 9, 0 },
         { "dynamic", "cpu", "learning_rate=0.005\ndynamic_minibatch=1\nweights_reject_freq=3", 24, 13, 1 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) test_resume(&cases[i]);

@@ -161,6 +161,21 @@ static void shared_prediction(void) {
     }
 }
 
+/* Class 2 of the second truth has no delta yet (its probability is 0), class 0 has: only class 2 is renewed. */
+static void first_class_decides(void) {
+    struct rig r;
+    OPEN(&r, HEAD, CHANNELS, ROWS, COLS, 1, NET_TRAIN);
+    fill_random(&r, 33, -1, 1);
+    r.l.head_x[at(&r, PER, 0, 0, 2, 2, 11)] = -200;
+    for (int i = 0; i < 2; ++i) truths[i] = (struct truth){ { .47f, .61f, 19 / 64.f, 17 / 48.f }, 1 + i, -1 };
+    struct loss_args args = one_image(2);
+    struct loss_stats s;
+    r.l.ops->loss(&ctx, &r.l, &args, &s);
+    CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 0, 2, 2, 10)], entry(&r, 0, 2, 2, 10, 1) - 1, 1e-6, "class 1 stays");
+    CHECK_NEAR(r.l.head_delta[at(&r, PER, 0, 0, 2, 2, 11)], -1, 1e-6, "class 2 is set");
+    rig_close(&r);
+}
+
 static void clipping(void) {
     struct rig r;
     OPEN(&r, HEAD "max_delta=.01\niou_loss=ciou\n", CHANNELS, ROWS, COLS, 1, NET_TRAIN);
@@ -341,6 +356,7 @@ int main(void) {
         for (int k = 0; k < 5; ++k) loss_of(p, losses[k].name, losses[k].kind);
     }
     shared_prediction();
+    first_class_decides();
     clipping();
     section();
     adversarial();

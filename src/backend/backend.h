@@ -63,6 +63,16 @@ struct update_range {
 };
 struct adam_rule { double scale, beta1, beta2, eps, correction1, correction2; bool decoupled; };
 
+/* Across channels: N(c) = kappa + alpha * sum of squares over a window of `size` channels around c, y = x * N^-beta. */
+struct lrn_desc { int size; double alpha, beta, kappa; };
+
+/* A convolution whose filters differ from place to place: x (N, C, H, W), w (OH*OW, F, C*size*size), y (N, F, OH, OW). */
+struct local_desc { int size, stride, pad; };
+
+/* Where the window of one image begins, whether it is read from right to left, and what happens to its colours (images of 3
+ * channels): HSV saturation and value times a factor, then an offset per channel.  1, 1, 0: nothing. */
+struct crop_place { int x, y; bool flip; double saturation, exposure, shift[3]; };
+
 struct backend;
 struct backend_ops {
     const char *name;
@@ -79,7 +89,7 @@ struct backend_ops {
     void (*to_nchw)(struct backend *, const struct tensor *x, float *dst);
     void (*from_nchw)(struct backend *, const float *src, struct tensor *y, bool add);
 
-    /* Convolution: plan once per shape; weights are given in Darknet's order whenever they changed. */
+    /* Convolution: plan once per shape; weights are given in Darknet's order whenever they changed, and stay valid until then. */
     enum status (*conv_new)(struct backend *, struct ctx *, const struct conv_desc *, struct conv_plan **);
     void (*conv_free)(struct backend *, struct conv_plan *);
     enum status (*conv_weights)(struct backend *, struct ctx *, struct conv_plan *, const real *w);
@@ -125,6 +135,11 @@ struct backend_ops {
     void (*avgpool)(struct backend *, const struct tensor *x, struct tensor *y);  /* over the whole map: y (N, C, 1, 1) */
     void (*avgpool_backward)(struct backend *, const struct tensor *dy, struct tensor *dx, bool add);
 
+    /* Means over the cells of the window that exist. */
+    void (*local_avgpool)(struct backend *, const struct pool_desc *, const struct tensor *x, struct tensor *y);
+    void (*local_avgpool_backward)(struct backend *, const struct pool_desc *, const struct tensor *dy, struct tensor *dx,
+                                   bool add);
+
     /* Channels [xc, xc+count) of x to [yc, yc+count) of y, times alpha; the maps have one size. */
     void (*copy_channels)(struct backend *, const struct tensor *x, int xc, struct tensor *y, int yc, int count, double alpha,
                           bool add);
@@ -141,6 +156,32 @@ struct backend_ops {
     /* Space to depth: y[o*C + c][j][i] = x[c][j*s + o/s][i*s + o%s]; reverse: the inverse.  backward = the other direction,
      * with `add`. */
     void (*reorg)(struct backend *, const struct tensor *x, struct tensor *y, int stride, bool reverse, bool add);
+
+    /* The permutation of Darknet's old reorg.  Both sides are read flat in the order c, h, w; `deep` (C, H, W) names the shape
+     * by which it is defined, the layer's input: y[i + W(j + H k)] = x[i*s + o%s + W*s(j*s + o/s + H*s(k % D))] with D = C/s^2,
+     * o = k/D, for every k < C, j < H, i < W; reverse: x and y change places. */
+    void (*reorg_old)(struct backend *, const struct tensor *x, struct tensor *y, struct shape deep, int stride, bool reverse,
+                      bool add);
+    /* y = scale * (window of x) + offset, one place per image; backward gives 0 outside the window and takes colours as
+     * unchanged. */
+    void (*crop)(struct backend *, const struct tensor *x, struct tensor *y, const struct crop_place *, double scale,
+                 double offset);
+    void (*crop_backward)(struct backend *, const struct tensor *dy, struct tensor *dx, const struct crop_place *, double scale,
+                          bool add);
+    /* norm (N of lrn_desc) may be NULL forward. */
+    void (*lrn)(struct backend *, const struct lrn_desc *, const struct tensor *x, struct tensor *norm, struct tensor *y);
+    void (*lrn_backward)(struct backend *, const struct lrn_desc *, const struct tensor *x, const struct tensor *norm,
+                         const struct tensor *dy, struct tensor *dx, bool add);
+    /* bias (F, OH, OW); dw += in the weights' order. */
+    void (*local)(struct backend *, const struct local_desc *, const struct tensor *x, const real *w, const real *bias,
+                  struct tensor *y);
+    void (*local_backward_data)(struct backend *, const struct local_desc *, const real *w, const struct tensor *dy,
+                                struct tensor *dx, bool add);
+    void (*local_backward_weights)(struct backend *, const struct local_desc *, const struct tensor *x, const struct tensor *dy,
+                                   real *dw, real *db);
+
+    /* The elements of each image in the order c, h, w, laid out anew in that order: equal counts, any shapes. */
+    void (*reshape)(struct backend *, const struct tensor *x, struct tensor *y, bool add);
 
     /* y = x * gate, gate broadcast where its h = w = 1 (per channel) or its c = 1 (per pixel) or equal in shape (sam). */
     void (*gate)(struct backend *, const struct tensor *x, const struct tensor *gate, struct tensor *y);
@@ -242,5 +283,9 @@ void backend_describe(const struct backend *, char *text, size_t size);
 /* A tensor of the backend's own layout over `data` (which may be NULL). */
 struct tensor tensor_of(const struct backend *, struct shape, real *data);
 size_t shape_count(struct shape); /* n*c*h*w */
+/* Images [first, first + count) of t. */
+struct tensor tensor_images(struct backend *, const struct tensor *t, int first, int count);
+/* True when each image of t lies in memory in the order c, h, w: reshaping it takes no copy. */
+bool tensor_planar(const struct tensor *t);
 
 #endif

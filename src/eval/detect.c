@@ -37,7 +37,7 @@ enum status detect_collect(struct ctx *ctx, struct net *net, int b, int w0, int 
     int heads[MAX_HEADS], n = net_heads(net, heads, MAX_HEADS), classes = 0;
     if (n > MAX_HEADS) n = MAX_HEADS;
     if (n == 0)
-        return ctx_fail(ctx, ST_UNSUPPORTED, "the network has no detection head ([yolo] or [region])");
+        return ctx_fail(ctx, ST_UNSUPPORTED, "the network has no detection head ([yolo], [Gaussian_yolo], [region] or [detection])");
     struct head_info info = { 0 };
     bool tree = false;
     for (int i = 0; i < n; ++i) {

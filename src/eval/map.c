@@ -343,7 +343,7 @@ enum status map_evaluate(struct ctx *ctx, struct net *net, const struct text_lis
     int last = 0, heads = net_heads(net, NULL, 0);
     *out = (struct map_result){ 0 };
     if (heads == 0)
-        return ctx_fail(ctx, ST_UNSUPPORTED, "the network has no detection head ([yolo] or [region])");
+        return ctx_fail(ctx, ST_UNSUPPORTED, "the network has no detection head ([yolo], [Gaussian_yolo], [region] or [detection])");
     if (difficult && difficult->n != images->n)
         return ctx_fail(ctx, ST_FORMAT,
                         "difficult: the list has %d entries, valid has %d; they must go line by line",

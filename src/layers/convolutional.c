@@ -315,9 +315,6 @@ static enum status refresh(struct layer *l, struct pass *p) {
 
 /* --- Forward -------------------------------------------------------------------------------------------------------- */
 
-/* Momentum of the rolling statistics: the value of upstream's GPU path, which all published weights were trained with. */
-static const double rolling_momentum = 0.99;
-
 /* The part of a padded map that is the map. */
 static struct tensor inside(const struct layer *l, struct pass *p, const struct tensor *padded) {
     struct tensor t = *padded;
@@ -359,8 +356,8 @@ static void normalise(struct layer *l, struct pass *p, struct tensor *pre, struc
         ops->bn_forward(p->be, &run->linear, p->param[SCALE], p->param[BIAS], run->mean, run->var, act, pre, y);
     }
     if (p->again) return;
-    ops->bn_roll(p->be, p->param[MEAN], run->mean, (size_t)c->filters, rolling_momentum, 1);
-    ops->bn_roll(p->be, p->param[VARIANCE], run->var, (size_t)c->filters, rolling_momentum, unbiased);
+    ops->bn_roll(p->be, p->param[MEAN], run->mean, (size_t)c->filters, BN_MOMENTUM, 1);
+    ops->bn_roll(p->be, p->param[VARIANCE], run->var, (size_t)c->filters, BN_MOMENTUM, unbiased);
 }
 
 static enum status convolve(struct layer *l, struct pass *p) {

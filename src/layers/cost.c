@@ -57,6 +57,6 @@ static void describe(const struct layer *l, char *text, size_t size) {
 
 const struct layer_ops cost_ops = {
     .name = "cost", .state_size = sizeof(struct cost), .keys = keys, .shape = shape, .prepare = prepare, .forward = head_forward,
-    .backward = head_backward, .release = head_release, .loss = loss, .only_loss = true, .couple = couple, .reads = head_reads,
+    .backward = head_backward, .release = head_release, .loss = loss, .only_loss = true, .couple = couple,
     .describe = describe
 };

@@ -21,9 +21,10 @@ enum net_mode { NET_INFER, NET_SCORE, NET_TRAIN };
 /* One stored array, in .weights order.  dim[out_axis] runs over this layer's output channels, dim[in_axis] over the
  * channels of input 0 (within one group); -1: no such axis.  Slicing, counting, loading, saving, updating are loops over these.
  * PARAM_LIMIT_STEP: its velocity stays within +-1, as for the weights of a shortcut.
+ * PARAM_MATRIX: old files may hold it transposed.
  * PARAM_SHARED: the array is row `owner_row` of layer `owner` (share_index); it is stored, counted, sliced and updated there. */
 enum param_role { PARAM_BIAS, PARAM_SCALE, PARAM_MEAN, PARAM_VARIANCE, PARAM_WEIGHT, PARAM_MIX /* weights of whole inputs */ };
-enum { PARAM_TRAIN = 1, PARAM_DECAY = 2, PARAM_SHARED = 4, PARAM_FLIPPED = 8 /* stored with dim[0] innermost */, PARAM_LIMIT_STEP = 16 };
+enum { PARAM_TRAIN = 1, PARAM_DECAY = 2, PARAM_SHARED = 4, PARAM_FLIPPED = 8 /* stored with dim[0] innermost */, PARAM_LIMIT_STEP = 16, PARAM_MATRIX = 32 };
 struct param {
     const char *name;
     enum param_role role;
@@ -33,6 +34,8 @@ struct param {
     size_t offset;                /* in the network's parameter arena, in elements */
     int owner, owner_row;         /* with PARAM_SHARED */
 };
+/* Momentum of rolling statistics: the value of upstream's GPU path, which all published weights were trained with. */
+#define BN_MOMENTUM 0.99
 size_t param_count(const struct param *);
 bool param_owned(const struct param *); /* not PARAM_SHARED */
 
@@ -48,7 +51,7 @@ struct layer {
     int index;
     struct layer_common common;
     int n_in;
-    int *in;                      /* indices of the layers read; LAYER_INPUT: the network's input */
+    int *in;                      /* indices of the layers read; LAYER_INPUT: the network's input; in[0] is always there */
     struct shape *in_shape;       /* of one image: n = 1 */
     struct shape out;             /* of one image; c = 0: a head without output tensor */
     struct param param[LAYER_MAX_PARAM];
@@ -114,7 +117,7 @@ struct loss_args {
     const struct truth_list *truth;        /* boxes: one list per image of the batch; NULL where the data has none */
     const float *target;                   /* dense truth, target_size values per image (class vector, values); or NULL */
     int target_size;
-    int batch, net_w, net_h;
+    int batch, net_w, net_h, steps;        /* steps: frames per sequence, as in struct pass */
     uint64_t seen, iteration;              /* before this batch */
     int max_batches;
     bool adversarial;                      /* the pass that looks for a disturbance of the input (darknet-compat 1.7, 3.4) */
@@ -165,6 +168,9 @@ struct layer_ops {
     enum status (*reset)(struct layer *, struct pass *);
     /* Heads and losses: training loss as Darknet logs it, and its +gradient into head_delta (overwritten). */
     enum status (*loss)(struct ctx *, struct layer *, const struct loss_args *, struct loss_stats *);
+    /* Running numbers of training, apart from parameters, without which a run cannot go on as if it had not stopped; returns
+     * how many there are at *value.  NULL: none. */
+    int (*memory)(struct layer *, double **value);
     bool only_loss;                         /* [cost]: not the network's output, which is the layer before */
     /* The word tree of a bound layer, NULL when it has none. */
     const struct word_tree *(*tree)(const struct layer *);
@@ -174,7 +180,8 @@ struct layer_ops {
     void (*couple)(const struct layer *, const struct layer *all, struct channels *);
     /* Writes the new widths into the section. in/out: kept channels of input 0 and of the output. */
     enum status (*rewrite)(struct ctx *, const struct layer *, int kept_in, int kept_out, struct cfg_doc *);
-    /* FLOPs of one image at other widths, for the pruner; NULL: flops scaled by out channels. */
+    /* FLOPs of one image at other widths, for the pruner (with what Darknet's table leaves out); NULL: flops scaled by out
+     * channels. */
     double (*flops_at)(const struct layer *, int in_c, int out_c);
     bool (*reads)(const struct layer *);    /* true: a reader (weights over input channels), false/NULL: passes channels on */
     void (*describe)(const struct layer *, char *text, size_t size); /* the table row behind the index */
@@ -201,5 +208,9 @@ extern const struct cfg_key layer_common_keys[];
 extern const struct cfg_choice conv_activation_choices[];
 #define activation_choices (conv_activation_choices + CHANNEL_NORM_MAXVAL)
 struct tensor shape_tensor(const struct backend *, struct shape, int batch, real *data);
+/* Deleting a channel acts on what its readers receive, so the pruner looks at each reader's own gradient.  A reader computes
+ * what it sends to input 0 into edge_begin()'s tensor, overwriting or adding as *add says, and calls edge_end(). */
+struct tensor edge_begin(const struct layer *, struct pass *, bool *add);
+enum status edge_end(const struct layer *, struct pass *, const struct tensor *edge);
 
 #endif

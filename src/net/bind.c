@@ -205,15 +205,41 @@ void net_unbind(struct net *net) {
     net->be = NULL;
 }
 
+static size_t stored_values(const struct layer *l) {
+    size_t n = 0;
+    for (int k = 0; k < l->n_param; ++k) n += param_owned(&l->param[k]) ? param_count(&l->param[k]) : 0;
+    return n;
+}
+
+/* Shapes for another input size; a layer whose stored arrays depend on it refuses. */
+static enum status reshape(struct ctx *ctx, struct net *net, int w, int h) {
+    size_t *had = mem_zero(ctx, (size_t)net->n, sizeof *had);
+    if (!had) return ST_MEMORY;
+    for (int i = 0; i < net->n; ++i) had[i] = stored_values(&net->layer[i]);
+    net->opt.width = w;
+    net->opt.height = h;
+    enum status st = net_shapes(ctx, net);
+    for (int i = 0; i < net->n && st == ST_OK; ++i)
+        if (stored_values(&net->layer[i]) != had[i])
+            st = layer_fail(ctx, &net->layer[i], NULL, "its weights fit one input size only, the network cannot run at %d x %d", w, h);
+    free(had);
+    return st;
+}
+
 enum status net_rebind(struct ctx *ctx, struct net *net, int w, int h, int batch) {
     struct backend *be = net->be;
     if (be) net_pull(net);
     enum net_mode mode = net->mode;
+    int old_w = net->opt.width, old_h = net->opt.height, old_batch = net->batch;
     net_unbind(net);
-    net->opt.width = w;
-    net->opt.height = h;
-    TRY(net_shapes(ctx, net));
-    return be ? net_bind(ctx, net, be, mode, batch) : ST_OK;
+    enum status st = reshape(ctx, net, w, h);
+    if (st == ST_OK) return be ? net_bind(ctx, net, be, mode, batch) : ST_OK;
+    struct ctx quiet = { 0 }; /* the way back was there before; ctx says why it is taken */
+    net->opt.width = old_w;
+    net->opt.height = old_h;
+    net_shapes(&quiet, net);
+    if (be) net_bind(&quiet, net, be, mode, old_batch);
+    return st;
 }
 
 enum status net_resize(struct ctx *ctx, struct net *net, int w, int h) {

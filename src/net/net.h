@@ -58,7 +58,8 @@ enum status net_save_bytes(struct ctx *, const struct net *, int layers, char **
 /* NET_TRAIN: sequences of opt.time_steps frames, which must divide `batch`; else every image stands alone. */
 enum status net_bind(struct ctx *, struct net *, struct backend *, enum net_mode, int batch);
 void net_unbind(struct net *);
-/* Other input size: shapes, buffers and plans anew; parameters stay (a bound net pulls them first). */
+/* Other input size: shapes, buffers and plans anew; parameters stay (a bound net pulls them first).  The net is unchanged
+ * when a layer's shape or weights do not permit it. */
 enum status net_resize(struct ctx *, struct net *, int w, int h);
 /* The same with another number of images per pass, or to let frozen layers thaw at net->iteration. */
 enum status net_rebind(struct ctx *, struct net *, int w, int h, int batch);

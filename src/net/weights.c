@@ -20,7 +20,7 @@ void net_init_weights(struct net *net, uint64_t seed) {
     net->seen = 0;
 }
 
-struct reader { const char *path, *bytes; size_t at, size; };
+struct reader { const char *path, *bytes; size_t at, size; bool transposed; /* matrices are stored [inputs][outputs] */ };
 
 static uint64_t read_le(struct reader *r, int bytes) {
     uint64_t v = 0;
@@ -39,9 +39,7 @@ static enum status read_header(struct ctx *ctx, struct reader *r, struct weights
     h->wide_seen = h->major * 10 + h->minor >= 2;
     if (h->wide_seen && r->size < 20) return ctx_fail(ctx, ST_FORMAT, "%s: ends inside its header", r->path);
     *seen = read_le(r, h->wide_seen ? 8 : 4);
-    if (h->major > 1000 || h->minor > 1000)
-        return ctx_fail(ctx, ST_UNSUPPORTED, "%s: version %d.%d stores transposed matrices, which are not supported", r->path,
-                        h->major, h->minor);
+    r->transposed = h->major > 1000 || h->minor > 1000;
     return ST_OK;
 }
 
@@ -66,9 +64,10 @@ static size_t stored_count(const struct net *net, int layers) {
 }
 
 /* Where value j of an array stands in the file, which may hold it as [dim[1]*dim[2]][dim[0]]. */
-static size_t place_in_file(const struct param *p, size_t j) {
+static size_t place_in_file(const struct param *p, bool transposed, size_t j) {
     size_t rows = (size_t)p->dim[0], per = param_count(p) / rows;
-    return p->flags & PARAM_FLIPPED ? j % per * rows + j / per : j;
+    bool flipped = p->flags & PARAM_FLIPPED || (transposed && p->flags & PARAM_MATRIX);
+    return flipped ? j % per * rows + j / per : j;
 }
 
 /* All arrays of one layer; false in *whole when the file ended before its first value. */
@@ -89,7 +88,7 @@ static enum status read_layer(struct ctx *ctx, const struct net *net, int i, str
         }
         size_t first = r->at;
         for (size_t j = 0; j < n; ++j) {
-            r->at = first + 4 * place_in_file(p, j);
+            r->at = first + 4 * place_in_file(p, r->transposed, j);
             uint32_t bits = (uint32_t)read_le(r, 4);
             memcpy(&to[p->offset + j], &bits, 4);
         }
@@ -124,7 +123,7 @@ enum status net_load(struct ctx *ctx, struct net *net, const char *path, enum lo
     char *bytes;
     size_t size;
     TRY(io_read(ctx, path, &bytes, &size));
-    struct reader r = { path, bytes, 0, size };
+    struct reader r = { .path = path, .bytes = bytes, .size = size };
     struct weights_header header;
     uint64_t seen = 0;
     int loaded = 0;
@@ -168,7 +167,7 @@ enum status net_save_bytes(struct ctx *ctx, const struct net *net, int layers, c
             for (size_t j = 0, count = param_count(p); j < count; ++j) {
                 uint32_t bits;
                 memcpy(&bits, &net->param[p->offset + j], 4);
-                write_le(to + 4 * place_in_file(p, j), bits, 4);
+                write_le(to + 4 * place_in_file(p, false, j), bits, 4);
             }
             to += 4 * param_count(p);
         }

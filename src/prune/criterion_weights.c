@@ -25,7 +25,9 @@ enum status criterion_by_filter(struct ctx *ctx, const struct criterion_input *i
             int node = ch->node_of_group[ch->group[g].first + k], layer = ch->layer_of[node];
             const struct layer *l = &in->net->layer[layer];
             if (!layer_has_filters(l)) continue;
-            sum += value(in->net, l, node - ch->first_node[layer]);
+            double own = value(in->net, l, node - ch->first_node[layer]);
+            if (own < 0) continue;
+            sum += own;
             ++filters;
         }
         score[g] = filters ? sum / filters : 0;

@@ -9,7 +9,7 @@
 #include "base/io.h"
 
 static const char MAGIC[8] = { 'd', 'k', 't', 'r', 'a', 'i', 'n', '\n' };
-enum { VERSION = 2, HEADER = 88, HAS_AVERAGE = 256, POINT = 24, BLOCK = 1 << 14 };
+enum { VERSION = 2, HEADER = 96, HAS_AVERAGE = 256, POINT = 24, BLOCK = 1 << 14 };
 
 /* "DIR/BASE" and then `rest`; caller frees. */
 static char *file_name(struct ctx *ctx, const struct checkpoint *c, const char *rest) {
@@ -139,7 +139,59 @@ static void write_history(FILE *f, const struct history *h) {
     }
 }
 
-static void write_state(FILE *f, const struct net *net, const struct train_state *s, const struct optimizer *o) {
+/* The layers' running numbers, gathered or set; returns how many there are.  values NULL: only counts. */
+static size_t memory_of(const struct net *net, double *values, bool set) {
+    size_t n = 0;
+    for (int i = 0; i < net->n; ++i) {
+        struct layer *l = &net->layer[i];
+        double *own;
+        int count = l->ops->memory ? l->ops->memory(l, &own) : 0;
+        if (values && count && set) memcpy(own, values + n, (size_t)count * sizeof *own);
+        if (values && count && !set) memcpy(values + n, own, (size_t)count * sizeof *own);
+        n += (size_t)count;
+    }
+    return n;
+}
+
+static enum status write_memory(struct ctx *ctx, FILE *f, const struct net *net) {
+    size_t n = memory_of(net, NULL, false);
+    double *values = mem_zero(ctx, n, sizeof *values);
+    if (!values) return ST_MEMORY;
+    memory_of(net, values, false);
+    for (size_t i = 0; i < n; ++i) {
+        unsigned char bytes[8];
+        put_le(bytes, double_bits(values[i]), 8);
+        fwrite(bytes, 1, 8, f);
+    }
+    free(values);
+    return ST_OK;
+}
+
+static bool read_memory(struct ctx *ctx, FILE *f, struct net *net, uint64_t count) {
+    size_t n = memory_of(net, NULL, false);
+    double *values = count == n ? mem_zero(ctx, n, sizeof *values) : NULL;
+    if (!values) return false;
+    bool ok = true;
+    for (size_t i = 0; i < n && ok; ++i) {
+        unsigned char bytes[8];
+        ok = fread(bytes, 1, 8, f) == 8;
+        values[i] = bits_double(get_le(bytes, 8));
+    }
+    ok = ok && fgetc(f) == EOF;
+    if (ok) memory_of(net, values, true);
+    free(values);
+    return ok;
+}
+
+enum status checkpoint_forget(struct ctx *ctx, struct net *net) {
+    double *values = mem_zero(ctx, memory_of(net, NULL, false), sizeof *values);
+    if (!values) return ST_MEMORY;
+    memory_of(net, values, true);
+    free(values);
+    return ST_OK;
+}
+
+static enum status write_state(struct ctx *ctx, FILE *f, const struct net *net, const struct train_state *s, const struct optimizer *o) {
     unsigned char head[HEADER] = { 0 };
     real *array[3];
     memcpy(head, MAGIC, sizeof MAGIC);
@@ -154,9 +206,11 @@ static void write_state(FILE *f, const struct net *net, const struct train_state
     put_le(head + 64, o->updates, 8);
     put_le(head + 72, s->history.n, 8);
     put_le(head + 80, s->history.stride, 8);
+    put_le(head + 88, memory_of(net, NULL, false), 8);
     fwrite(head, 1, HEADER, f);
     for (int i = 0, n = arrays_of(o, array); i < n; ++i) write_array(f, o, array[i]);
     write_history(f, &s->history);
+    return write_memory(ctx, f, net);
 }
 
 enum status checkpoint_save_last(struct ctx *ctx, const struct checkpoint *c, const struct net *net,
@@ -166,9 +220,9 @@ enum status checkpoint_save_last(struct ctx *ctx, const struct checkpoint *c, co
     struct io_out out;
     enum status st = io_create(ctx, path, &out);
     if (st == ST_OK) {
-        write_state(out.file, net, s, o);
+        st = write_state(ctx, out.file, net, s, o);
         /* The disk may be full: find out before the weights are replaced. */
-        if (fflush(out.file) != 0 || ferror(out.file))
+        if (st == ST_OK && (fflush(out.file) != 0 || ferror(out.file)))
             st = ctx_fail(ctx, ST_IO, "%s: not written, the previous file is untouched: %s", path,
                           strerror(errno));
         if (st == ST_OK) st = checkpoint_save(ctx, c, net, "last");
@@ -205,17 +259,18 @@ static bool read_history(struct ctx *ctx, FILE *f, uint64_t n, uint64_t stride, 
         if (mem_grow(ctx, &h->point, &h->cap, h->n + 1, sizeof *h->point) != ST_OK) return false;
         h->point[h->n++] = (struct train_point){ get_le(bytes, 8), bits_double(get_le(bytes + 8, 8)), bits_double(get_le(bytes + 16, 8)) };
     }
-    return fgetc(f) == EOF;
+    return true;
 }
 
 /* What follows the header, into *s and *o. */
-static bool read_body(struct ctx *ctx, FILE *f, const unsigned char *head, const struct net *net, struct train_state *s,
+static bool read_body(struct ctx *ctx, FILE *f, const unsigned char *head, struct net *net, struct train_state *s,
                       struct optimizer *o) {
     real *array[3];
     if (get_le(head + 12, 4) & HAS_AVERAGE && optimizer_average(ctx, o, net, 0) != ST_OK) return false;
     for (int i = 0, n = arrays_of(o, array); i < n; ++i)
         if (!read_array(f, o, array[i])) return false;
     if (!read_history(ctx, f, get_le(head + 72, 8), get_le(head + 80, 8), &s->history)) return false;
+    if (!read_memory(ctx, f, net, get_le(head + 88, 8))) return false;
     s->iteration = get_le(head + 16, 8);
     s->avg_loss = bits_double(get_le(head + 40, 8));
     s->best_map = bits_double(get_le(head + 48, 8));
@@ -224,7 +279,7 @@ static bool read_body(struct ctx *ctx, FILE *f, const unsigned char *head, const
     return true;
 }
 
-enum status checkpoint_resume(struct ctx *ctx, const struct checkpoint *c, const struct net *net,
+enum status checkpoint_resume(struct ctx *ctx, const struct checkpoint *c, struct net *net,
                               uint64_t iteration, struct train_state *s, struct optimizer *o, bool *found) {
     *found = false;
     char *path = file_name(ctx, c, "_last.state");

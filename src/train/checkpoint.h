@@ -4,8 +4,9 @@
  * zero moments.  Format, little-endian: 8 bytes "dktrain\n", uint32 version 2, uint32 optimiser (enum optimizer_kind) + 256
  * with an average, uint64 iteration, uint64 hash of the parameters (FNV-1a over their 32-bit words), uint64 n, float64 average
  * loss, float64 best mAP (-1: none), uint64 iteration of the last mAP, uint64 updates since the moments were zero, uint64
- * points and uint64 stride of the history; then float32[n] of momentum, second moment (Adam) and average, each when there is
- * one; then per point uint64 iteration, float64 loss, float64 mAP. */
+ * points and uint64 stride of the history, uint64 count of the layers' running numbers (layer_ops.memory); then float32[n] of momentum, second moment (Adam) and average, each when there is
+ * one; then per point uint64 iteration, float64 loss, float64 mAP; then the
+ * running numbers as float64, layer by layer. */
 #ifndef TRAIN_CHECKPOINT_H
 #define TRAIN_CHECKPOINT_H
 
@@ -26,9 +27,11 @@ enum status checkpoint_save_bare(struct ctx *, const struct checkpoint *, const 
 /* DIR/BASE_last.weights with its state file; a failure of either leaves both old files. */
 enum status checkpoint_save_last(struct ctx *, const struct checkpoint *, const struct net *,
                                  const struct train_state *, const struct optimizer *);
+/* The layers' running numbers as at the start of a run. */
+enum status checkpoint_forget(struct ctx *, struct net *);
 /* Reads the state file when it is there and belongs to net's host copy at `iteration` and to this kind of optimiser; *found
  * tells.  A damaged file counts as not there, with a warning. */
-enum status checkpoint_resume(struct ctx *, const struct checkpoint *, const struct net *, uint64_t iteration,
+enum status checkpoint_resume(struct ctx *, const struct checkpoint *, struct net *, uint64_t iteration,
                               struct train_state *, struct optimizer *, bool *found);
 
 #endif

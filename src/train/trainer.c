@@ -78,7 +78,7 @@ static enum status check_losses(struct ctx *ctx, struct trainer *t) {
     }
     bool boxes = !t->opt->open_source || (t->opt->calc_map && !t->opt->measure);
     if (boxes && !head)
-        return ctx_fail(ctx, ST_CFG, "%s: has no detection head ([yolo] or [region]) to train",
+        return ctx_fail(ctx, ST_CFG, "%s: has no detection head ([yolo], [Gaussian_yolo], [region] or [detection]) to train",
                         t->net->doc->path);
     if (!loss) return ctx_fail(ctx, ST_CFG, "%s: no layer of this network has a loss to train on", t->net->doc->path);
     return ST_OK;
@@ -199,6 +199,7 @@ static enum status resume(struct ctx *ctx, struct trainer *t) {
     bool found = false;
     t->state = (struct train_state){ .last_map = t->iteration, .avg_loss = -1, .best_map = -1 };
     t->last_numbered = t->last_last = t->iteration;
+    TRY(checkpoint_forget(ctx, t->net));
     if (!t->iteration) return ST_OK;
     if (t->files_open)
         TRY(checkpoint_resume(ctx, &t->files, t->net, t->iteration, &t->state, &t->optimizer, &found));
