@@ -72,7 +72,7 @@ static void step(struct lesson *l, struct ctx *ctx, double rate, double *loss) {
     enum status st = net_forward(ctx, l->net, l->x);
     if (st == ST_OK) st = net_loss(ctx, l->net, &truth, loss, stats);
     if (st == ST_OK) st = net_backward(ctx, l->net);
-    optimizer_step(&l->optimizer, l->net, rate, BATCH);
+    optimizer_step(&l->optimizer, l->net, &(struct update){ .number = 1, .rate = rate, .images = BATCH });
     if (st == ST_OK) st = net_refresh(ctx, l->net);
     CHECK(st == ST_OK, "%s", ctx->error);
 }
@@ -113,6 +113,7 @@ static void learns_classes(const char *name, const char *text) {
     CHECK(last < first / 5, "%s: loss from %g to %g", name, first, last);
     float y[BATCH * 4];
     int right = 0;
+    net_forward(&ctx, l.net, l.x); /* the backward pass has used up the outputs */
     net_output(l.net, net_output_layer(l.net), y);
     for (int b = 0; b < BATCH; ++b) {
         int best = 0;

@@ -393,7 +393,7 @@ static struct net *shipped(struct ctx *ctx, const char *root, const char *name, 
 static void check_training(const char *name, struct net *net, const float *x, const struct net_truth *truth, double rate) {
     struct ctx ctx = { 0 };
     struct backend *be;
-    struct optimizer sgd;
+    struct optimizer sgd = { 0 };
     double first = 0, last = 0;
     int n = net->opt.batch * net->opt.time_steps;
     net_init_weights(net, 5);
@@ -407,7 +407,7 @@ static void check_training(const char *name, struct net *net, const float *x, co
         CHECK(forward_anew(&ctx, net, x) == ST_OK && net_loss(&ctx, net, truth, &last, NULL) == ST_OK && net_backward(&ctx, net) == ST_OK,
               "%s: %s", name, ctx.error);
         if (i == 0) first = last;
-        optimizer_step(&sgd, net, rate, n);
+        optimizer_step(&sgd, net, &(struct update){ .number = (uint64_t)i + 1, .rate = rate, .images = n });
         net_refresh(&ctx, net);
     }
     CHECK(last < first, "%s: the loss went from %g to %g", name, first, last);
@@ -477,7 +477,7 @@ static void check_shipped(void) {
 static void check_memory(const char *layer, double rate) {
     struct ctx ctx = { 0 };
     struct backend *be;
-    struct optimizer sgd;
+    struct optimizer sgd = { 0 };
     char text[512];
     enum { LENGTH = 12, MANY = 8, SYMBOLS = 4 };
     static float x[LENGTH * MANY * SYMBOLS], target[LENGTH * MANY * SYMBOLS];
@@ -506,7 +506,7 @@ static void check_memory(const char *layer, double rate) {
             break;
         }
         loss /= LENGTH * MANY;
-        optimizer_step(&sgd, net, rate, LENGTH * MANY);
+        optimizer_step(&sgd, net, &(struct update){ .number = 1, .rate = rate, .images = LENGTH * MANY });
         net_refresh(&ctx, net);
     }
     CHECK(loss < .3, "%s: %g nats per symbol, by chance %g", layer, loss, log(SYMBOLS));
