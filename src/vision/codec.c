@@ -2,6 +2,7 @@
  * through base/io. */
 #include "vision/image.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,6 +94,22 @@ enum status pixels_read(struct ctx *ctx, const char *path, int channels, struct 
     }
     *out = (struct pixels){w, h, channels ? channels : c, data}; /* from malloc, as pixels_free expects */
     return ST_OK;
+}
+
+static int probe_read(void *file, char *to, int n) { return (int)fread(to, 1, (size_t)n, file); }
+static void probe_skip(void *file, int n) { (void)fseek(file, n, SEEK_CUR); }
+static int probe_end(void *file) { return feof((FILE *)file); }
+
+enum status pixels_probe(struct ctx *ctx, const char *path, int *w, int *h, int *c) {
+    static const stbi_io_callbacks calls = {probe_read, probe_skip, probe_end};
+    FILE *file = fopen(path, "rb");
+    if (!file) return ctx_fail(ctx, ST_IO, "%s: %s", path, strerror(errno));
+    int known = stbi_info_from_callbacks(&calls, file, w, h, c);
+    bool empty = !known && fseek(file, 0, SEEK_END) == 0 && ftell(file) == 0;
+    fclose(file);
+    if (known) return ST_OK;
+    return empty ? ctx_fail(ctx, ST_FORMAT, "%s: image is empty (0 bytes)", path)
+                 : ctx_fail(ctx, ST_FORMAT, "%s: not a readable picture", path);
 }
 
 enum status image_read(struct ctx *ctx, const char *path, int channels, struct image *out) {

@@ -19,6 +19,8 @@ enum status pixels_from_image(struct ctx *ctx, const struct image *im, struct pi
 /* Reading (codec.c): JPEG, PNG, BMP, TGA, PNM, ... by content.  channels 0: as in the file; 1 or 3 converts. */
 enum status pixels_read(struct ctx *ctx, const char *path, int channels, struct pixels *out);
 enum status image_read(struct ctx *ctx, const char *path, int channels, struct image *out);
+/* Size and channels from the file's head; ST_FORMAT when it is no picture. */
+enum status pixels_probe(struct ctx *ctx, const char *path, int *w, int *h, int *c);
 /* Writing by extension: .jpg/.jpeg (quality 1..100), .png, .bmp.  Temporary name, then rename. */
 enum status pixels_write(struct ctx *ctx, const char *path, const struct pixels *px, int quality);
 
