@@ -174,9 +174,8 @@ static enum status check_pictures(struct ctx *ctx, const struct import_options *
     }
     for (int i = 0; i < s->n_image; ++i)
         if (s->image[i].part != PART_NONE && !s->image[i].left_out) return ST_OK;
-    if (!s->n_image) return ctx_fail(ctx, ST_FORMAT, "%s: no picture with labels was found", o->source);
     const char *end = s->note ? memchr(s->note, '\n', s->note_size) : NULL;
-    return ctx_fail(ctx, ST_FORMAT, "%s: none of %d pictures can be used%s%.*s", o->source, s->n_image, end ? "; the first: " : "",
+    return ctx_fail(ctx, ST_FORMAT, "%s: no picture with labels can be used%s%.*s", o->source, end ? "; the first trouble: " : "",
                     end ? (int)(end - s->note) : 0, end ? s->note : "");
 }
 

@@ -147,8 +147,8 @@ static enum status targets_as_classes(struct ctx *ctx, const struct rules *r, st
     return ST_OK;
 }
 
-/* The names of a comma list, which must be among the targets. */
-static enum status listed_classes(struct ctx *ctx, const struct rules *r, const char *list, struct import_set *s) {
+/* The names of a comma list, which must be among the targets where it is the user's. */
+static enum status listed_classes(struct ctx *ctx, const struct rules *r, const char *list, bool fixed, struct import_set *s) {
     enum { MOST = 4096 };
     const char *known[MOST];
     size_t n = 0;
@@ -164,6 +164,7 @@ static enum status listed_classes(struct ctx *ctx, const struct rules *r, const 
         const char *found = NULL, *near = text_nearest(name, known, n);
         for (size_t i = 0; i < n && !found; ++i)
             if (!strcasecmp(known[i], name)) found = known[i];
+        if (!found && fixed) found = name;
         if (!found) st = ctx_fail(ctx, ST_USAGE, "-classes: '%s' is no class here%s%s%s", name, near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
         else if (class_of(s, found) < 0) st = add_class(ctx, s, found);
     }
@@ -194,7 +195,7 @@ enum status import_map_classes(struct ctx *ctx, const struct import_options *o, 
     struct rules r = { 0 };
     if (traffic && o->kind != IMPORT_COCO) return ctx_fail(ctx, ST_USAGE, "-classes traffic: is a choice of COCO's classes; name them: -classes a,b,c");
     enum status st = make_rules(ctx, o, s, all, &r);
-    if (st == ST_OK && o->classes && !all) st = listed_classes(ctx, &r, traffic ? coco_traffic : o->classes, s);
+    if (st == ST_OK && o->classes && !all) st = listed_classes(ctx, &r, traffic ? coco_traffic : o->classes, traffic, s);
     else if (st == ST_OK) st = targets_as_classes(ctx, &r, s);
     if (st == ST_OK && !s->classes.n) st = ctx_fail(ctx, ST_FORMAT, "%s: no class is left", o->map ? o->map : o->source);
     if (st == ST_OK) set_types(&r, s);

@@ -47,11 +47,20 @@ static void print_table(FILE *f, const struct import_set *s, const struct counts
     fprintf(f, "\n%-*s %9s %9s\n%-*s %9lld %9lld\n", width, "", "train", "valid", width, "pictures", train->images, valid->images);
     fprintf(f, "%-*s %9lld %9lld\n", width, " without objects", train->empty, valid->empty);
     fprintf(f, "%-*s %9lld %9lld\n", width, "boxes", train->boxes, valid->boxes);
+    int absent = 0;
     for (int c = 0; c < s->classes.n; ++c) {
+        if (!train->of_class[c] && !valid->of_class[c]) {
+            ++absent;
+            continue;
+        }
         fprintf(f, " %-*s %9lld %9lld", width - 1, s->classes.item[c], train->of_class[c], valid->of_class[c]);
         print_origin(f, s, c);
         fprintf(f, "\n");
     }
+    if (absent) fprintf(f, "no box at all of:");
+    for (int c = 0, n = 0; c < s->classes.n; ++c)
+        if (!train->of_class[c] && !valid->of_class[c]) fprintf(f, "%s %s", n++ ? "," : "", s->classes.item[c]);
+    if (absent) fprintf(f, "\n");
 }
 
 /* Boxes under names that are no class, the most frequent names first. */

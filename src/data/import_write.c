@@ -126,9 +126,9 @@ static enum status copy_line(struct ctx *ctx, void *user, const struct kitti_lin
         if (t->class_id == IMPORT_REGION) name = "DontCare";
         if (t->class_id < 0) break;
         const char *class = c->set->classes.item[t->class_id];
-        bool excused = false;
-        for (int n = 0; n < 2; ++n) excused |= !strcasecmp(neighbour[n].type, k->type) && !strcasecmp(neighbour[n].class, class);
-        if (!excused && strcasecmp(class, k->type) != 0) name = class;
+        bool stays = strpbrk(class, " \t") != NULL; /* no name that a KITTI line could hold */
+        for (int n = 0; n < 2; ++n) stays |= !strcasecmp(neighbour[n].type, k->type) && !strcasecmp(neighbour[n].class, class);
+        if (!stays && strcasecmp(class, k->type) != 0) name = class;
     }
     fputs(name, c->file);
     fprintf(c->file, "%s\n", k->text + strspn(k->text, " \t") + strlen(k->type));
