@@ -46,10 +46,10 @@ struct reading { struct coco_file *file; bool seen[3]; };
 
 static enum status add_image(struct ctx *ctx, struct coco_file *f, const struct json_item *it) {
     const char *name = json_text(it->value, "file_name");
-    double id = json_number(it->value, "id", NAN);
-    if (!isfinite(id)) return ctx_fail(ctx, ST_FORMAT, "%s:%d: images[%d]: has no id", it->path, it->line, it->index);
+    long long id;
+    if (!json_whole(it->value, "id", &id)) return ctx_fail(ctx, ST_FORMAT, "%s:%d: images[%d]: has no id", it->path, it->line, it->index);
     TRY(mem_grow(ctx, &f->image, &f->image_cap, (size_t)f->n_image + 1, sizeof *f->image));
-    struct coco_image image = { mem_text(ctx, name ? name : ""), (long long)id, json_number(it->value, "width", 0),
+    struct coco_image image = { mem_text(ctx, name ? name : ""), id, json_number(it->value, "width", 0),
                                 json_number(it->value, "height", 0) };
     if (!image.name) return ST_MEMORY;
     f->image[f->n_image++] = image;
@@ -58,19 +58,19 @@ static enum status add_image(struct ctx *ctx, struct coco_file *f, const struct 
 
 static enum status add_category(struct ctx *ctx, struct coco_file *f, const struct json_item *it) {
     const char *name = json_text(it->value, "name");
-    double id = json_number(it->value, "id", NAN);
-    if (!isfinite(id)) return ctx_fail(ctx, ST_FORMAT, "%s:%d: categories[%d]: has no id", it->path, it->line, it->index);
+    long long id;
+    if (!json_whole(it->value, "id", &id)) return ctx_fail(ctx, ST_FORMAT, "%s:%d: categories[%d]: has no id", it->path, it->line, it->index);
     TRY(mem_grow(ctx, &f->category, &f->category_cap, (size_t)f->n_category + 1, sizeof *f->category));
-    struct coco_category category = { mem_text(ctx, name ? name : ""), (long long)id };
+    struct coco_category category = { mem_text(ctx, name ? name : ""), id };
     if (!category.name) return ST_MEMORY;
     f->category[f->n_category++] = category;
     return ST_OK;
 }
 
 static enum status add_box(struct ctx *ctx, struct coco_file *f, const struct json_item *it) {
-    double image = json_number(it->value, "image_id", NAN), category = json_number(it->value, "category_id", NAN), v[4] = { 0 };
-    struct coco_box b = { .line = it->line, .image = -1, .category = -1, .ids_given = isfinite(image) && isfinite(category) };
-    if (b.ids_given) b.image_id = (long long)image, b.category_id = (long long)category;
+    double v[4] = { 0 };
+    struct coco_box b = { .line = it->line, .image = -1, .category = -1 };
+    b.ids_given = json_whole(it->value, "image_id", &b.image_id) && json_whole(it->value, "category_id", &b.category_id);
     b.box_given = coco_box_of(it->value, v);
     b.x = v[0], b.y = v[1], b.w = v[2], b.h = v[3];
     b.area = json_number(it->value, "area", b.w * b.h);

@@ -14,7 +14,8 @@ static enum status add_images(struct ctx *ctx, const struct import_options *o, s
     for (int i = 0; i < f->n_image; ++i) {
         const struct coco_image *c = &f->image[i];
         char *path;
-        struct import_image like = { .w = (int)c->w, .h = (int)c->h, .id = c->id, .given = source->part };
+        bool sized = c->w >= 1 && c->h >= 1 && c->w < 1e6 && c->h < 1e6;
+        struct import_image like = { .w = sized ? (int)c->w : 0, .h = sized ? (int)c->h : 0, .id = c->id, .given = source->part };
         image[i] = -1;
         TRY(json_source_picture(ctx, source, c->name, &path));
         enum status st = path ? import_add_image(ctx, s, path, c->name, &like, &image[i])

@@ -1,5 +1,6 @@
 #include "data/json.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,6 +113,13 @@ enum status json_each(struct ctx *ctx, const char *path, json_visit visit, void 
 double json_number(const cJSON *object, const char *name, double otherwise) {
     const cJSON *v = cJSON_GetObjectItemCaseSensitive(object, name);
     return cJSON_IsNumber(v) ? v->valuedouble : otherwise;
+}
+
+bool json_whole(const cJSON *object, const char *name, long long *value) {
+    double v = json_number(object, name, NAN);
+    if (!(fabs(v) <= 0x1p53)) return false;
+    *value = (long long)v;
+    return true;
 }
 
 const char *json_text(const cJSON *object, const char *name) {

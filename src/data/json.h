@@ -17,6 +17,7 @@ typedef enum status (*json_visit)(struct ctx *, void *user, const struct json_it
 enum status json_each(struct ctx *, const char *path, json_visit visit, void *user);
 
 double json_number(const cJSON *object, const char *name, double otherwise);
+bool json_whole(const cJSON *object, const char *name, long long *value); /* false: none, or too large to be exact */
 const char *json_text(const cJSON *object, const char *name); /* NULL: there is none */
 bool json_true(const cJSON *object, const char *name);        /* true, or a number other than 0 */
 

@@ -44,16 +44,17 @@ static enum status add_result(struct ctx *ctx, void *user, const struct json_ite
     if (*it->key && strcmp(it->key, "annotations") != 0) return ST_OK; /* some tools wrap the list */
     r->found |= it->value == NULL;
     if (it->index < 0) return ST_OK;
-    double image_id = json_number(it->value, "image_id", NAN), category_id = json_number(it->value, "category_id", NAN), b[4];
-    if (!isfinite(image_id) || !isfinite(category_id))
+    long long image_id, category_id;
+    double b[4];
+    if (!json_whole(it->value, "image_id", &image_id) || !json_whole(it->value, "category_id", &category_id))
         return ctx_fail(ctx, ST_FORMAT, "%s:%d: results[%d]: needs numbers image_id and category_id", it->path, it->line, it->index);
-    struct eval_detection d = { .image = id_map_find(&r->images, (long long)image_id), .category = id_map_find(&r->categories, (long long)category_id),
+    struct eval_detection d = { .image = id_map_find(&r->images, image_id), .category = id_map_find(&r->categories, category_id),
                                 .score = json_number(it->value, "score", NAN) };
     if (d.image < 0)
-        return ctx_fail(ctx, ST_FORMAT, "%s:%d: results[%d]: image_id %.0f is not among the images of the ground truth", it->path, it->line, it->index,
+        return ctx_fail(ctx, ST_FORMAT, "%s:%d: results[%d]: image_id %lld is not among the images of the ground truth", it->path, it->line, it->index,
                         image_id);
     if (d.category < 0)
-        return ctx_fail(ctx, ST_FORMAT, "%s:%d: results[%d]: category_id %.0f is not among the categories of the ground truth", it->path, it->line,
+        return ctx_fail(ctx, ST_FORMAT, "%s:%d: results[%d]: category_id %lld is not among the categories of the ground truth", it->path, it->line,
                         it->index, category_id);
     if (!coco_box_of(it->value, b) || !isfinite(d.score))
         return ctx_fail(ctx, ST_FORMAT, "%s:%d: results[%d]: needs a bbox of four numbers and a score", it->path, it->line, it->index);
