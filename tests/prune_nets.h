@@ -87,7 +87,23 @@ static inline void nets_residual(struct nets_gen *g) {
     else
         nets_put(g, "[shortcut]\nfrom=%d\n", from - g->n);
     nets_put(g, "activation=%s\n", nets_activation(g));
+    if (nets_pick(g, 0, 2) == 0) {
+        static const char *const norms[] = { "none", "relu", "softmax" };
+        nets_put(g, "weights_type=per_%s\nweights_normalization=%s\n", nets_pick(g, 0, 1) ? "channel" : "layer",
+                 norms[nets_pick(g, 0, 2)]);
+    }
     nets_layer(g, wide, g->h[from], g->w[from]);
+}
+
+/* Two convolutions over one set of weights. */
+static inline void nets_shared(struct nets_gen *g) {
+    int c = g->c[g->n - 1], h = g->h[g->n - 1], w = g->w[g->n - 1];
+    if (c > 8) return;
+    for (int k = 0; k < 2; ++k) {
+        nets_put(g, "[convolutional]\nbatch_normalize=1\nsize=3\nstride=1\npad=1\nfilters=%d\nactivation=%s\n", c, nets_activation(g));
+        if (k) nets_put(g, "share_index=-1\ndilation=2\n");
+        nets_layer(g, c, h, w);
+    }
 }
 
 static inline void nets_concat(struct nets_gen *g) {
@@ -177,11 +193,34 @@ static inline void nets_resample(struct nets_gen *g) {
         nets_layer(g, c / 4, 2 * h, 2 * w);
     } else if (h > 2) {
         nets_conv(g, nets_pick(g, 4, 8), 3, 2, 1, nets_activation(g));
+        if (nets_pick(g, 0, 3) == 0) nets_put(g, "antialiasing=1\n");
     }
 }
 
+/* Types that few networks use; learned values or a dense layer as a gate. */
+static inline void nets_rare(struct nets_gen *g) {
+    int at = g->n - 1, c = g->c[at], h = g->h[at], w = g->w[at], kind = nets_pick(g, 0, 6);
+    if (kind <= 3) {
+        static const char *const same[] = { "[batchnorm]\n", "[local_avgpool]\nsize=3\nstride=1\n", "[empty]\n", "[activation]\n" };
+        nets_put(g, "%s", same[kind]);
+        if (kind == 3) nets_put(g, "activation=%s\n", nets_activation(g));
+    } else if (kind == 4) {
+        nets_put(g, "[implicit]\nfilters=%d\nmean=1\n[scale_channels]\nfrom=%d\n", c, at);
+        nets_layer(g, c, 1, 1);
+    } else {
+        if (kind == 6) {
+            int filters = nets_pick(g, 2, 4);
+            nets_put(g, "[implicit]\nfilters=%d\natoms=2\n", filters);
+            nets_layer(g, filters, 2, 1);
+        }
+        nets_put(g, "[connected]\noutput=%d\nbatch_normalize=%d\nactivation=logistic\n[scale_channels]\nfrom=%d\n", c, nets_pick(g, 0, 1), at);
+        nets_layer(g, c, 1, 1);
+    }
+    nets_layer(g, c, h, w);
+}
+
 static inline void nets_block(struct nets_gen *g) {
-    switch (nets_pick(g, 0, 8)) {
+    switch (nets_pick(g, 0, 11)) {
     case 0: nets_residual(g); break;
     case 1: nets_concat(g); break;
     case 2: nets_split(g); break;
@@ -190,6 +229,9 @@ static inline void nets_block(struct nets_gen *g) {
     case 5: nets_gate(g); break;
     case 6: nets_pyramid(g); break;
     case 7: nets_resample(g); break;
+    case 8: nets_shared(g); break;
+    case 9:
+    case 10: nets_rare(g); break;
     default: nets_plain(g, nets_pick(g, 4, 8));
     }
     if (g->c[g->n - 1] > 12) nets_conv(g, nets_pick(g, 4, 8), 1, 1, 1, nets_activation(g));
@@ -350,6 +392,29 @@ static inline double nets_difference(struct ctx *ctx, struct net *full, const st
     if (be) backend_close(be);
     free(flags), free(mask), free(own);
     return worst;
+}
+
+/* A cfg text cut at random places several times: masked = cut; at least one group was free to go. */
+static inline void nets_check_cut(const char *name, const char *text) {
+    struct ctx ctx = { 0 };
+    struct channels *ch = NULL;
+    struct net *net = nets_open(&ctx, name, text, 11);
+    int gone = 0;
+    if (net) CHECK(channels_build(&ctx, net, &ch) == ST_OK, "%s: %s", name, ctx.error);
+    for (uint64_t seed = 1; ch && seed <= 4; ++seed) {
+        uint8_t *keep = calloc((size_t)ch->n_group, 1);
+        float *x = nets_input(net, 1, seed);
+        struct net *small;
+        gone += nets_choose(ch, seed, .5, 1, keep);
+        CHECK(slice_apply(&ctx, net, ch, keep, net->param, &small) == ST_OK, "%s: %s", name, ctx.error);
+        double worst = small ? nets_difference(&ctx, net, ch, keep, net->param, small, x) : -1;
+        CHECK(worst >= 0 && worst <= 1e-9, "%s: masked and cut networks differ by %g %s", name, worst, ctx.error);
+        free(keep), free(x);
+        net_close(small);
+    }
+    CHECK(gone > 0, "%s: nothing could be removed", name);
+    channels_drop(ch);
+    net_close(net);
 }
 
 #endif

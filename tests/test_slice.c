@@ -82,7 +82,9 @@ static void check_fuzz(void) {
     CHECK(removed > 5 * n, "%d groups were removed in %d networks", removed, n);
     static const char *const wanted[] = { "convolutional", "maxpool",  "avgpool", "route",
                                           "shortcut",      "upsample", "dropout", "scale_channels",
-                                          "sam",           "reorg3d",  "yolo" };
+                                          "sam",           "reorg3d",  "yolo",    "batchnorm",
+                                          "local_avgpool", "empty",    "activation", "implicit",
+                                          "connected" };
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; ++i)
         CHECK(strstr(types, wanted[i]), "no network had a [%s]", wanted[i]);
     backend_close(be);

@@ -64,3 +64,14 @@ struct tensor tensor_of(const struct backend *be, struct shape s, real *data) {
 size_t shape_count(struct shape s) {
     return (size_t)s.n * (size_t)s.c * (size_t)s.h * (size_t)s.w;
 }
+
+struct tensor tensor_images(struct backend *be, const struct tensor *t, int first, int count) {
+    struct tensor part = *t;
+    part.n = count;
+    part.data = be->ops->at(be, t->data, (size_t)(first * t->sn));
+    return part;
+}
+
+bool tensor_planar(const struct tensor *t) {
+    return (t->w == 1 || t->sw == 1) && (t->h == 1 || t->sh == t->w) && (t->c == 1 || t->sc == (ptrdiff_t)t->h * t->w);
+}

@@ -48,8 +48,22 @@ struct conv_desc {
 };
 struct conv_plan;
 
+/* Activations that mix channels (darknet-compat 2.0), and how a weighted shortcut normalises its weights (2.7). */
+enum channel_norm { CHANNEL_NORM_NONE, CHANNEL_NORM_RELU, CHANNEL_NORM_SOFTMAX, CHANNEL_NORM_MAXVAL };
+enum mix_norm { MIX_NONE, MIX_RELU, MIX_SOFTMAX }; /* Darknet's numbers */
+
 /* Window of pooling; x0 = ox*stride_x + offset_x is the first input column of output column ox; cells outside are ignored. */
 struct pool_desc { int size, stride_x, stride_y, offset_x, offset_y; };
+
+/* Across channels: N(c) = kappa + alpha * sum of squares over a window of `size` channels around c, y = x * N^-beta. */
+struct lrn_desc { int size; double alpha, beta, kappa; };
+
+/* A convolution whose filters differ from place to place: x (N, C, H, W), w (OH*OW, F, C*size*size), y (N, F, OH, OW). */
+struct local_desc { int size, stride, pad; };
+
+/* Where the window of one image begins, whether it is read from right to left, and what happens to its colours (images of 3
+ * channels): HSV saturation and value times a factor, then an offset per channel.  1, 1, 0: nothing. */
+struct crop_place { int x, y; bool flip; double saturation, exposure, shift[3]; };
 
 struct backend;
 struct backend_ops {
@@ -67,7 +81,7 @@ struct backend_ops {
     void (*to_nchw)(struct backend *, const struct tensor *x, float *dst);
     void (*from_nchw)(struct backend *, const float *src, struct tensor *y, bool add);
 
-    /* Convolution: plan once per shape; weights are given in Darknet's order whenever they changed. */
+    /* Convolution: plan once per shape; weights are given in Darknet's order whenever they changed, and stay valid until then. */
     enum status (*conv_new)(struct backend *, struct ctx *, const struct conv_desc *, struct conv_plan **);
     void (*conv_free)(struct backend *, struct conv_plan *);
     enum status (*conv_weights)(struct backend *, struct ctx *, struct conv_plan *, const real *w);
@@ -113,6 +127,11 @@ struct backend_ops {
     void (*avgpool)(struct backend *, const struct tensor *x, struct tensor *y);  /* over the whole map: y (N, C, 1, 1) */
     void (*avgpool_backward)(struct backend *, const struct tensor *dy, struct tensor *dx, bool add);
 
+    /* Means over the cells of the window that exist. */
+    void (*local_avgpool)(struct backend *, const struct pool_desc *, const struct tensor *x, struct tensor *y);
+    void (*local_avgpool_backward)(struct backend *, const struct pool_desc *, const struct tensor *dy, struct tensor *dx,
+                                   bool add);
+
     /* Channels [xc, xc+count) of x to [yc, yc+count) of y, times alpha; the maps have one size. */
     void (*copy_channels)(struct backend *, const struct tensor *x, int xc, struct tensor *y, int yc, int count, double alpha,
                           bool add);
@@ -129,6 +148,32 @@ struct backend_ops {
     /* Space to depth: y[o*C + c][j][i] = x[c][j*s + o/s][i*s + o%s]; reverse: the inverse.  backward = the other direction,
      * with `add`. */
     void (*reorg)(struct backend *, const struct tensor *x, struct tensor *y, int stride, bool reverse, bool add);
+
+    /* The permutation of Darknet's old reorg.  Both sides are read flat in the order c, h, w; `deep` (C, H, W) names the shape
+     * by which it is defined, the layer's input: y[i + W(j + H k)] = x[i*s + o%s + W*s(j*s + o/s + H*s(k % D))] with D = C/s^2,
+     * o = k/D, for every k < C, j < H, i < W; reverse: x and y change places. */
+    void (*reorg_old)(struct backend *, const struct tensor *x, struct tensor *y, struct shape deep, int stride, bool reverse,
+                      bool add);
+    /* y = scale * (window of x) + offset, one place per image; backward gives 0 outside the window and takes colours as
+     * unchanged. */
+    void (*crop)(struct backend *, const struct tensor *x, struct tensor *y, const struct crop_place *, double scale,
+                 double offset);
+    void (*crop_backward)(struct backend *, const struct tensor *dy, struct tensor *dx, const struct crop_place *, double scale,
+                          bool add);
+    /* norm (N of lrn_desc) may be NULL forward. */
+    void (*lrn)(struct backend *, const struct lrn_desc *, const struct tensor *x, struct tensor *norm, struct tensor *y);
+    void (*lrn_backward)(struct backend *, const struct lrn_desc *, const struct tensor *x, const struct tensor *norm,
+                         const struct tensor *dy, struct tensor *dx, bool add);
+    /* bias (F, OH, OW); dw += in the weights' order. */
+    void (*local)(struct backend *, const struct local_desc *, const struct tensor *x, const real *w, const real *bias,
+                  struct tensor *y);
+    void (*local_backward_data)(struct backend *, const struct local_desc *, const real *w, const struct tensor *dy,
+                                struct tensor *dx, bool add);
+    void (*local_backward_weights)(struct backend *, const struct local_desc *, const struct tensor *x, const struct tensor *dy,
+                                   real *dw, real *db);
+
+    /* The elements of each image in the order c, h, w, laid out anew in that order: equal counts, any shapes. */
+    void (*reshape)(struct backend *, const struct tensor *x, struct tensor *y, bool add);
 
     /* y = x * gate, gate broadcast where its h = w = 1 (per channel) or its c = 1 (per pixel) or equal in shape (sam). */
     void (*gate)(struct backend *, const struct tensor *x, const struct tensor *gate, struct tensor *y);
@@ -150,6 +195,53 @@ struct backend_ops {
                             const double *mean, double *dot);
     /* total[c] += sum over n, h, w of x (host, double). */
     void (*channel_sum)(struct backend *, const struct tensor *x, double *total);
+
+    /* --- Options that few networks use. --- */
+
+    /* Binary networks: out = +-(mean of |w| over the filter) with w's sign, 0 counting as negative; out may be w. */
+    void (*binarize_weights)(struct backend *, const real *w, size_t per, int filters, real *out);
+    /* y = x > 0 ? 1 : -1, and its straight-through gradient dx (+)= dy where |x| < 1, else 0. */
+    void (*sign)(struct backend *, const struct tensor *x, struct tensor *y);
+    void (*sign_backward)(struct backend *, const struct tensor *x, const struct tensor *dy, struct tensor *dx, bool add);
+    /* Per image and cell over the channels, y may be x.  RELU: r/(sum r + 1e-4) with r = max(x, 0); SOFTMAX:
+     * e^x/(sum e^x + 1e-4); MAXVAL: that of x less its maximum.  Backward: x as given to forward; dx may be dy's own memory. */
+    void (*norm_channels)(struct backend *, enum channel_norm, const struct tensor *x, struct tensor *y);
+    void (*norm_channels_backward)(struct backend *, enum channel_norm, const struct tensor *x, const struct tensor *y,
+                                   const struct tensor *dy, struct tensor *dx);
+    /* y = x + alpha*map*mean_c(x), map (N, 1, H, W); y may be x.  Its own transpose: backward is the same call. */
+    void (*excite)(struct backend *, const struct tensor *x, const struct tensor *map, double alpha, struct tensor *y);
+    /* The first three channels become column and row, scaled to [-1, 1), and their distance from the centre; or, with
+     * `zero`, 0 (the gradient). */
+    void (*coordinates)(struct backend *, struct tensor *y, bool zero);
+    /* Filters in `stages` equal blocks: those of block s become maps[s] (cells x cells, row-major, host) times the filters
+     * of block 0.  Backward: block 0 of dw collects what the others got, transposed; theirs becomes 0. */
+    void (*tie_kernels)(struct backend *, real *w, int filters, int per, int cells, int stages, const double *maps);
+    void (*tie_kernels_backward)(struct backend *, real *dw, int filters, int per, int cells, int stages, const double *maps);
+    /* Each of `rows` rows of `n` values less its mean. */
+    void (*centre_rows)(struct backend *, real *x, int rows, size_t n);
+    /* Batch norm over several mini-batches: moment[0..C) = mean of x, moment[C..2C) = mean of x*x, both blended into what is
+     * there: moment = alpha*new + (1 - alpha)*old; then mean, var (C) of the blend and y as in bn_forward.  Backward
+     * differentiates through this mini-batch's share alpha. */
+    void (*bn_blend_forward)(struct backend *, const struct tensor *x, const real *scale, const real *bias, double alpha,
+                             real *moment, real *mean, real *var, enum activation, struct tensor *pre, struct tensor *y);
+    void (*bn_blend_backward)(struct backend *, const struct tensor *x, const real *scale, double alpha, const real *mean,
+                              const real *var, enum activation, const struct tensor *pre, const struct tensor *y,
+                              const struct tensor *dy, struct tensor *dx, real *dscale, real *dbias);
+    /* Weighted sums: w (n rows of k) normalised over its rows.  NONE: w; RELU: r/(sum r + 1e-4) with r = max(w, 0.001);
+     * SOFTMAX: e^(w - max)/(sum + 1e-4).  Backward adds to draw. */
+    void (*mix_weights)(struct backend *, enum mix_norm, const real *raw, int n, int k, real *w);
+    void (*mix_weights_backward)(struct backend *, enum mix_norm, const real *raw, const real *w, const real *dw, int n, int k,
+                                 real *draw);
+    /* y[g] = max over the channels k of x with k mod y.c = g.  argmax: the channel, as maxpool's; NULL when not wanted. */
+    void (*maxpool_depth)(struct backend *, const struct tensor *x, struct tensor *y, int32_t *argmax);
+    void (*maxpool_depth_backward)(struct backend *, const int32_t *argmax, const struct tensor *dy, struct tensor *dx); /* adds */
+    /* y, x pooled at stride 1, becomes 0 where x is not its window's maximum; argmax (NULL: not wanted) becomes -1 there
+     * and the cell itself elsewhere. */
+    void (*zero_nonmax)(struct backend *, const struct tensor *x, struct tensor *y, int32_t *argmax);
+    /* y (+)= scale[n]*x outside the block of `side` cells whose first is corner[n*C + c] (y*W + x; -1: no block), 0 inside.
+     * corner and scale: host. */
+    void (*drop_blocks)(struct backend *, const struct tensor *x, struct tensor *y, const int32_t *corner, int side,
+                        const double *scale, bool add);
 
     /* Flat vectors. */
     void (*axpy)(struct backend *, size_t n, double alpha, const real *x, real *y);      /* y += alpha*x */
@@ -178,5 +270,9 @@ void backend_describe(const struct backend *, char *text, size_t size);
 /* A tensor of the backend's own layout over `data` (which may be NULL). */
 struct tensor tensor_of(const struct backend *, struct shape, real *data);
 size_t shape_count(struct shape); /* n*c*h*w */
+/* Images [first, first + count) of t. */
+struct tensor tensor_images(struct backend *, const struct tensor *t, int first, int count);
+/* True when each image of t lies in memory in the order c, h, w: reshaping it takes no copy. */
+bool tensor_planar(const struct tensor *t);
 
 #endif

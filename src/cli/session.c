@@ -33,7 +33,7 @@ static enum status find_head(struct session *s) {
     }
     s->classes = info.classes;
     if (s->last_head >= 0) return ST_OK;
-    return ctx_fail(&s->ctx, ST_CFG, "%s: has no detection head ([yolo] or [region])", s->net->doc->path);
+    return ctx_fail(&s->ctx, ST_CFG, "%s: has no detection head ([yolo], [Gaussian_yolo], [region] or [detection])", s->net->doc->path);
 }
 
 static enum status open_all(struct session *s, const struct session_request *r) {

@@ -264,7 +264,7 @@ static double ratio(double a, double b) { return b != 0 ? a / b : -NAN; }
 static enum status evaluate_batch(struct ctx *ctx, struct net *net, struct map_tally *e,
                                   const struct chunk *c, int at, int n, const struct text_list *difficult,
                                   struct detection_list *list) {
-    struct detect_options options = { DETECTION_THRESH, NMS_THRESH, c->letter_box, false };
+    struct detect_options options = { .thresh = DETECTION_THRESH, .nms = NMS_THRESH, .letter_box = c->letter_box };
     struct truth_list truth = { 0 }, hard = { 0 };
     enum status s = ST_OK;
     for (int b = 0; b < n && s == ST_OK; ++b) {
@@ -342,7 +342,7 @@ enum status map_evaluate(struct ctx *ctx, struct net *net, const struct text_lis
     int last = 0, heads = net_heads(net, NULL, 0);
     *out = (struct map_result){ 0 };
     if (heads == 0)
-        return ctx_fail(ctx, ST_UNSUPPORTED, "the network has no detection head ([yolo] or [region])");
+        return ctx_fail(ctx, ST_UNSUPPORTED, "the network has no detection head ([yolo], [Gaussian_yolo], [region] or [detection])");
     if (difficult && difficult->n != images->n)
         return ctx_fail(ctx, ST_FORMAT,
                         "difficult: the list has %d entries, valid has %d; they must go line by line",

@@ -7,13 +7,16 @@
 
 #include "base/io.h"
 #include "base/text.h"
+#include "vision/word_tree.h"
 
 struct head_grid head_grid(const struct layer *l, int n, int classes) {
-    return (struct head_grid){ l->in_shape[0].w, l->in_shape[0].h, n, classes };
+    return (struct head_grid){ l->in_shape[0].w, l->in_shape[0].h, n, classes, HEAD_OBJECT };
 }
 
+int head_entries(const struct head_grid *g) { return g->box + 1 + g->classes; }
+
 size_t head_image(const struct head_grid *g) {
-    return (size_t)g->n * (size_t)(HEAD_CLASS + g->classes) * (size_t)g->h * (size_t)g->w;
+    return (size_t)g->n * (size_t)head_entries(g) * (size_t)g->h * (size_t)g->w;
 }
 
 int head_predictions(const struct head_grid *g) { return g->n * g->h * g->w; }
@@ -23,7 +26,7 @@ int head_prediction(const struct head_grid *g, int anchor, int row, int col) {
 }
 
 struct head_cell head_cell_at(const struct head_grid *g, int image, int anchor, int row, int col) {
-    size_t plane = (size_t)g->h * (size_t)g->w, per_anchor = plane * (size_t)(HEAD_CLASS + g->classes);
+    size_t plane = (size_t)g->h * (size_t)g->w, per_anchor = plane * (size_t)head_entries(g);
     size_t at = (size_t)image * head_image(g) + (size_t)anchor * per_anchor + (size_t)row * (size_t)g->w +
                 (size_t)col;
     return (struct head_cell){ at, plane, anchor, row, col };
@@ -47,6 +50,33 @@ double head_logit(double p) { return p <= 0 ? -INFINITY : p >= 1 ? INFINITY : lo
 float head_focal(float p) {
     float pt = p + 1e-15f;
     return -.5f * (1 - pt) * (2 * pt * logf(pt) + pt - 1);
+}
+
+void head_softmax(const float *x, size_t stride, int n, double temperature, float *y) {
+    double largest = -INFINITY, sum = 0;
+    for (int k = 0; k < n; ++k) largest = fmax(largest, x[(size_t)k * stride]);
+    for (int k = 0; k < n; ++k) sum += exp((x[(size_t)k * stride] - largest) / temperature);
+    for (int k = 0; k < n; ++k)
+        y[(size_t)k * stride] = (float)(exp((x[(size_t)k * stride] - largest) / temperature) / sum);
+}
+
+enum status head_target(struct ctx *ctx, const struct layer *l, const struct loss_args *args, int n) {
+    if (!args->target)
+        return layer_fail(ctx, l, NULL, "trains on %d values per image, but the data has boxes only", n);
+    if (args->target_size != n)
+        return layer_fail(ctx, l, NULL, "trains on %d values per image, but the data has %d", n, args->target_size);
+    return ST_OK;
+}
+
+enum status head_boxes(struct ctx *ctx, const struct layer *l, const struct loss_args *args) {
+    return args->truth ? ST_OK : layer_fail(ctx, l, NULL, "trains on boxes, but the data has none");
+}
+
+enum status head_tree(struct ctx *ctx, const struct layer *l, const char *path, int n, struct word_tree **tree) {
+    struct ctx own = { 0 };
+    if (word_tree_read(&own, path, tree) != ST_OK) return layer_fail(ctx, l, "tree", "%s", own.error);
+    if ((*tree)->n == n) return ST_OK;
+    return layer_fail(ctx, l, "tree", "%s has %d classes, but this layer has %d", path, (*tree)->n, n);
 }
 
 double head_anchor(const struct cfg_floats *anchors, int i) { return i < anchors->n ? anchors->v[i] : .5; }
@@ -76,37 +106,39 @@ int head_class(const struct layer *l, int class_id, int classes) {
 
 void head_norms(const struct layer *l, const struct head_grid *g, int batch, double *all, double *box) {
     size_t plane = (size_t)g->h * (size_t)g->w;
-    int entries = HEAD_CLASS + g->classes;
+    int entries = head_entries(g);
     const float *d = l->head_delta;
     *all = *box = 0;
     for (int k = 0; k < batch * g->n * entries; ++k) {
         double sum = 0;
         for (size_t i = 0; i < plane; ++i, ++d) sum += (double)*d * *d;
         *all += sum;
-        if (k % entries < HEAD_OBJECT) *box += sum;
+        if (k % entries < g->box) *box += sum;
     }
 }
 
-enum status head_shape(struct ctx *ctx, struct layer *l, int n, int classes, const char *unit) {
+enum status head_shape(struct ctx *ctx, struct layer *l, const struct head_grid *g, const char *unit) {
     struct shape in = l->in_shape[0];
-    int want = n * (HEAD_CLASS + classes);
+    int want = g->n * head_entries(g);
     if (in.c != want)
-        return layer_fail(
-            ctx, l, unit,
-            "the layer before has %d channels; %d anchors of 5 + %d classes need filters=%d there", in.c, n,
-            classes, want);
+        return layer_fail(ctx, l, unit, "the layer before has %d channels; %d anchors of %d + %d classes need filters=%d there", in.c,
+                          g->n, g->box + 1, g->classes, want);
     l->out = (struct shape){ 1, 0, in.h, in.w };
     l->flops = 0;
     return ST_OK;
 }
 
-/* One integer per line; upstream reads them with atoi. */
-static enum status read_map(struct ctx *ctx, const char *path, int classes, struct head_run *run) {
+const struct word_tree *head_word_tree(const struct layer *l) {
+    const struct head_run *run = l->run;
+    return run ? run->tree : NULL;
+}
+
+enum status head_map_read(struct ctx *ctx, const char *path, int classes, int **map, int *n) {
     char *bytes;
-    size_t size;
-    TRY(io_read(ctx, path, &bytes, &size));
-    size_t cap = 0;
+    size_t size, cap = 0;
     int line = 0;
+    *map = NULL, *n = 0;
+    TRY(io_read(ctx, path, &bytes, &size));
     enum status s = ST_OK;
     char *next = bytes;
     while (s == ST_OK && *next) {
@@ -119,11 +151,11 @@ static enum status read_map(struct ctx *ctx, const char *path, int classes, stru
         if (text[strspn(text, " \t\r")] == '\0') continue;
         if (!text_int(text, &value, &rest) || value < 0 || value >= classes)
             s = ctx_fail(ctx, ST_FORMAT, "%s:%d: must be a class from 0 to %d", path, line, classes - 1);
-        else if ((s = mem_grow(ctx, &run->map, &cap, (size_t)run->n_map + 1, sizeof *run->map)) == ST_OK)
-            run->map[run->n_map++] = value;
+        else if ((s = mem_grow(ctx, map, &cap, (size_t)*n + 1, sizeof **map)) == ST_OK)
+            (*map)[(*n)++] = value;
     }
     free(bytes);
-    if (s == ST_OK && run->n_map == 0) s = ctx_fail(ctx, ST_FORMAT, "%s: no class numbers in this map", path);
+    if (s == ST_OK && *n == 0) s = ctx_fail(ctx, ST_FORMAT, "%s: no class numbers in this map", path);
     return s;
 }
 
@@ -136,7 +168,7 @@ enum status head_prepare(struct layer *l, struct pass *p, int classes, const cha
     if (p->mode == NET_INFER) return ST_OK;
     l->head_delta = mem_zero(p->ctx, count, sizeof *l->head_delta);
     if (!l->head_delta) return ST_MEMORY;
-    return map_path ? read_map(p->ctx, map_path, classes, run) : ST_OK;
+    return map_path ? head_map_read(p->ctx, map_path, classes, &run->map, &run->n_map) : ST_OK;
 }
 
 void head_release(struct layer *l, struct backend *be) {
@@ -145,6 +177,10 @@ void head_release(struct layer *l, struct backend *be) {
     if (run) {
         free(run->multiplier);
         free(run->map);
+        word_tree_free(run->tree);
+        free(run->label);
+        free(run->label_class);
+        free(run->embedding);
     }
     free(run);
     free(l->head_x);

@@ -37,7 +37,10 @@ const struct cfg_key layer_common_keys[] = {
     CFG_END
 };
 
-const struct cfg_choice activation_choices[] = {
+const struct cfg_choice conv_activation_choices[] = {
+    { "normalize_channels", ACT_COUNT + CHANNEL_NORM_RELU },
+    { "normalize_channels_softmax", ACT_COUNT + CHANNEL_NORM_SOFTMAX },
+    { "normalize_channels_softmax_maxval", ACT_COUNT + CHANNEL_NORM_MAXVAL },
     { "logistic", ACT_LOGISTIC }, { "relu", ACT_RELU }, { "relu6", ACT_RELU6 }, { "relie", ACT_RELIE },
     { "linear", ACT_LINEAR }, { "ramp", ACT_RAMP }, { "tanh", ACT_TANH }, { "plse", ACT_PLSE },
     { "revleaky", ACT_REVLEAKY }, { "leaky", ACT_LEAKY }, { "elu", ACT_ELU }, { "loggy", ACT_LOGGY },
@@ -50,6 +53,12 @@ bool param_owned(const struct param *p) { return !(p->flags & PARAM_SHARED); }
 
 size_t param_count(const struct param *p) { return (size_t)p->dim[0] * (size_t)p->dim[1] * (size_t)p->dim[2]; }
 
+bool layer_has_filters(const struct layer *l) {
+    for (int k = 0; k < l->n_param; ++k)
+        if (l->param[k].out_axis >= 0 && l->param[k].role != PARAM_MIX) return true;
+    return false;
+}
+
 void layer_param(struct layer *l, const struct param *p) {
     assert(l->n_param < LAYER_MAX_PARAM);
     l->param[l->n_param++] = *p;
@@ -58,10 +67,11 @@ void layer_param(struct layer *l, const struct param *p) {
 enum status layer_inputs(struct ctx *ctx, struct layer *l, const char *key, const int *index, int n) {
     free(l->in);
     free(l->in_shape);
-    l->in = mem_zero(ctx, (size_t)n, sizeof *l->in);
-    l->in_shape = mem_zero(ctx, (size_t)n, sizeof *l->in_shape);
+    l->in = mem_zero(ctx, (size_t)n + 1, sizeof *l->in);
+    l->in_shape = mem_zero(ctx, (size_t)n + 1, sizeof *l->in_shape);
     if (!l->in || !l->in_shape) return ST_MEMORY;
     l->n_in = n;
+    l->in[n] = LAYER_INPUT; /* what in[0] says for a layer without inputs */
     for (int i = 0; i < n; ++i) {
         int from = index[i] < 0 ? l->index + index[i] : index[i];
         if (from < 0 || from >= l->index)
@@ -84,4 +94,19 @@ enum status layer_fail(struct ctx *ctx, const struct layer *l, const char *key, 
 struct tensor shape_tensor(const struct backend *be, struct shape s, int batch, real *data) {
     s.n = batch;
     return tensor_of(be, s, data);
+}
+
+static bool watched(const struct pass *p) { return p->hook && p->hook->reader; }
+
+struct tensor edge_begin(const struct layer *l, struct pass *p, bool *add) {
+    bool apart = watched(p) && p->add[0];
+    *add = p->add[0] && !apart;
+    return apart ? shape_tensor(p->be, l->in_shape[0], p->batch, p->scratch) : *p->dx[0];
+}
+
+enum status edge_end(const struct layer *l, struct pass *p, const struct tensor *edge) {
+    if (!watched(p)) return ST_OK;
+    TRY(p->hook->reader(p->hook->user, p, l, p->x[0], edge));
+    if (edge->data != p->dx[0]->data) p->be->ops->copy_channels(p->be, edge, 0, p->dx[0], 0, edge->c, 1, true);
+    return ST_OK;
 }

@@ -20,9 +20,10 @@ enum net_mode { NET_INFER, NET_SCORE, NET_TRAIN };
 
 /* One stored array, in .weights order.  dim[out_axis] runs over this layer's output channels, dim[in_axis] over the
  * channels of input 0 (within one group); -1: no such axis.  Slicing, counting, loading, saving, updating are loops over these.
+ * PARAM_MATRIX: old files may hold it transposed.
  * PARAM_SHARED: the array is row `owner_row` of layer `owner` (share_index); it is stored, counted, sliced and updated there. */
-enum param_role { PARAM_BIAS, PARAM_SCALE, PARAM_MEAN, PARAM_VARIANCE, PARAM_WEIGHT };
-enum { PARAM_TRAIN = 1, PARAM_DECAY = 2, PARAM_SHARED = 4 };
+enum param_role { PARAM_BIAS, PARAM_SCALE, PARAM_MEAN, PARAM_VARIANCE, PARAM_WEIGHT, PARAM_MIX /* weights of whole inputs */ };
+enum { PARAM_TRAIN = 1, PARAM_DECAY = 2, PARAM_SHARED = 4, PARAM_FLIPPED = 8 /* stored with dim[0] innermost */, PARAM_MATRIX = 32 };
 struct param {
     const char *name;
     enum param_role role;
@@ -32,6 +33,8 @@ struct param {
     size_t offset;                /* in the network's parameter arena, in elements */
     int owner, owner_row;         /* with PARAM_SHARED */
 };
+/* Momentum of rolling statistics: the value of upstream's GPU path, which all published weights were trained with. */
+#define BN_MOMENTUM 0.99
 size_t param_count(const struct param *);
 bool param_owned(const struct param *); /* not PARAM_SHARED */
 
@@ -44,7 +47,7 @@ struct layer {
     int index;
     struct layer_common common;
     int n_in;
-    int *in;                      /* indices of the layers read; LAYER_INPUT: the network's input */
+    int *in;                      /* indices of the layers read; LAYER_INPUT: the network's input; in[0] is always there */
     struct shape *in_shape;       /* of one image: n = 1 */
     struct shape out;             /* of one image; c = 0: a head without output tensor */
     struct param param[LAYER_MAX_PARAM];
@@ -59,6 +62,7 @@ struct layer {
 /* What a layer may touch during one pass.  Pointers of inputs that want no gradient are NULL in dx.
  * Sequences: image n of the batch is frame n / (batch/steps) of sequence n % (batch/steps), as upstream orders them. */
 struct net_hook;
+struct word_tree;
 struct pass {
     struct ctx *ctx;
     struct backend *be;
@@ -90,21 +94,25 @@ void channels_tie_all(struct channels *, const struct layer *, int input); /* ch
 void channels_freeze(struct channels *, int layer, const char *reason);    /* all output channels of `layer` stay */
 
 /* --- Detection heads ------------------------------------------------------------------------------------------------ */
+struct track_options { int history, for_track, for_show; double similarity, ciou_norm; };
 struct head_info {
     int classes, max_boxes, predictions;   /* predictions per image: anchors * h * w */
     double jitter, resize, random;
     enum nms_kind nms_kind;
     double beta_nms;
     int type_number;                       /* upstream's layer type number, printed */
+    int embedding;                         /* values per embedding; 0: the head has none */
+    struct track_options track;            /* of [yolo], for following objects over frames */
 };
 struct loss_stats { bool none; /* this layer has no loss after all (noloss=1): it does not count */ double loss, iou_sum, class_loss, iou_loss; int count; long long boxes, rewritten; char line[512]; };
 struct loss_args {
     const struct truth_list *truth;        /* boxes: one list per image of the batch; NULL where the data has none */
     const float *target;                   /* dense truth, target_size values per image (class vector, values); or NULL */
     int target_size;
-    int batch, net_w, net_h;
+    int batch, net_w, net_h, steps;        /* steps: frames per sequence, as in struct pass */
     uint64_t seen, iteration;              /* before this batch */
     int max_batches;
+    bool adversarial;                      /* the pass that looks for a disturbance of the input (darknet-compat 1.7, 3.4) */
 };
 /* The utility of one prediction for one object (pruning.md 2): obj*z_obj + cls*z_class + iou*IoU(box, truth). */
 struct utility_weights { double obj, cls, iou; bool probability; /* p_obj * p_cls * IoU instead */ };
@@ -124,6 +132,10 @@ struct head_ops {
     double (*objectness)(struct layer *, int image, int prediction, double weight);
     /* The activated output as Darknet's network_predict returns it, one image, in place of the raw values. */
     void (*activate)(const struct layer *, const float *raw, float *out);
+    /* NULL unless the head can have them: the embedding of a prediction (info.embedding values; ask only when that is not 0),
+     * and the uncertainties of its x, y, w, h. */
+    void (*embedding)(const struct layer *, int image, int prediction, float *dst);
+    void (*uncertainty)(const struct layer *, int image, int prediction, float *dst);
 };
 
 struct layer_ops {
@@ -145,13 +157,16 @@ struct layer_ops {
     /* Heads and losses: training loss as Darknet logs it, and its +gradient into head_delta (overwritten). */
     enum status (*loss)(struct ctx *, struct layer *, const struct loss_args *, struct loss_stats *);
     bool only_loss;                         /* [cost]: not the network's output, which is the layer before */
+    /* The word tree of a bound layer, NULL when it has none. */
+    const struct word_tree *(*tree)(const struct layer *);
     /* True when backward overwrites all of dx[input] if asked to; false when it can only add.  NULL: true. */
     bool (*overwrites)(const struct layer *, int input);
     /* Which channels live and die together (pruning.md 6).  NULL: no rule, pruning stops with the layer's name. */
     void (*couple)(const struct layer *, const struct layer *all, struct channels *);
     /* Writes the new widths into the section. in/out: kept channels of input 0 and of the output. */
     enum status (*rewrite)(struct ctx *, const struct layer *, int kept_in, int kept_out, struct cfg_doc *);
-    /* FLOPs of one image at other widths, for the pruner; NULL: flops scaled by out channels. */
+    /* FLOPs of one image at other widths, for the pruner (with what Darknet's table leaves out); NULL: flops scaled by out
+     * channels. */
     double (*flops_at)(const struct layer *, int in_c, int out_c);
     bool (*reads)(const struct layer *);    /* true: a reader (weights over input channels), false/NULL: passes channels on */
     void (*describe)(const struct layer *, char *text, size_t size); /* the table row behind the index */
@@ -168,10 +183,18 @@ const struct layer_ops *layer_type(int i);
 enum status layer_inputs(struct ctx *, struct layer *, const char *key, const int *index, int n);
 /* Declares a parameter; call in .weights order from shape().  shape() may be called again after a resize: it starts anew. */
 void layer_param(struct layer *, const struct param *);
+/* True when the layer makes its channels itself, with weights of its own or shared ones: they are filters to the pruner. */
+bool layer_has_filters(const struct layer *);
 enum status layer_fail(struct ctx *, const struct layer *, const char *key, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 extern const struct cfg_key layer_common_keys[];
-extern const struct cfg_choice activation_choices[];
+/* Activations.  A convolution also knows those that mix channels: ACT_COUNT + an enum channel_norm, first in its table. */
+extern const struct cfg_choice conv_activation_choices[];
+#define activation_choices (conv_activation_choices + CHANNEL_NORM_MAXVAL)
 struct tensor shape_tensor(const struct backend *, struct shape, int batch, real *data);
+/* Deleting a channel acts on what its readers receive, so the pruner looks at each reader's own gradient.  A reader computes
+ * what it sends to input 0 into edge_begin()'s tensor, overwriting or adding as *add says, and calls edge_end(). */
+struct tensor edge_begin(const struct layer *, struct pass *, bool *add);
+enum status edge_end(const struct layer *, struct pass *, const struct tensor *edge);
 
 #endif

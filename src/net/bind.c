@@ -232,17 +232,42 @@ void net_unbind(struct net *net) {
     net->be = NULL;
 }
 
+static size_t stored_values(const struct layer *l) {
+    size_t n = 0;
+    for (int k = 0; k < l->n_param; ++k) n += param_owned(&l->param[k]) ? param_count(&l->param[k]) : 0;
+    return n;
+}
+
+/* Shapes for another input size; a layer whose stored arrays depend on it refuses. */
+static enum status reshape(struct ctx *ctx, struct net *net, int w, int h) {
+    size_t *had = mem_zero(ctx, (size_t)net->n, sizeof *had);
+    if (!had) return ST_MEMORY;
+    for (int i = 0; i < net->n; ++i) had[i] = stored_values(&net->layer[i]);
+    net->opt.width = w;
+    net->opt.height = h;
+    enum status st = net_shapes(ctx, net);
+    for (int i = 0; i < net->n && st == ST_OK; ++i)
+        if (stored_values(&net->layer[i]) != had[i])
+            st = layer_fail(ctx, &net->layer[i], NULL, "its weights fit one input size only, the network cannot run at %d x %d", w, h);
+    free(had);
+    return st;
+}
+
 enum status net_resize(struct ctx *ctx, struct net *net, int w, int h) {
     struct backend *be = net->be;
     if (w == net->opt.width && h == net->opt.height) return ST_OK;
     if (be) net_pull(net);
     enum net_mode mode = net->mode;
-    int batch = net->batch;
+    int batch = net->batch, old_w = net->opt.width, old_h = net->opt.height;
     net_unbind(net);
-    net->opt.width = w;
-    net->opt.height = h;
-    TRY(net_shapes(ctx, net));
-    return be ? net_bind(ctx, net, be, mode, batch) : ST_OK;
+    enum status st = reshape(ctx, net, w, h);
+    if (st == ST_OK) return be ? net_bind(ctx, net, be, mode, batch) : ST_OK;
+    struct ctx quiet = { 0 }; /* the way back was there before; ctx says why it is taken */
+    net->opt.width = old_w;
+    net->opt.height = old_h;
+    net_shapes(&quiet, net);
+    if (be) net_bind(&quiet, net, be, mode, batch);
+    return st;
 }
 
 void net_pull(struct net *net) { net->be->ops->get(net->be, net->dev_param, net->n_param, net->param); }

@@ -55,7 +55,8 @@ enum status net_save_bytes(struct ctx *, const struct net *, int layers, char **
 /* NET_TRAIN: sequences of opt.time_steps frames, which must divide `batch`; else every image stands alone. */
 enum status net_bind(struct ctx *, struct net *, struct backend *, enum net_mode, int batch);
 void net_unbind(struct net *);
-/* Other input size: shapes, buffers and plans anew; parameters stay (a bound net pulls them first). */
+/* Other input size: shapes, buffers and plans anew; parameters stay (a bound net pulls them first).  The net is unchanged
+ * when a layer's shape or weights do not permit it. */
 enum status net_resize(struct ctx *, struct net *, int w, int h);
 void net_pull(struct net *);                          /* backend -> host copy */
 enum status net_push(struct ctx *, struct net *);     /* host copy -> backend; folds and packs */
@@ -67,7 +68,7 @@ enum status net_reset(struct ctx *, struct net *);    /* recurrent layers forget
 enum status net_forward(struct ctx *, struct net *, const float *x);
 /* What the images of a batch should have given: boxes for detection heads, target_size values per image for [softmax] and
  * [cost]; a network uses what its losses ask for. */
-struct net_truth { const struct truth_list *boxes; const float *target; int target_size; };
+struct net_truth { const struct truth_list *boxes; const float *target; int target_size; bool adversarial; };
 /* Losses of all layers that have one; *loss as Darknet counts it (their mean).  stats: per layer, may be NULL. */
 enum status net_loss(struct ctx *, struct net *, const struct net_truth *, double *loss, struct loss_stats *stats);
 /* Back-propagates head_delta of every head; TRAIN: parameter gradients are added to dev_grad. */

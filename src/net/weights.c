@@ -20,7 +20,7 @@ void net_init_weights(struct net *net, uint64_t seed) {
     net->seen = 0;
 }
 
-struct reader { const char *path, *bytes; size_t at, size; };
+struct reader { const char *path, *bytes; size_t at, size; bool transposed; /* matrices are stored [inputs][outputs] */ };
 
 static uint64_t read_le(struct reader *r, int bytes) {
     uint64_t v = 0;
@@ -39,9 +39,7 @@ static enum status read_header(struct ctx *ctx, struct reader *r, struct weights
     h->wide_seen = h->major * 10 + h->minor >= 2;
     if (h->wide_seen && r->size < 20) return ctx_fail(ctx, ST_FORMAT, "%s: ends inside its header", r->path);
     *seen = read_le(r, h->wide_seen ? 8 : 4);
-    if (h->major > 1000 || h->minor > 1000)
-        return ctx_fail(ctx, ST_UNSUPPORTED, "%s: version %d.%d stores transposed matrices, which are not supported", r->path,
-                        h->major, h->minor);
+    r->transposed = h->major > 1000 || h->minor > 1000;
     return ST_OK;
 }
 
@@ -65,6 +63,13 @@ static size_t stored_count(const struct net *net, int layers) {
     return n;
 }
 
+/* Where value j of an array stands in the file, which may hold it as [dim[1]*dim[2]][dim[0]]. */
+static size_t place_in_file(const struct param *p, bool transposed, size_t j) {
+    size_t rows = (size_t)p->dim[0], per = param_count(p) / rows;
+    bool flipped = p->flags & PARAM_FLIPPED || (transposed && p->flags & PARAM_MATRIX);
+    return flipped ? j % per * rows + j / per : j;
+}
+
 /* All arrays of one layer; false in *whole when the file ended before its first value. */
 static enum status read_layer(struct ctx *ctx, const struct net *net, int i, struct reader *r, float *to, bool *whole) {
     const struct layer *l = &net->layer[i];
@@ -81,10 +86,13 @@ static enum status read_layer(struct ctx *ctx, const struct net *net, int i, str
                             "%s: ends inside layer %d [%s] (%s: %zu of %zu values are there); it is cut off or belongs to another "
                             "cfg than %s", r->path, i, l->section->type, p->name, (r->size - r->at) / 4, n, net->doc->path);
         }
+        size_t first = r->at;
         for (size_t j = 0; j < n; ++j) {
+            r->at = first + 4 * place_in_file(p, r->transposed, j);
             uint32_t bits = (uint32_t)read_le(r, 4);
             memcpy(&to[p->offset + j], &bits, 4);
         }
+        r->at = first + 4 * n;
         if (!plausible(p, to + p->offset))
             return ctx_fail(ctx, ST_FORMAT, "%s: layer %d [%s] has impossible %s; the file is damaged or belongs to another cfg than %s",
                             r->path, i, l->section->type, p->name, net->doc->path);
@@ -115,7 +123,7 @@ enum status net_load(struct ctx *ctx, struct net *net, const char *path, enum lo
     char *bytes;
     size_t size;
     TRY(io_read(ctx, path, &bytes, &size));
-    struct reader r = { path, bytes, 0, size };
+    struct reader r = { .path = path, .bytes = bytes, .size = size };
     struct weights_header header;
     uint64_t seen = 0;
     int loaded = 0;
@@ -159,8 +167,9 @@ enum status net_save_bytes(struct ctx *ctx, const struct net *net, int layers, c
             for (size_t j = 0, count = param_count(p); j < count; ++j) {
                 uint32_t bits;
                 memcpy(&bits, &net->param[p->offset + j], 4);
-                to = write_le(to, bits, 4);
+                write_le(to + 4 * place_in_file(p, false, j), bits, 4);
             }
+            to += 4 * param_count(p);
         }
     return ST_OK;
 }

@@ -4,7 +4,10 @@
 #include "prune/criterion_weights.h"
 
 static double mean_abs(const struct net *net, const struct layer *l, int filter) {
-    const struct param *w = &l->param[l->n_param - 1];
+    const struct param *w = NULL;
+    for (int k = 0; k < l->n_param && !w; ++k)
+        if (l->param[k].role == PARAM_WEIGHT && l->param[k].out_axis == 0) w = &l->param[k];
+    if (!w) return -1;
     size_t per = param_count(w) / (size_t)w->dim[0];
     const float *v = net->param + w->offset + per * (size_t)filter;
     double sum = 0;

@@ -24,8 +24,10 @@ enum status criterion_by_filter(struct ctx *ctx, const struct criterion_input *i
         for (int k = 0; k < ch->group[g].size; ++k) {
             int node = ch->node_of_group[ch->group[g].first + k], layer = ch->layer_of[node];
             const struct layer *l = &in->net->layer[layer];
-            if (l->n_param == 0) continue;
-            sum += value(in->net, l, node - ch->first_node[layer]);
+            if (!layer_has_filters(l)) continue;
+            double own = value(in->net, l, node - ch->first_node[layer]);
+            if (own < 0) continue;
+            sum += own;
             ++filters;
         }
         score[g] = filters ? sum / filters : 0;

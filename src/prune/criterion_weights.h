@@ -4,8 +4,8 @@
 
 #include "prune/criterion.h"
 
-/* Mean over a group's convolutional filters of value(filter), then divided by the unit's mean so that units of different
- * scale can be ranked together. */
+/* Mean over a group's filters of value(filter), where that is not negative (a layer without what is looked at); then divided
+ * by the unit's mean, so that units of different scale can be ranked together. */
 enum status criterion_by_filter(struct ctx *, const struct criterion_input *,
                                 double (*value)(const struct net *, const struct layer *, int filter), double *score);
 

@@ -72,7 +72,7 @@ static enum status check_head(struct ctx *ctx, struct trainer *t) {
         any = true;
     }
     if (any) return ST_OK;
-    return ctx_fail(ctx, ST_CFG, "%s: has no detection head ([yolo] or [region]) to train",
+    return ctx_fail(ctx, ST_CFG, "%s: has no detection head ([yolo], [Gaussian_yolo], [region] or [detection]) to train",
                     t->net->doc->path);
 }
 

@@ -284,7 +284,7 @@ static bool describe_best(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const
     return describe_pass(pd, engine, p, pass, false, hint, attr) == dnnl_success;
 }
 
-static bool passes_new(struct onednn_conv *c, const struct problem *p, bool *fused) {
+static bool passes_new(struct onednn_conv *c, const struct problem *p, bool weights_only, bool *fused) {
     const struct conv_desc *d = p->desc;
     dnnl_engine_t engine = c->dnn->engine;
     dnnl_primitive_desc_t pd[3] = {NULL};
@@ -299,19 +299,19 @@ static bool passes_new(struct onednn_conv *c, const struct problem *p, bool *fus
         made = made && describe_best(&pd[DATA], engine, p, DATA, pd[FORWARD], NULL) &&
                describe_best(&pd[WEIGHTS], engine, p, WEIGHTS, pd[FORWARD], NULL);
     for (int i = FORWARD; i <= WEIGHTS; ++i) {
-        made = made && (!pd[i] || primitive_new(c, &c->pass[i], p, (enum pass)i, pd[i]));
+        made = made && (!pd[i] || (weights_only && i != WEIGHTS) || primitive_new(c, &c->pass[i], p, (enum pass)i, pd[i]));
         if (pd[i]) dnnl_primitive_desc_destroy(pd[i]);
     }
     if (attr) dnnl_primitive_attr_destroy(attr);
     return made;
 }
 
-struct onednn_conv *onednn_conv_new(struct onednn *dnn, struct backend *be, const struct conv_desc *desc, bool *fused) {
+struct onednn_conv *onednn_conv_new(struct onednn *dnn, struct backend *be, const struct conv_desc *desc, bool weights_only, bool *fused) {
     struct onednn_conv *c = dnn ? calloc(1, sizeof *c) : NULL;
     if (!c) return NULL;
     *c = (struct onednn_conv){.dnn = dnn, .be = be, .bias = desc->bias, .backward = desc->backward};
     struct problem problem;
-    bool made = problem_new(&problem, desc) && passes_new(c, &problem, fused);
+    bool made = problem_new(&problem, desc) && passes_new(c, &problem, weights_only, fused);
     problem_free(&problem);
     if (made) return c;
     onednn_conv_free(c);
@@ -362,6 +362,11 @@ bool onednn_conv_backward_weights(struct onednn_conv *c, const float *x, const f
     return c->backward && run(c, WEIGHTS, x, dy, NULL) && reorder_run(c->dnn, &c->pass[WEIGHTS].w, c->pass[WEIGHTS].packed, dw);
 }
 
+bool onednn_product(bool a_turned, bool b_turned, int m, int n, int k, const float *a, const float *b, float beta, float *c) {
+    return dnnl_sgemm(a_turned ? 'T' : 'N', b_turned ? 'T' : 'N', m, n, k, 1, a, a_turned ? m : k, b, b_turned ? k : n, beta, c, n) ==
+           dnnl_success;
+}
+
 enum status onednn_open(struct ctx *ctx, struct onednn **out) {
     struct onednn *dnn = mem_zero(ctx, 1, sizeof *dnn);
     *out = dnn;
@@ -402,8 +407,8 @@ void onednn_describe(char *text, size_t size) {
     if (size) text[0] = '\0';
 }
 
-struct onednn_conv *onednn_conv_new(struct onednn *dnn, struct backend *be, const struct conv_desc *desc, bool *fused) {
-    (void)dnn, (void)be, (void)desc, (void)fused;
+struct onednn_conv *onednn_conv_new(struct onednn *dnn, struct backend *be, const struct conv_desc *desc, bool weights_only, bool *fused) {
+    (void)dnn, (void)be, (void)desc, (void)weights_only, (void)fused;
     return NULL;
 }
 
@@ -428,6 +433,11 @@ bool onednn_conv_backward_data(struct onednn_conv *c, const float *dy, float *dx
 
 bool onednn_conv_backward_weights(struct onednn_conv *c, const float *x, const float *dy, float *dw) {
     (void)c, (void)x, (void)dy, (void)dw;
+    return false;
+}
+
+bool onednn_product(bool a_turned, bool b_turned, int m, int n, int k, const float *a, const float *b, float beta, float *c) {
+    (void)a_turned, (void)b_turned, (void)m, (void)n, (void)k, (void)a, (void)b, (void)beta, (void)c;
     return false;
 }
 

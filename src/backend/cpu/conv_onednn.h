@@ -15,13 +15,17 @@ void onednn_close(struct onednn *);
 void onednn_describe(char *text, size_t size);
 
 /* NULL when oneDNN has no implementation for this convolution (or is not there): not an error.  Tensors must be dense
- * channels-last.  *fused: the activation is part of the convolution. */
-struct onednn_conv *onednn_conv_new(struct onednn *, struct backend *, const struct conv_desc *, bool *fused);
+ * channels-last.  weights_only: of all passes, backward_weights alone will be asked for.  *fused: the activation is part of the
+ * convolution. */
+struct onednn_conv *onednn_conv_new(struct onednn *, struct backend *, const struct conv_desc *, bool weights_only, bool *fused);
 void onednn_conv_free(struct onednn_conv *);
 /* Data in dense channels-last order, weights in Darknet's; false: the library reported a failure or memory ran out. */
 bool onednn_conv_weights(struct onednn_conv *, const float *w);
 bool onednn_conv_forward(struct onednn_conv *, const float *x, const float *bias, float *y);
 bool onednn_conv_backward_data(struct onednn_conv *, const float *dy, float *dx);                    /* overwrites */
 bool onednn_conv_backward_weights(struct onednn_conv *, const float *x, const float *dy, float *dw); /* adds */
+
+/* Row-major c (m, n) = a (m, k) * b (k, n) + beta*c; `a_turned`: a is stored (k, m), `b_turned`: b is stored (n, k). */
+bool onednn_product(bool a_turned, bool b_turned, int m, int n, int k, const float *a, const float *b, float beta, float *c);
 
 #endif

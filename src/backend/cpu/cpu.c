@@ -10,6 +10,7 @@
 
 #include "backend/cpu/conv_onednn.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/local.h"
 #include "backend/memory.h"
 
 /* One instruction set that the kernels are compiled for. */
@@ -17,6 +18,7 @@ struct isa {
     const char *name;
     void (*norm)(struct backend_ops *), (*map)(struct backend_ops *), (*vector)(struct backend_ops *);
     const struct plain_conv_ops *conv;
+    const struct winograd_ops *winograd;
 };
 
 struct cpu_state {
@@ -29,12 +31,16 @@ struct cpu_state {
 
 struct conv_plan {
     struct conv_desc desc;
-    struct onednn_conv *dnn; /* NULL: plain */
+    bool product;            /* a matrix product: maps of one cell */
+    const float *matrix;     /* its weights, the caller's */
+    struct onednn_conv *dnn; /* NULL and none of the others: plain */
     bool fused;              /* dnn applies the activation */
     struct plain_conv plain;
+    bool winograd, winograd_weights; /* forward and gradient of the map; gradient of the weights */
+    struct winograd win;
 };
 
-#define ISA(text, isa) {text, cpu_norm_kernels_##isa, cpu_map_kernels_##isa, cpu_vector_kernels_##isa, &plain_conv_##isa}
+#define ISA(text, isa) {text, cpu_norm_kernels_##isa, cpu_map_kernels_##isa, cpu_vector_kernels_##isa, &plain_conv_##isa, &winograd_##isa}
 
 static const struct isa isa_base = ISA("baseline", base);
 #ifdef __x86_64__
@@ -82,8 +88,47 @@ static bool dense(const struct tensor *t) {
     return rows_of(t, &r) && r.step == r.c;
 }
 
+/* Where Winograd wins (measured): a rule, not a trial, so that results stay reproducible.  The gradient of the weights sums over
+ * tiles and needs enough of them. */
+static bool winograd_fits(const struct conv_desc *d) {
+    return d->size == 3 && d->stride_x == 1 && d->stride_y == 1 && d->dilation == 1 && d->groups == 1 && d->pad <= 2 && d->x.c >= 16 &&
+           d->y.c >= 16 && d->y.h >= 3 && d->y.w >= 3;
+}
+
+static bool winograd_weights_fit(const struct conv_desc *d) {
+    return d->backward && winograd_fits(d) && d->x.c >= 24 && d->y.c >= 24 && d->y.n * ((d->y.h + 3) / 4) * ((d->y.w + 3) / 4) >= 48;
+}
+
+static bool winograd_new(struct cpu_state *state, struct backend *be, struct ctx *ctx, struct winograd *w, const struct conv_desc *d) {
+    w->desc = *d;
+    w->forward = block_alloc(be, ctx, state->isa->winograd->weights_size(d->x.c, d->y.c), sizeof(float));
+    if (d->backward) w->backward = block_alloc(be, ctx, state->isa->winograd->weights_size(d->y.c, d->x.c), sizeof(float));
+    return w->forward && (w->backward || !d->backward);
+}
+
+static float *winograd_scratch(struct backend *be, struct ctx *ctx, const struct conv_plan *plan) {
+    struct cpu_state *state = be->state;
+    float *scratch = cpu_scratch(be, SCRATCH_WINOGRAD, state->isa->winograd->scratch_size(&plan->win, threads()) * sizeof *scratch);
+    if (!scratch) ctx_fail(ctx, ST_MEMORY, "out of memory for a convolution's transformed maps");
+    return scratch;
+}
+
 static bool unit_strides(const struct conv_desc *d) {
     return unit(&d->x) && unit(&d->y);
+}
+
+/* Maps of one cell are rows of a matrix.  Products on the stored weights beat convolution primitives there: 5 to 20 times in
+ * the weights' gradient, 2 to 4 times forward from 8 images on, and they need no packed copies of what may be 100 million
+ * weights. */
+static bool is_product(const struct cpu_state *state, const struct conv_desc *d) {
+    bool cells = d->x.h == 1 && d->x.w == 1 && d->y.h == 1 && d->y.w == 1;
+    return state->dnn && cells && d->groups == 1 && d->size == 1 && d->pad == 0 && dense(&d->x) && dense(&d->y);
+}
+
+static bool product_forward(const struct conv_plan *p, const struct tensor *x, const float *bias, struct tensor *y) {
+    float *to = y->data;
+    for (int n = 0; bias && n < y->n; ++n) memcpy(to + (size_t)n * (size_t)y->c, bias, (size_t)y->c * sizeof *to);
+    return onednn_product(false, true, x->n, y->c, x->c, x->data, p->matrix, bias ? 1 : 0, to);
 }
 
 static bool plain_new(struct backend *be, struct ctx *ctx, struct plain_conv *p, const struct conv_desc *d) {
@@ -99,6 +144,8 @@ static bool plain_new(struct backend *be, struct ctx *ctx, struct plain_conv *p,
 static void cpu_conv_free(struct backend *be, struct conv_plan *plan) {
     if (!plan) return;
     onednn_conv_free(plan->dnn);
+    block_free(be, plan->win.forward);
+    block_free(be, plan->win.backward);
     block_free(be, plan->plain.forward);
     block_free(be, plan->plain.backward);
     block_free(be, plan->plain.slopes);
@@ -112,11 +159,22 @@ static enum status cpu_conv_new(struct backend *be, struct ctx *ctx, const struc
     *out = NULL;
     if (!plan) return ST_MEMORY;
     plan->desc = *desc;
-    if (dense(&desc->x) && dense(&desc->y)) plan->dnn = onednn_conv_new(state->dnn, be, desc, &plan->fused);
+    plan->product = is_product(state, desc);
+    if (plan->product) {
+        *out = plan;
+        return ST_OK;
+    }
+    plan->winograd = unit_strides(desc) && winograd_fits(desc);
+    plan->winograd_weights = plan->winograd && winograd_weights_fit(desc);
+    bool rest = !plan->winograd || (desc->backward && !plan->winograd_weights); /* something is left for another algorithm */
+    if (rest && dense(&desc->x) && dense(&desc->y))
+        plan->dnn = onednn_conv_new(state->dnn, be, desc, plan->winograd, &plan->fused);
     enum status status = ST_OK;
-    if (!plan->dnn && !unit_strides(desc))
+    if (plan->winograd && !winograd_new(state, be, ctx, &plan->win, desc))
+        status = ST_MEMORY;
+    else if (!plan->dnn && !unit_strides(desc))
         status = ctx_fail(ctx, ST_UNSUPPORTED, "convolution: the cpu backend wants channels next to each other in memory");
-    else if (!plan->dnn && !plain_new(be, ctx, &plan->plain, desc))
+    else if (rest && !plan->dnn && !plain_new(be, ctx, &plan->plain, desc))
         status = ST_MEMORY;
     if (status == ST_OK) *out = plan;
     else cpu_conv_free(be, plan);
@@ -129,8 +187,11 @@ static enum status outcome(struct ctx *ctx, bool done, const char *what) {
 
 static enum status cpu_conv_weights(struct backend *be, struct ctx *ctx, struct conv_plan *plan, const real *w) {
     struct cpu_state *state = be->state;
-    if (plan->dnn) return outcome(ctx, onednn_conv_weights(plan->dnn, w), "weights");
-    state->isa->conv->pack(&plan->plain, w);
+    plan->matrix = w;
+    if (plan->product) return ST_OK;
+    if (plan->winograd) state->isa->winograd->pack(&plan->win, w);
+    else if (plan->dnn) return outcome(ctx, onednn_conv_weights(plan->dnn, w), "weights");
+    else state->isa->conv->pack(&plan->plain, w);
     return ST_OK;
 }
 
@@ -138,7 +199,15 @@ static enum status cpu_conv_forward(struct backend *be, struct ctx *ctx, struct 
                                     const real *bias, struct tensor *y) {
     struct cpu_state *state = be->state;
     if (!plan->desc.bias) bias = NULL;
-    if (plan->dnn) {
+    if (plan->winograd) {
+        float *scratch = winograd_scratch(be, ctx, plan);
+        if (scratch) state->isa->winograd->forward(&plan->win, threads(), scratch, x, bias, y);
+        return ctx->code;
+    }
+    if (plan->product) {
+        assert(dense(x) && dense(y));
+        TRY(outcome(ctx, product_forward(plan, x, bias, y), "forward pass"));
+    } else if (plan->dnn) {
         assert(dense(x) && dense(y));
         TRY(outcome(ctx, onednn_conv_forward(plan->dnn, x->data, bias, y->data), "forward pass"));
         if (plan->fused) return ST_OK;
@@ -152,6 +221,16 @@ static enum status cpu_conv_forward(struct backend *be, struct ctx *ctx, struct 
 static enum status cpu_conv_backward_data(struct backend *be, struct ctx *ctx, struct conv_plan *plan,
                                           const struct tensor *dy, struct tensor *dx, bool add) {
     struct cpu_state *state = be->state;
+    if (plan->winograd) {
+        float *scratch = winograd_scratch(be, ctx, plan);
+        if (scratch) state->isa->winograd->backward_data(&plan->win, threads(), scratch, dy, dx, add);
+        return ctx->code;
+    }
+    if (plan->product) {
+        assert(dense(dy) && dense(dx));
+        bool done = onednn_product(false, false, dy->n, dx->c, dy->c, dy->data, plan->matrix, add ? 1 : 0, dx->data);
+        return outcome(ctx, done, "backward pass");
+    }
     if (!plan->dnn) {
         state->isa->conv->backward_data(&plan->plain, dy, dx, add);
         return ST_OK;
@@ -169,6 +248,13 @@ static enum status cpu_conv_backward_data(struct backend *be, struct ctx *ctx, s
 static enum status cpu_conv_backward_weights(struct backend *be, struct ctx *ctx, struct conv_plan *plan,
                                              const struct tensor *x, const struct tensor *dy, real *dw) {
     struct cpu_state *state = be->state;
+    if (plan->winograd_weights) {
+        float *scratch = winograd_scratch(be, ctx, plan);
+        if (scratch) state->isa->winograd->backward_weights(&plan->win, threads(), scratch, x, dy, dw);
+        return ctx->code;
+    }
+    if (plan->product)
+        return outcome(ctx, onednn_product(true, false, dy->c, x->c, x->n, dy->data, x->data, 1, dw), "weight gradients");
     if (plan->dnn)
         return outcome(ctx, onednn_conv_backward_weights(plan->dnn, x->data, dy->data, dw), "weight gradients");
     state->isa->conv->backward_weights(&plan->plain, x, dy, dw);
@@ -195,6 +281,7 @@ enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain) {
     state->ops.conv_forward = cpu_conv_forward;
     state->ops.conv_backward_data = cpu_conv_backward_data;
     state->ops.conv_backward_weights = cpu_conv_backward_weights;
+    if (state->dnn) cpu_local_products(&state->ops);
     be->ops = &state->ops;
     be->elem_size = sizeof(float);
     be->channels_last = true;

@@ -11,7 +11,7 @@ void cpu_describe(const struct backend *be, char *text, size_t size);
 
 /* Scratch of the backend, 64-byte aligned, contents undefined, valid until the next call for the same purpose; NULL when there
  * is no memory. */
-enum scratch_use { SCRATCH_FORMAT, SCRATCH_SUM, SCRATCH_USES };
+enum scratch_use { SCRATCH_FORMAT, SCRATCH_SUM, SCRATCH_WINOGRAD, SCRATCH_USES };
 void *cpu_scratch(struct backend *be, enum scratch_use use, size_t bytes);
 bool cpu_has_avx512(void);
 

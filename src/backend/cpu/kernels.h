@@ -9,13 +9,15 @@
 #include "backend/backend.h"
 #include "backend/cpu/cpu.h"
 #include "backend/cpu/plain_conv.h"
+#include "backend/cpu/winograd.h"
 #include "backend/ref/ref.h"
 
 #define CPU_KERNELS(isa)                                     \
     void cpu_norm_kernels_##isa(struct backend_ops *ops);    \
     void cpu_map_kernels_##isa(struct backend_ops *ops);     \
     void cpu_vector_kernels_##isa(struct backend_ops *ops);  \
-    extern const struct plain_conv_ops plain_conv_##isa;
+    extern const struct plain_conv_ops plain_conv_##isa;     \
+    extern const struct winograd_ops winograd_##isa;
 CPU_KERNELS(base)
 CPU_KERNELS(avx2)
 CPU_KERNELS(avx512)

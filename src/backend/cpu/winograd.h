@@ -1,0 +1,25 @@
+/* 3x3 convolution with stride 1 by Winograd's minimal filtering F(4x4, 3x3): 36 products per 16 outputs and pair of channels
+ * instead of 144 (Lavin & Gray 2015, arXiv 1509.09308).  Channels-last maps of any width; all three passes. */
+#ifndef BACKEND_CPU_WINOGRAD_H
+#define BACKEND_CPU_WINOGRAD_H
+
+#include "backend/backend.h"
+
+/* Transformed weights, 36 matrices each: input x output channels in panels of output channels; back: the other way round. */
+struct winograd {
+    struct conv_desc desc;
+    float *forward, *backward; /* backward is NULL unless desc.backward */
+};
+
+struct winograd_ops {
+    size_t (*weights_size)(int in, int out);                                        /* floats of one set of matrices */
+    size_t (*scratch_size)(const struct winograd *, int threads);                   /* floats that a pass needs at most */
+    void (*pack)(struct winograd *, const float *w);                                /* w in Darknet's order */
+    /* y = act(conv(x) + bias); bias may be NULL. */
+    void (*forward)(const struct winograd *, int threads, float *scratch, const struct tensor *x, const float *bias, struct tensor *y);
+    void (*backward_data)(const struct winograd *, int threads, float *scratch, const struct tensor *dy, struct tensor *dx, bool add);
+    void (*backward_weights)(const struct winograd *, int threads, float *scratch, const struct tensor *x, const struct tensor *dy,
+                             float *dw); /* dw +=, in Darknet's order */
+};
+
+#endif

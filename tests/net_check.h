@@ -1,0 +1,208 @@
+/* What every layer type is held to, for tests of whole small networks: gradients against central differences, the fast
+ * backend against the reference. */
+#ifndef TESTS_NET_CHECK_H
+#define TESTS_NET_CHECK_H
+
+#include "base/rng.h"
+#include "net/internal.h"
+#include "test.h"
+
+static inline struct net *opened(struct ctx *ctx, const char *name, const char *text) {
+    struct cfg_doc *doc;
+    struct net *net = NULL;
+    if (cfg_parse(ctx, name, text, strlen(text), true, &doc) == ST_OK) net_open_doc(ctx, doc, true, &net);
+    CHECK(net != NULL, "%s: %s", name, ctx->error);
+    if (!net) return NULL;
+    net_init_weights(net, 7);
+    struct rng r = rng_stream(3, 1, 4);
+    for (int i = 0; i < net->n; ++i) /* statistics and scales that are not neutral */
+        for (int k = 0; k < net->layer[i].n_param; ++k) {
+            const struct param *p = &net->layer[i].param[k];
+            for (size_t j = 0; j < param_count(p) && p->role != PARAM_WEIGHT; ++j)
+                net->param[p->offset + j] = (float)((p->role == PARAM_SCALE || p->role == PARAM_VARIANCE ? 1 : 0) + rng_between(&r, -.3, .3));
+        }
+    return net;
+}
+
+/* Two images, or what the cfg's batch holds if it has sequences. */
+static inline int images_of(const struct net *net, enum net_mode mode) {
+    return mode == NET_TRAIN && net->opt.time_steps > 1 ? net->opt.batch / net->opt.subdivisions * net->opt.time_steps : 2;
+}
+
+static inline size_t input_size(const struct net *net) {
+    return (size_t)net->batch * (size_t)net->opt.channels * (size_t)net->opt.height * (size_t)net->opt.width;
+}
+
+static inline void random_input(const struct net *net, float *x) {
+    struct rng r = rng_stream(9, 2, 6);
+    for (size_t i = 0; i < input_size(net); ++i) x[i] = (float)rng_uniform(&r);
+}
+
+/* A pass that remembers nothing of earlier ones. */
+static inline enum status forward_anew(struct ctx *ctx, struct net *net, const float *x) {
+    enum status st = net_reset(ctx, net);
+    return st == ST_OK ? net_forward(ctx, net, x) : st;
+}
+
+/* sum of weights * output of the last layer, and its gradient seeded into dy */
+static inline double functional(const struct net *net, bool seed) {
+    int last = net_output_layer(net);
+    struct tensor *y = &net->y[last], *dy = &net->dy[last];
+    struct rng r = rng_stream(5, 5, 5);
+    double sum = 0;
+    const double *v = y->data;
+    double *d = dy->data;
+    for (int n = 0; n < y->n; ++n)
+        for (int c = 0; c < y->c; ++c)
+            for (int h = 0; h < y->h; ++h)
+                for (int w = 0; w < y->w; ++w) {
+                    double weight = rng_between(&r, -1, 1);
+                    ptrdiff_t at = n * y->sn + c * y->sc + h * y->sh + w * y->sw;
+                    sum += weight * v[at];
+                    if (seed) d[at] = weight;
+                }
+    return sum;
+}
+
+/* net_backward starts with every unread gradient at zero; a test seeds the last layer's after that point. */
+static inline enum status backward_from_last(struct ctx *ctx, struct net *net) {
+    int last = net_output_layer(net);
+    net->buffers->clear[last] = false;
+    net->buffers->first_writer[last] = last;
+    functional(net, true);
+    return net_backward(ctx, net);
+}
+
+static inline void check_gradients(const char *name, const char *text, enum net_mode mode) {
+    struct ctx ctx = { 0 };
+    struct backend *be = NULL;
+    struct net *net = opened(&ctx, name, text);
+    if (!net || backend_open(&ctx, "ref64", &be) != ST_OK || net_bind(&ctx, net, be, mode, images_of(net, mode)) != ST_OK) {
+        CHECK(false, "%s: %s", name, ctx.error);
+        return;
+    }
+    float *x = calloc(input_size(net), sizeof *x);
+    double *w = (double *)net->dev_param, *g = (double *)net->dev_grad, worst = 0;
+    random_input(net, x);
+    forward_anew(&ctx, net, x);
+    CHECK(backward_from_last(&ctx, net) == ST_OK, "%s: %s", name, ctx.error);
+    struct rng r = rng_stream(8, 8, 8);
+    int checked = 0;
+    for (int i = 0; i < net->n; ++i)
+        for (int k = 0; k < net->layer[i].n_param; ++k) {
+            const struct param *p = &net->layer[i].param[k];
+            if (!(p->flags & PARAM_TRAIN)) continue;
+            for (int t = 0; t < 4; ++t) {
+                size_t j = p->offset + (size_t)rng_int(&r, 0, (int)param_count(p) - 1);
+                double keep = w[j], h = 1e-6;
+                w[j] = keep + h;
+                net_refresh(&ctx, net);
+                forward_anew(&ctx, net, x);
+                double up = functional(net, false);
+                w[j] = keep - h;
+                net_refresh(&ctx, net);
+                forward_anew(&ctx, net, x);
+                double down = functional(net, false);
+                w[j] = keep;
+                double want = (up - down) / (2 * h), error = fabs(g[j] - want) / fmax(fmax(fabs(want), fabs(g[j])), 1e-2);
+                CHECK(error < 1e-4, "%s layer %d %s[%zu]: gradient %.8g, central difference %.8g", name, i, p->name, j - p->offset, g[j], want);
+                worst = fmax(worst, error);
+                ++checked;
+            }
+        }
+    CHECK(checked > 0, "%s: nothing checked", name);
+    free(x);
+    net_close(net);
+    backend_close(be);
+}
+
+/* SCORE: the gradient of every activation, through frozen statistics. */
+static inline void check_activation_gradients(const char *name, const char *text) {
+    struct ctx ctx = { 0 };
+    struct backend *be = NULL;
+    struct net *net = opened(&ctx, name, text);
+    if (!net || backend_open(&ctx, "ref64", &be) != ST_OK || net_bind(&ctx, net, be, NET_SCORE, 2) != ST_OK) {
+        CHECK(false, "%s: %s", name, ctx.error);
+        return;
+    }
+    float *x = calloc(input_size(net), sizeof *x);
+    random_input(net, x);
+    forward_anew(&ctx, net, x);
+    backward_from_last(&ctx, net);
+    /* Bias of layer 0 moves its pre-activation; compare through the folded convolution: d/dbias = sum of dy*slope, so look at
+     * the parameter instead: the response to a small change of one bias equals the sum of that channel's gradient. */
+    const struct layer *l = &net->layer[0];
+    struct tensor *dy = &net->dy[0];
+    double *w = (double *)net->dev_param, *d = dy->data;
+    for (int c = 0; c < l->out.c && d; ++c) {
+        double sum = 0;
+        forward_anew(&ctx, net, x);
+        net->buffers->clear[net_output_layer(net)] = false;
+        backward_from_last(&ctx, net);
+        for (int n = 0; n < dy->n; ++n)
+            for (int i = 0; i < dy->h; ++i)
+                for (int j = 0; j < dy->w; ++j) sum += d[n * dy->sn + c * dy->sc + i * dy->sh + j * dy->sw];
+        double keep = w[l->param[0].offset + (size_t)c], h = 1e-6, value[2];
+        for (int s = 0; s < 2; ++s) {
+            w[l->param[0].offset + (size_t)c] = keep + (s ? -h : h);
+            net_refresh(&ctx, net);
+            forward_anew(&ctx, net, x);
+            value[s] = functional(net, false);
+        }
+        w[l->param[0].offset + (size_t)c] = keep;
+        net_refresh(&ctx, net);
+        /* dy of layer 0 is overwritten by its own backward with the derivative before the activation */
+        double want = (value[0] - value[1]) / (2 * h);
+        CHECK(fabs(sum - want) <= 1e-4 * fmax(fabs(want), 1e-2), "%s channel %d: %.8g, central difference %.8g", name, c, sum, want);
+    }
+    free(x);
+    net_close(net);
+    backend_close(be);
+}
+
+/* The fast backend computes what the reference does: outputs and parameter gradients. */
+static inline void check_backends(const char *name, const char *text, enum net_mode mode) {
+    struct ctx ctx = { 0 };
+    static const char *const kinds[] = { "ref", "cpu" };
+    float *y[2] = { NULL, NULL }, *g[2] = { NULL, NULL };
+    size_t n_y = 0, n_g = 0;
+    for (int b = 0; b < 2; ++b) {
+        struct backend *be = NULL;
+        struct net *net = opened(&ctx, name, text);
+        if (!net || backend_open(&ctx, kinds[b], &be) != ST_OK || net_bind(&ctx, net, be, mode, images_of(net, mode)) != ST_OK) {
+            CHECK(false, "%s: %s", name, ctx.error);
+            return;
+        }
+        float *x = calloc(input_size(net), sizeof *x);
+        random_input(net, x);
+        CHECK(forward_anew(&ctx, net, x) == ST_OK, "%s: %s", name, ctx.error);
+        int last = net_output_layer(net);
+        n_y = (size_t)net->batch * shape_count(net->layer[last].out);
+        n_g = net->n_param;
+        y[b] = calloc(n_y, sizeof **y);
+        g[b] = calloc(n_g, sizeof **g);
+        net_output(net, last, y[b]);
+        if (mode == NET_TRAIN) {
+            net->buffers->clear[last] = false;
+            net->buffers->first_writer[last] = last;
+            float *seed = calloc(n_y, sizeof *seed);
+            struct rng r = rng_stream(5, 5, 5);
+            for (size_t i = 0; i < n_y; ++i) seed[i] = (float)rng_between(&r, -1, 1);
+            be->ops->from_nchw(be, seed, &net->dy[last], false);
+            free(seed);
+            CHECK(net_backward(&ctx, net) == ST_OK, "%s: %s", name, ctx.error);
+            be->ops->get(be, net->dev_grad, n_g, g[b]);
+        }
+        free(x);
+        net_close(net);
+        backend_close(be);
+    }
+    double most = 1e-6, worst = 0, most_g = 1e-6, worst_g = 0;
+    for (size_t i = 0; i < n_y; ++i) most = fmax(most, fabs((double)y[0][i])), worst = fmax(worst, fabs((double)y[0][i] - (double)y[1][i]));
+    for (size_t i = 0; i < n_g; ++i) most_g = fmax(most_g, fabs((double)g[0][i])), worst_g = fmax(worst_g, fabs((double)g[0][i] - (double)g[1][i]));
+    CHECK(worst <= 1e-5 * most, "%s: outputs differ by %g of %g", name, worst, most);
+    CHECK(worst_g <= 1e-4 * most_g, "%s: gradients differ by %g of %g", name, worst_g, most_g);
+    free(y[0]), free(y[1]), free(g[0]), free(g[1]);
+}
+
+#endif
