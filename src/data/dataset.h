@@ -14,6 +14,7 @@ void list_free(struct text_list *);
 struct data_options {
     int classes;             /* 0: not given, as the two below; texts: NULL when not given */
     char *train, *valid, *names, *backup, *results, *difficult, *eval, *map;
+    char *annotations;       /* ground truth of valid= that knows more than labels: a COCO JSON file or a folder of KITTI label files */
     int save_weights, save_last;
     char *path;              /* of the .data file */
 };
