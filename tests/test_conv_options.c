@@ -414,7 +414,7 @@ static void check_learning(const char *name, const char *body, double share) {
         r.net->iteration = (uint64_t)i;
         bool done = net_forward(&r.ctx, r.net, r.x) == ST_OK && net_loss(&r.ctx, r.net, &truth, &loss, NULL) == ST_OK &&
                     net_backward(&r.ctx, r.net) == ST_OK;
-        optimizer_step(&o, r.net, .01, 2);
+        optimizer_step(&o, r.net, &(struct update){ .number = (uint64_t)i + 1, .rate = .01, .images = 2 });
         CHECK(done && net_refresh(&r.ctx, r.net) == ST_OK, "%s: %s", name, r.ctx.error);
         if (i == 0) first = loss;
     }

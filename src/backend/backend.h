@@ -50,10 +50,18 @@ struct conv_plan;
 
 /* Activations that mix channels (darknet-compat 2.0), and how a weighted shortcut normalises its weights (2.7). */
 enum channel_norm { CHANNEL_NORM_NONE, CHANNEL_NORM_RELU, CHANNEL_NORM_SOFTMAX, CHANNEL_NORM_MAXVAL };
-enum mix_norm { MIX_NONE, MIX_RELU, MIX_SOFTMAX }; /* Darknet's numbers */
+enum mix_norm { MIX_NORM_NONE, MIX_NORM_RELU, MIX_NORM_SOFTMAX }; /* Darknet's numbers */
 
 /* Window of pooling; x0 = ox*stride_x + offset_x is the first input column of output column ox; cells outside are ignored. */
 struct pool_desc { int size, stride_x, stride_y, offset_x, offset_y; };
+
+/* A stretch of the parameter arena whose elements are updated alike; limits are infinite where there are none. */
+struct update_range {
+    size_t offset, n;
+    double rate, decay, limit, clip;
+    bool hold;                /* nothing moves; the gradient is dropped */
+};
+struct adam_rule { double scale, beta1, beta2, eps, correction1, correction2; bool decoupled; };
 
 /* Across channels: N(c) = kappa + alpha * sum of squares over a window of `size` channels around c, y = x * N^-beta. */
 struct lrn_desc { int size; double alpha, beta, kappa; };
@@ -253,9 +261,14 @@ struct backend_ops {
     void (*axpy)(struct backend *, size_t n, double alpha, const real *x, real *y);      /* y += alpha*x */
     void (*scale)(struct backend *, size_t n, double alpha, real *x);                    /* x *= alpha */
     double (*sum_squares)(struct backend *, size_t n, const real *x);                    /* NaN or inf when one is in x */
-    /* SGD as Darknet does it (darknet-compat 1.6) with gradient and momentum apart: g = gradient sum of the step, B images:
-     * m = momentum*m - g - decay*B*w;  w += rate/B * m;  g = 0. */
-    void (*sgd)(struct backend *, size_t n, real *w, real *g, real *m, double rate, double momentum, double decay, double images);
+    /* y = keep*y + (1 - keep)*x. */
+    void (*blend)(struct backend *, size_t n, double keep, const real *x, real *y);
+    /* One step of the optimiser over ranges of the parameters w, in one pass; g (gradient sums) is cleared there.
+     * With d = scale*g + decay*w:  m = momentum*m - d, kept in +-limit;  w += rate*m, kept in +-clip. */
+    void (*sgd)(struct backend *, const struct update_range *, int n_range, real *w, real *g, real *m, double scale, double momentum);
+    /* m = beta1*m - (1-beta1)*d;  v = beta2*v + (1-beta2)*d*d;  w += rate * (m/correction1) / (sqrt(v/correction2) + eps).
+     * decoupled: d = scale*g, and w -= rate*decay*w before the step. */
+    void (*adam)(struct backend *, const struct update_range *, int n_range, real *w, real *g, real *m, real *v, const struct adam_rule *);
 };
 
 struct backend {

@@ -35,7 +35,7 @@ static const struct option eval_options[] = {
     { "iou_thresh", OPTION_FLOAT, offsetof(struct eval_flags, iou_thresh), "T", "overlap from which a detection is right, -metric voc (0.5)",
       NULL, 0, 1 },
     { "letter_box", OPTION_FLAG, offsetof(struct eval_flags, letter_box), NULL, "keep the pictures' aspect", NULL, 1, 0 },
-    { "strict", OPTION_FLAG, offsetof(struct eval_flags, strict), NULL, "unknown cfg keys are errors", NULL, 1, 0 },
+    { "strict", OPTION_FLAG, offsetof(struct eval_flags, strict), NULL, "unknown cfg keys and bad labels are errors", NULL, 1, 0 },
     OPTION_END
 };
 
@@ -67,7 +67,7 @@ static enum status run_network(struct session *s, const struct eval_flags *flags
     enum status st = session_open(s, &request);
     if (st == ST_OK) st = session_valid(s, &images);
     if (st == ST_OK && flags->gt) st = read_truth(&s->ctx, flags->gt, set);
-    else if (st == ST_OK) st = dataset_check(&s->ctx, &images, s->classes, NULL, NULL, NULL);
+    else if (st == ST_OK) st = session_check_set(s, &images, flags->strict ? DATASET_STRICT : DATASET_SCORE, NULL);
     if (st == ST_OK && s->data.difficult) st = list_read(&s->ctx, s->data.difficult, &difficult);
     if (st == ST_OK && difficult.n && difficult.n != images.n)
         st = ctx_fail(&s->ctx, ST_FORMAT, "%s: has %d entries, the list of images %d; they must go line by line", s->data.difficult, difficult.n,

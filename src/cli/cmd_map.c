@@ -31,7 +31,7 @@ static const struct option map_options_table[] = {
       "keep the pictures' aspect (Darknet: only through the cfg)", NULL, 1, 0 },
     { "dont_show", OPTION_FLAG, offsetof(struct map_flags, dont_show), NULL,
       "no window; there never is one here", NULL, 1, 0 },
-    { "strict", OPTION_FLAG, offsetof(struct map_flags, strict), NULL, "unknown cfg keys are errors", NULL, 1,
+    { "strict", OPTION_FLAG, offsetof(struct map_flags, strict), NULL, "unknown cfg keys and bad labels are errors", NULL, 1,
       0 },
     OPTION_END
 };
@@ -160,7 +160,7 @@ static enum status work(struct session *s, const struct map_flags *flags, const 
     enum status st = session_open(s, &request);
     if (st == ST_OK) st = session_valid(s, &images);
     if (st == ST_OK)
-        st = dataset_check(&s->ctx, &images, s->classes, NULL, NULL, NULL); /* before anything is printed */
+        st = session_check_set(s, &images, flags->strict ? DATASET_STRICT : DATASET_SCORE, NULL); /* before anything is printed */
     if (st == ST_OK && s->data.difficult) st = list_read(&s->ctx, s->data.difficult, &difficult);
     if (st == ST_OK) {
         if (flags->letter_box) s->net->opt.letter_box = 1;

@@ -113,3 +113,14 @@ enum status session_valid(struct session *s, struct text_list *list) {
     if (list->n) return ST_OK;
     return ctx_fail(&s->ctx, ST_FORMAT, "%s: the list of images is empty", path);
 }
+
+enum status session_check_set(struct session *s, const struct text_list *images, enum dataset_use use, const char *list) {
+    struct ctx *ctx = &s->ctx;
+    struct dataset_report report;
+    TRY(dataset_survey(ctx, images, s->classes, &report));
+    enum status st = dataset_usable(ctx, &report, use);
+    if (st == ST_OK) st = dataset_tell(ctx, &report, list);
+    if (st == ST_OK && list) dataset_describe(ctx, &report, s->classes, s->names.n ? &s->names : NULL);
+    dataset_report_free(&report);
+    return st;
+}

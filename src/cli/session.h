@@ -37,5 +37,8 @@ void session_print_heads(const struct session *);
 const char *session_name(const struct session *, int k, char number[16]);
 /* The list that `valid=` names, else the one of `train=`, else data/train.txt, as Darknet chooses. */
 enum status session_valid(struct session *, struct text_list *);
+/* Whether the set will do.  Problems of labels and images are told once and go on without; `list`: all of them are written there,
+ * and the boxes of each class are told (training); NULL: neither. */
+enum status session_check_set(struct session *, const struct text_list *images, enum dataset_use, const char *list);
 
 #endif

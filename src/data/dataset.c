@@ -304,16 +304,18 @@ enum status labels_read(struct ctx *ctx, const char *path, int classes, struct t
     return st;
 }
 
-enum status labels_of(struct ctx *ctx, const char *image_path, int classes, struct truth_list *truth) {
+enum status labels_of(struct ctx *ctx, const char *image_path, int classes, bool strict, struct truth_list *truth) {
     char *path = label_path(ctx, image_path);
     if (!path) return ctx->code;
-    enum status st;
+    struct label_issues issues = { 0, 0, NULL };
+    enum status st = ST_OK;
     truth->n = 0;
     if (io_exists(path))
-        st = labels_read(ctx, path, classes, truth, NULL);
-    else
+        st = labels_read(ctx, path, classes, truth, strict ? NULL : &issues);
+    else if (strict)
         st = ctx_fail(ctx, ST_IO, "%s: label file missing (of %s); an image without objects needs an empty one", path,
                       image_path);
+    free(issues.item);
     free(path);
     return st;
 }

@@ -45,9 +45,7 @@ static enum status add_labels(struct ctx *ctx, const struct eval_run *run, int i
     enum status st = ST_OK;
     for (int hard = 0; hard < 2 && st == ST_OK; ++hard) {
         if (hard && !run->difficult) continue;
-        char *path = label_path(ctx, hard ? run->difficult->item[i] : run->images->item[i]);
-        truth.n = 0;
-        st = path ? labels_read(ctx, path, classes, &truth, NULL) : ST_MEMORY;
+        st = labels_of(ctx, hard ? run->difficult->item[i] : run->images->item[i], classes, false, &truth);
         for (int k = 0; k < truth.n && st == ST_OK; ++k) {
             struct box b = truth.item[k].box;
             struct eval_truth t = { .image = image, .category = truth.item[k].class_id, .x = ((double)b.x - (double)b.w / 2) * w,
@@ -55,7 +53,6 @@ static enum status add_labels(struct ctx *ctx, const struct eval_run *run, int i
             t.area = t.w * t.h;
             st = eval_add_truth(ctx, s, &t);
         }
-        free(path);
     }
     free(truth.item);
     return st;

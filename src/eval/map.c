@@ -275,8 +275,9 @@ static enum status evaluate_batch(struct ctx *ctx, struct net *net, struct map_t
             w = w0 * scale, h = h0 * scale;
         }
         s = detect_collect(ctx, net, b, w0, h0, &options, list);
-        if (s == ST_OK) s = labels_of(ctx, c->images->item[image], e->out->classes, &truth);
-        if (s == ST_OK && difficult) s = labels_of(ctx, difficult->item[image], 0, &hard);
+        /* What is wrong with them dataset_survey tells. */
+        if (s == ST_OK) s = labels_of(ctx, c->images->item[image], e->out->classes, false, &truth);
+        if (s == ST_OK && difficult) s = labels_of(ctx, difficult->item[image], 0, false, &hard);
         if (s == ST_OK) s = map_add(ctx, e, list, &truth, &hard, w, h);
     }
     free(truth.item);

@@ -203,6 +203,23 @@ static int padding_of_signs(const struct layer *l, enum net_mode mode) {
 
 /* --- Buffers -------------------------------------------------------------------------------------------------------- */
 
+/* What backward needs of the forward pass: the convolution's output, and the input of an activation. */
+static size_t kept_elements(const struct layer *l, enum net_mode mode, int batch, size_t *one) {
+    const struct conv *c = l->state;
+    enum { ALIGN = 16 };
+    *one = shape_count((struct shape){ batch, c->inner.c, c->inner.h, c->inner.w });
+    *one = (*one + ALIGN - 1) / ALIGN * ALIGN;
+    return (normed(c) && mode == NET_TRAIN ? *one : 0) + (keeps_pre(l, mode) ? *one : 0);
+}
+
+static size_t kept(const struct layer *l, enum net_mode mode, int batch) {
+    size_t one;
+    return kept_elements(l, mode, batch, &one);
+}
+
+/* Blended batch norm counts its mini-batches. */
+static bool repeats(const struct layer *l) { return !((const struct conv *)l->state)->cbn; }
+
 static struct tensor new_tensor(struct pass *p, struct shape s) {
     size_t n = shape_count((struct shape){ p->batch, s.c, s.h, s.w });
     return shape_tensor(p->be, s, p->batch, p->be->ops->alloc(p->be, p->ctx, n));
@@ -242,14 +259,15 @@ static enum status prepare(struct layer *l, struct pass *p) {
                            .pad = c->xnor && padding_of_signs(l, p->mode) ? 0 : padding_of(c),
                            .act = batch_stats || pre ? ACT_LINEAR : activation_of(c), .backward = p->mode != NET_INFER };
     if (p->ctx->code == ST_OK) TRY(ops->conv_new(p->be, p->ctx, &d, &run->plan));
-    size_t n = (size_t)c->filters;
+    size_t n = (size_t)c->filters, one;
+    kept_elements(l, p->mode, p->batch, &one);
     if (batch_stats) {
-        run->linear = new_tensor(p, c->inner);
+        run->linear = shape_tensor(p->be, c->inner, p->batch, p->kept);
         run->mean = ops->alloc(p->be, p->ctx, n);
         run->var = ops->alloc(p->be, p->ctx, n);
         if (c->cbn) run->moment = ops->alloc(p->be, p->ctx, 2 * n);
     }
-    if (pre) run->pre = new_tensor(p, c->inner);
+    if (pre) run->pre = shape_tensor(p->be, c->inner, p->batch, ops->at(p->be, p->kept, batch_stats ? one : 0));
     if (excited(l, p->mode)) {
         run->acted = new_tensor(p, c->inner);
         run->boxes = new_tensor(p, (struct shape){ 1, 1, c->inner.h, c->inner.w });
@@ -266,7 +284,7 @@ static void release(struct layer *l, struct backend *be) {
     struct conv_run *run = l->run;
     if (!run) return;
     if (run->plan) be->ops->conv_free(be, run->plan);
-    real *blocks[] = { run->w, run->bias, run->mean, run->var, run->moment, run->linear.data, run->pre.data, run->acted.data,
+    real *blocks[] = { run->w, run->bias, run->mean, run->var, run->moment, run->acted.data,
                        run->boxes.data, run->signs.data, run->dsigns.data };
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; ++i) be->ops->free(be, blocks[i]);
     blur_free(be, &run->blur);
@@ -337,6 +355,7 @@ static void normalise(struct layer *l, struct pass *p, struct tensor *pre, struc
     } else {
         ops->bn_forward(p->be, &run->linear, p->param[SCALE], p->param[BIAS], run->mean, run->var, act, pre, y);
     }
+    if (p->again) return;
     ops->bn_roll(p->be, p->param[MEAN], run->mean, (size_t)c->filters, BN_MOMENTUM, 1);
     ops->bn_roll(p->be, p->param[VARIANCE], run->var, (size_t)c->filters, BN_MOMENTUM, unbiased);
 }
@@ -519,5 +538,5 @@ static void describe(const struct layer *l, char *text, size_t size) {
 const struct layer_ops convolutional_ops = {
     .name = "convolutional", .alias = "conv", .state_size = sizeof(struct conv), .keys = keys, .shape = shape, .prepare = prepare,
     .refresh = refresh, .forward = forward, .backward = backward, .release = release, .couple = couple, .rewrite = rewrite,
-    .flops_at = flops_at, .reads = reads, .describe = describe
+    .kept = kept, .repeats = repeats, .flops_at = flops_at, .reads = reads, .describe = describe
 };

@@ -105,6 +105,6 @@ static void describe(const struct layer *l, char *text, size_t size) {
 }
 
 const struct layer_ops dropout_ops = {
-    .name = "dropout", .state_size = sizeof(struct dropout), .keys = keys, .shape = shape, .transparent = transparent,
+    .name = "dropout", .state_size = sizeof(struct dropout), .keys = keys, .shape = shape, .repeats = layer_repeats, .transparent = transparent,
     .forward = forward, .backward = backward, .couple = couple, .describe = describe, .uncounted = true
 };

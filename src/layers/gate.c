@@ -95,11 +95,11 @@ static void couple(const struct layer *l, const struct layer *all, struct channe
 static void describe(const struct layer *l, char *text, size_t size) { snprintf(text, size, "scale Layer: %d", l->in[GATED]); }
 
 const struct layer_ops scale_channels_ops = {
-    .name = "scale_channels", .state_size = sizeof(struct gate), .keys = scale_keys, .inputs = inputs, .shape = scale_shape,
+    .name = "scale_channels", .state_size = sizeof(struct gate), .keys = scale_keys, .inputs = inputs, .shape = scale_shape, .repeats = layer_repeats,
     .prepare = prepare, .forward = forward, .backward = backward, .release = release, .couple = couple, .describe = describe
 };
 
 const struct layer_ops sam_ops = {
-    .name = "sam", .state_size = sizeof(struct gate), .keys = sam_keys, .inputs = inputs, .shape = sam_shape,
+    .name = "sam", .state_size = sizeof(struct gate), .keys = sam_keys, .inputs = inputs, .shape = sam_shape, .repeats = layer_repeats,
     .prepare = prepare, .forward = forward, .backward = backward, .release = release, .couple = couple, .describe = describe
 };

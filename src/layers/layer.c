@@ -29,11 +29,11 @@ const struct cfg_key layer_common_keys[] = {
     CFG_INT(struct layer_common, dontloadscales, 0, 0, 1),
     CFG_INT(struct layer_common, stopbackward, 0, 0, 1000000000),
     CFG_FLOAT_IN(struct layer_common, learning_rate, 1, 0, 1e9),
-    CFG_TRAINING("onlyforward", 0),
-    CFG_TRAINING("train_only_bn", 0),
-    CFG_TRAINING("clip", 0),
-    CFG_TRAINING("dont_update", 0),
-    CFG_TRAINING("burnin_update", 0),
+    CFG_BOOL(struct layer_common, onlyforward, 0),
+    CFG_BOOL(struct layer_common, train_only_bn, 0),
+    CFG_FLOAT_IN(struct layer_common, clip, 0, 0, 1e30),
+    CFG_INT(struct layer_common, dont_update, 0, 0, 1000000000),
+    CFG_INT(struct layer_common, burnin_update, 0, 0, 1000000000),
     CFG_END
 };
 
@@ -48,6 +48,8 @@ const struct cfg_choice conv_activation_choices[] = {
     { "gelu", ACT_GELU }, { "swish", ACT_SWISH }, { "mish", ACT_MISH }, { "hard_mish", ACT_HARD_MISH },
     { NULL, 0 }
 };
+
+bool layer_repeats(const struct layer *l) { return l != NULL; }
 
 bool param_owned(const struct param *p) { return !(p->flags & PARAM_SHARED); }
 

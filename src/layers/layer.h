@@ -20,10 +20,11 @@ enum net_mode { NET_INFER, NET_SCORE, NET_TRAIN };
 
 /* One stored array, in .weights order.  dim[out_axis] runs over this layer's output channels, dim[in_axis] over the
  * channels of input 0 (within one group); -1: no such axis.  Slicing, counting, loading, saving, updating are loops over these.
+ * PARAM_LIMIT_STEP: its velocity stays within +-1, as for the weights of a shortcut.
  * PARAM_MATRIX: old files may hold it transposed.
  * PARAM_SHARED: the array is row `owner_row` of layer `owner` (share_index); it is stored, counted, sliced and updated there. */
 enum param_role { PARAM_BIAS, PARAM_SCALE, PARAM_MEAN, PARAM_VARIANCE, PARAM_WEIGHT, PARAM_MIX /* weights of whole inputs */ };
-enum { PARAM_TRAIN = 1, PARAM_DECAY = 2, PARAM_SHARED = 4, PARAM_FLIPPED = 8 /* stored with dim[0] innermost */, PARAM_MATRIX = 32 };
+enum { PARAM_TRAIN = 1, PARAM_DECAY = 2, PARAM_SHARED = 4, PARAM_FLIPPED = 8 /* stored with dim[0] innermost */, PARAM_LIMIT_STEP = 16, PARAM_MATRIX = 32 };
 struct param {
     const char *name;
     enum param_role role;
@@ -39,7 +40,10 @@ size_t param_count(const struct param *);
 bool param_owned(const struct param *); /* not PARAM_SHARED */
 
 /* Keys that every layer accepts (darknet-compat 1.8). */
-struct layer_common { int dontload, dontloadscales, onlyforward, stopbackward, train_only_bn; double learning_rate; };
+struct layer_common {
+    int dontload, dontloadscales, onlyforward, stopbackward, train_only_bn, dont_update, burnin_update;
+    double learning_rate, clip;
+};
 
 struct layer {
     const struct layer_ops *ops;
@@ -52,7 +56,9 @@ struct layer {
     struct shape out;             /* of one image; c = 0: a head without output tensor */
     struct param param[LAYER_MAX_PARAM];
     int n_param;
-    bool frozen;                  /* before a stopbackward=1 layer: runs as in INFER while the rest trains */
+    uint64_t thaw;                /* before a stopbackward=N layer: frozen in the first N iterations; N = 1: in all of them */
+    bool frozen;                  /* bound for training before thaw, or onlyforward: runs as in INFER while the rest trains */
+    bool only_bn;                 /* at or before a train_only_bn=1 layer: nothing but batch norm adapts */
     double flops;                 /* per image, as Darknet's table counts them */
     void *state;                  /* the type's options, ops->state_size bytes */
     void *run;                    /* the type's buffers and plans between prepare and release */
@@ -74,6 +80,8 @@ struct pass {
     const bool *add;              /* per input: add to dx (somebody has written it) instead of overwriting */
     real *param[LAYER_MAX_PARAM], *grad[LAYER_MAX_PARAM];
     real *scratch;                /* room for the largest input of any layer; free between two layers */
+    real *kept;                   /* what ops->kept asked for; NULL without */
+    bool again;                   /* the second forward pass of this batch: statistics have been taken */
     uint64_t seed, iteration;
     int max_batches;
     const struct truth_list *boxes; /* of every image, for layers that look at them in training; NULL: not known */
@@ -147,6 +155,10 @@ struct layer_ops {
     enum status (*shape)(struct ctx *, struct layer *, const struct layer *all, const struct net_options *);
     /* True when y can be the very tensor of input 0 in this mode.  NULL: never. */
     bool (*transparent)(const struct layer *, enum net_mode);
+    /* Elements that forward leaves for backward beside y; the memory is pass.kept, the same in every pass. */
+    size_t (*kept)(const struct layer *, enum net_mode, int batch);
+    /* True when forward may run a second time on a batch with the same result (see pass.again).  NULL: it may not. */
+    bool (*repeats)(const struct layer *);
     enum status (*prepare)(struct layer *, struct pass *);
     enum status (*refresh)(struct layer *, struct pass *);
     enum status (*forward)(struct layer *, struct pass *);
@@ -156,6 +168,9 @@ struct layer_ops {
     enum status (*reset)(struct layer *, struct pass *);
     /* Heads and losses: training loss as Darknet logs it, and its +gradient into head_delta (overwritten). */
     enum status (*loss)(struct ctx *, struct layer *, const struct loss_args *, struct loss_stats *);
+    /* Running numbers of training, apart from parameters, without which a run cannot go on as if it had not stopped; returns
+     * how many there are at *value.  NULL: none. */
+    int (*memory)(struct layer *, double **value);
     bool only_loss;                         /* [cost]: not the network's output, which is the layer before */
     /* The word tree of a bound layer, NULL when it has none. */
     const struct word_tree *(*tree)(const struct layer *);
@@ -187,6 +202,7 @@ void layer_param(struct layer *, const struct param *);
 bool layer_has_filters(const struct layer *);
 enum status layer_fail(struct ctx *, const struct layer *, const char *key, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+bool layer_repeats(const struct layer *); /* for ops->repeats: always */
 extern const struct cfg_key layer_common_keys[];
 /* Activations.  A convolution also knows those that mix channels: ACT_COUNT + an enum channel_norm, first in its table. */
 extern const struct cfg_choice conv_activation_choices[];

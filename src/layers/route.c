@@ -100,6 +100,6 @@ static void describe(const struct layer *l, char *text, size_t size) {
 }
 
 const struct layer_ops route_ops = {
-    .name = "route", .state_size = sizeof(struct route), .keys = keys, .inputs = inputs, .shape = shape, .transparent = transparent,
+    .name = "route", .state_size = sizeof(struct route), .keys = keys, .inputs = inputs, .shape = shape, .repeats = layer_repeats, .transparent = transparent,
     .forward = forward, .backward = backward, .overwrites = overwrites, .couple = couple, .describe = describe
 };

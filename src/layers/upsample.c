@@ -49,6 +49,6 @@ static void describe(const struct layer *l, char *text, size_t size) {
 }
 
 const struct layer_ops upsample_ops = {
-    .name = "upsample", .state_size = sizeof(struct upsample), .keys = keys, .shape = shape, .forward = forward,
+    .name = "upsample", .state_size = sizeof(struct upsample), .keys = keys, .shape = shape, .repeats = layer_repeats, .forward = forward,
     .backward = backward, .couple = couple, .describe = describe
 };

@@ -429,6 +429,12 @@ static const struct head_ops head = { .info = info,
                                       .activate = yolo_activate,
                                       .embedding = embedding };
 
+static int memory(struct layer *l, double **value) {
+    struct yolo_rejection *r = &((struct yolo *)l->state)->rejection;
+    *value = &r->max;
+    return (int)(&r->threshold - &r->max) + 1;
+}
+
 const struct layer_ops yolo_ops = { .name = "yolo",
                                     .state_size = sizeof(struct yolo),
                                     .keys = keys,
@@ -443,4 +449,5 @@ const struct layer_ops yolo_ops = { .name = "yolo",
                                     .reads = head_reads,
                                     .describe = describe,
                                     .loss = yolo_loss,
+                                    .memory = memory,
                                     .head = &head };

@@ -15,7 +15,7 @@ enum { NO_EMBEDDING = 999999 };
 struct yolo_rejection {
     double percentage, sigmas; /* badlabels_rejection_percentage, num_sigmas_reject_badlabels */
     int equidistant_point;
-    double max, average, deviation, threshold; /* running; they outlive resizing */
+    double max, average, deviation, threshold; /* running, in this order layer_ops.memory; they outlive resizing */
 };
 
 struct yolo {

@@ -11,7 +11,7 @@ static size_t out_count(const struct net *net, int i) {
 }
 
 enum net_mode net_layer_mode(const struct net *net, int i) {
-    return net->layer[i].frozen && net->mode == NET_TRAIN ? NET_INFER : net->mode;
+    return net->layer[i].frozen ? NET_INFER : net->mode;
 }
 
 void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
@@ -30,7 +30,8 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
         int from = l->in[k];
         b->in[k] = from == LAYER_INPUT ? &net->input : &net->y[from];
         int owner = from == LAYER_INPUT ? -1 : b->owner[from];
-        b->din[k] = owner >= 0 && b->differentiable[owner] && net->dy[owner].data ? &net->dy[owner] : NULL;
+        if (owner < 0) b->din[k] = net->dinput.data ? &net->dinput : NULL;
+        else b->din[k] = b->differentiable[owner] && net->dy[owner].data ? &net->dy[owner] : NULL;
     }
     p->y = &net->y[i];
     p->dy = b->owner[i] >= 0 ? &net->dy[b->owner[i]] : NULL;
@@ -40,6 +41,7 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
         if (net->dev_grad) p->grad[k] = net->be->ops->at(net->be, net->dev_grad, l->param[k].offset);
     }
     p->scratch = b->scratch;
+    p->kept = b->kept ? b->kept[i] : NULL;
     p->seed = net->seed;
     p->iteration = net->iteration;
     p->steps = net->steps;
@@ -48,8 +50,10 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
     p->hook = net->hook;
 }
 
+/* A layer that keeps gradients from those before it has a tensor of its own. */
 static bool passes_through(const struct net *net, int i) {
     const struct layer *l = &net->layer[i];
+    if (net->mode == NET_TRAIN && l->common.onlyforward && net->layer[i].ops->backward) return false;
     return l->ops->transparent && l->ops->transparent(l, net_layer_mode(net, i));
 }
 
@@ -63,6 +67,7 @@ static enum status buffers_new(struct ctx *ctx, struct net *net) {
     b->first_writer = mem_zero(ctx, n, sizeof *b->first_writer);
     b->clear = mem_zero(ctx, n, sizeof *b->clear);
     b->differentiable = mem_zero(ctx, n, sizeof *b->differentiable);
+    b->again = mem_zero(ctx, n, sizeof *b->again);
     net->y = mem_zero(ctx, n, sizeof *net->y);
     net->dy = mem_zero(ctx, n, sizeof *net->dy);
     if (ctx->code != ST_OK) return ctx->code;
@@ -101,6 +106,7 @@ static void mark_writers(struct net *net) {
         if (!b->differentiable[i] || passes_through(net, i)) continue;
         for (int k = 0; k < l->n_in; ++k) {
             int owner = l->in[k] == LAYER_INPUT ? -1 : b->owner[l->in[k]];
+            if (owner < 0) b->add[i][k] = true; /* the network's input: cleared, where its gradient is wanted */
             if (owner < 0 || !b->differentiable[owner]) continue;
             b->add[i][k] = b->first_writer[owner] >= 0;
             if (b->first_writer[owner] < 0) {
@@ -111,43 +117,6 @@ static void mark_writers(struct net *net) {
     }
     for (int i = 0; i < net->n; ++i)
         if (b->first_writer[i] < 0) b->clear[i] = true; /* nobody reads it: its gradient is zero */
-}
-
-/* Lifetimes in steps of the forward pass (outputs) or of the backward pass (gradients). */
-static enum status place(struct ctx *ctx, struct net *net, bool gradients, real **block, struct tensor *tensor) {
-    struct net_buffers *b = net->buffers;
-    size_t n = (size_t)net->n;
-    int *first = mem_zero(ctx, n, sizeof *first), *last = mem_zero(ctx, n, sizeof *last);
-    size_t *size = mem_zero(ctx, n, sizeof *size), *offset = mem_zero(ctx, n, sizeof *offset);
-    if (ctx->code == ST_OK) {
-        int end = 2 * net->n;
-        for (int i = 0; i < net->n; ++i) {
-            bool wanted = b->owner[i] == i && (!gradients || b->differentiable[i]);
-            size[i] = wanted ? out_count(net, i) : 0;
-            if (gradients) {
-                last[i] = end - i;
-                first[i] = b->first_writer[i] >= 0 ? end - b->first_writer[i] : last[i];
-            } else {
-                first[i] = i;
-                last[i] = net->mode == NET_INFER ? i : end;
-            }
-        }
-        for (int i = 0; i < net->n && !gradients; ++i)
-            for (int k = 0; k < net->layer[i].n_in; ++k) {
-                int owner = net->layer[i].in[k] == LAYER_INPUT ? -1 : b->owner[net->layer[i].in[k]];
-                if (owner >= 0 && last[owner] < i) last[owner] = i;
-            }
-        int output = net_output_layer(net);
-        if (!gradients && output >= 0 && b->owner[output] >= 0) last[b->owner[output]] = end;
-        size_t total = plan_offsets(net->n, first, last, size, offset);
-        *block = net->be->ops->alloc(net->be, ctx, total);
-        for (int i = 0; i < net->n && *block; ++i) {
-            real *data = size[i] ? net->be->ops->at(net->be, *block, offset[i]) : NULL;
-            tensor[i] = shape_tensor(net->be, net->layer[i].out, net->batch, data);
-        }
-    }
-    free(first), free(last), free(size), free(offset);
-    return ctx->code;
 }
 
 static enum status bind_layers(struct ctx *ctx, struct net *net) {
@@ -176,7 +145,9 @@ static enum status allocate(struct ctx *ctx, struct net *net) {
     mark_writers(net);
     struct shape in = { net->batch, net->opt.channels, net->opt.height, net->opt.width };
     net->input = tensor_of(net->be, in, ops->alloc(net->be, ctx, shape_count(in)));
-    TRY(place(ctx, net, false, &net->buffers->outputs, net->y));
+    if (net->wants_dinput && net->mode == NET_SCORE)
+        net->dinput = tensor_of(net->be, in, ops->alloc(net->be, ctx, shape_count(in)));
+    TRY(net_place(ctx, net));
     for (int i = 0; i < net->n; ++i) {
         int owner = net->buffers->owner[i];
         if (owner != i) net->y[i].data = owner < 0 ? net->input.data : net->y[owner].data;
@@ -184,10 +155,7 @@ static enum status allocate(struct ctx *ctx, struct net *net) {
     size_t widest = 0;
     for (int i = 0; i < net->n && net->mode != NET_INFER; ++i)
         if (out_count(net, i) > widest) widest = out_count(net, i);
-    if (net->mode != NET_INFER) {
-        TRY(place(ctx, net, true, &net->buffers->gradients, net->dy));
-        net->buffers->scratch = ops->alloc(net->be, ctx, widest);
-    }
+    if (net->mode != NET_INFER) net->buffers->scratch = ops->alloc(net->be, ctx, widest);
     net->dev_param = ops->alloc(net->be, ctx, net->n_param);
     if (net->mode == NET_TRAIN) net->dev_grad = ops->alloc(net->be, ctx, net->n_param);
     return ctx->code;
@@ -199,6 +167,10 @@ enum status net_bind(struct ctx *ctx, struct net *net, struct backend *be, enum 
     net->be = be;
     net->mode = mode;
     net->batch = batch;
+    for (int i = 0; i < net->n; ++i) {
+        struct layer *l = &net->layer[i];
+        l->frozen = mode == NET_TRAIN && (l->common.onlyforward || net->iteration < l->thaw);
+    }
     net->steps = mode == NET_TRAIN ? net->opt.time_steps : 1;
     assert(batch % net->steps == 0);
     enum status st = allocate(ctx, net);
@@ -215,19 +187,20 @@ void net_unbind(struct net *net) {
         if (net->layer[i].ops->release) net->layer[i].ops->release(&net->layer[i], net->be);
     struct net_buffers *b = net->buffers;
     if (b) {
-        ops->free(net->be, b->outputs);
-        ops->free(net->be, b->gradients);
+        ops->free(net->be, b->arena);
         ops->free(net->be, b->scratch);
         for (int i = 0; b->add && i < net->n; ++i) free(b->add[i]);
         free(b->owner), free(b->add), free(b->first_writer), free(b->clear), free(b->differentiable), free(b->in), free(b->din);
+        free(b->kept), free(b->segment), free(b->again);
         free(b);
     }
     ops->free(net->be, net->input.data);
+    ops->free(net->be, net->dinput.data);
     ops->free(net->be, net->dev_param);
     ops->free(net->be, net->dev_grad);
     free(net->y), free(net->dy);
     net->y = net->dy = NULL;
-    net->dev_param = net->dev_grad = net->input.data = NULL;
+    net->dev_param = net->dev_grad = net->input.data = net->dinput.data = NULL;
     net->buffers = NULL;
     net->be = NULL;
 }
@@ -253,12 +226,11 @@ static enum status reshape(struct ctx *ctx, struct net *net, int w, int h) {
     return st;
 }
 
-enum status net_resize(struct ctx *ctx, struct net *net, int w, int h) {
+enum status net_rebind(struct ctx *ctx, struct net *net, int w, int h, int batch) {
     struct backend *be = net->be;
-    if (w == net->opt.width && h == net->opt.height) return ST_OK;
     if (be) net_pull(net);
     enum net_mode mode = net->mode;
-    int batch = net->batch, old_w = net->opt.width, old_h = net->opt.height;
+    int old_w = net->opt.width, old_h = net->opt.height, old_batch = net->batch;
     net_unbind(net);
     enum status st = reshape(ctx, net, w, h);
     if (st == ST_OK) return be ? net_bind(ctx, net, be, mode, batch) : ST_OK;
@@ -266,8 +238,13 @@ enum status net_resize(struct ctx *ctx, struct net *net, int w, int h) {
     net->opt.width = old_w;
     net->opt.height = old_h;
     net_shapes(&quiet, net);
-    if (be) net_bind(&quiet, net, be, mode, batch);
+    if (be) net_bind(&quiet, net, be, mode, old_batch);
     return st;
+}
+
+enum status net_resize(struct ctx *ctx, struct net *net, int w, int h) {
+    if (w == net->opt.width && h == net->opt.height) return ST_OK;
+    return net_rebind(ctx, net, w, h, net->batch);
 }
 
 void net_pull(struct net *net) { net->be->ops->get(net->be, net->dev_param, net->n_param, net->param); }

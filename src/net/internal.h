@@ -8,7 +8,10 @@
 enum status net_shapes(struct ctx *, struct net *);
 
 struct net_buffers {
-    real *outputs, *gradients, *scratch;  /* one block each, shared by lifetimes */
+    real *arena, *scratch;            /* arena: outputs, kept values and gradients by lifetimes */
+    real **kept;         /* per layer: see layer_ops.kept */
+    int n_segment, *segment; /* segment s: layers segment[s] .. segment[s + 1] - 1 */
+    bool *again;         /* per layer: computed a second time before its segment's backward pass */
     int *owner;          /* per layer: the layer whose tensor y and dy are (itself, or what it passes through); -1: the input */
     bool **add;          /* per layer and input: the gradient's first writer has been there already */
     int *first_writer;   /* per layer: the layer whose backward writes its dy first, or -1 */
@@ -22,7 +25,14 @@ void net_pass(struct ctx *, struct net *, int i, struct pass *);
 
 enum net_mode net_layer_mode(const struct net *, int layer); /* INFER for layers frozen in training */
 
-/* Placement of blocks with lifetimes [first, last] in one arena: first fit by falling size; returns the arena's size. */
-size_t plan_offsets(int n, const int *first, const int *last, const size_t *size, size_t *offset);
+/* Outputs, kept values and gradients: lifetimes, segments, one arena (memory.c). */
+enum status net_place(struct ctx *, struct net *);
+
+/* A block in use from step first to step last, and once more if again_first <= again_last. */
+struct span { size_t size; int first, last, again_first, again_last; };
+/* Offsets in one arena: first fit by falling size; *total is the arena's size. */
+enum status plan_offsets(struct ctx *, int n, const struct span *, size_t *offset, size_t *total);
+/* The largest sum of sizes in use at one step; change: room for steps + 1 numbers. */
+size_t plan_peak(int n, const struct span *, int steps, ptrdiff_t *change);
 
 #endif

@@ -26,6 +26,9 @@ struct net {
     int batch, steps;              /* images per pass; frames per sequence among them */
     real *dev_param, *dev_grad;
     struct tensor input;           /* (batch, channels, height, width) */
+    bool checkpoint_activations;   /* set before net_bind with TRAIN: less memory, segments are computed twice */
+    bool wants_dinput;             /* set before net_bind with SCORE: backward leaves dU/dinput in dinput */
+    struct tensor dinput;
     struct tensor *y, *dy;         /* per layer; y of aliases is the input's tensor; data NULL where there is none */
     struct net_buffers *buffers;
     const uint8_t *const *mask;    /* per layer: NULL or a keep flag per output channel; the pruner's self check */
@@ -58,6 +61,8 @@ void net_unbind(struct net *);
 /* Other input size: shapes, buffers and plans anew; parameters stay (a bound net pulls them first).  The net is unchanged
  * when a layer's shape or weights do not permit it. */
 enum status net_resize(struct ctx *, struct net *, int w, int h);
+/* The same with another number of images per pass, or to let frozen layers thaw at net->iteration. */
+enum status net_rebind(struct ctx *, struct net *, int w, int h, int batch);
 void net_pull(struct net *);                          /* backend -> host copy */
 enum status net_push(struct ctx *, struct net *);     /* host copy -> backend; folds and packs */
 enum status net_refresh(struct ctx *, struct net *);  /* backend parameters changed in place: fold and pack anew */
@@ -73,8 +78,12 @@ enum status net_forward(struct ctx *, struct net *, const float *x);
 struct net_truth { const struct truth_list *boxes; const float *target; int target_size; bool adversarial; };
 /* Losses of all layers that have one; *loss as Darknet counts it (their mean).  stats: per layer, may be NULL. */
 enum status net_loss(struct ctx *, struct net *, const struct net_truth *, double *loss, struct loss_stats *stats);
-/* Back-propagates head_delta of every head; TRAIN: parameter gradients are added to dev_grad. */
+/* Back-propagates head_delta of every head; TRAIN: parameter gradients are added to dev_grad, and outputs give up their
+ * memory to gradients. */
 enum status net_backward(struct ctx *, struct net *);
+/* Between forward and backward with checkpoint_activations: where layer i begins a segment, computes it again, so that the
+ * outputs of its layers can be looked at. */
+enum status net_recompute(struct ctx *, struct net *, int i);
 /* Output of layer i as planar floats (n, c, h, w): net->batch * c*h*w. */
 void net_output(const struct net *, int layer, float *dst);
 /* Index of the last layer that has an output tensor and is no head; and of the layer Darknet calls the output. */

@@ -6,19 +6,30 @@
 
 static bool passes_through(const struct net *net, int i) { return net->buffers->owner[i] != i; }
 
+static enum status forward_layer(struct ctx *ctx, struct net *net, int i, bool again) {
+    struct layer *l = &net->layer[i];
+    struct pass p;
+    net_pass(ctx, net, i, &p);
+    p.again = again;
+    double start = net->layer_seconds ? io_seconds() : 0;
+    TRY(l->ops->forward(l, &p));
+    if (net->layer_seconds) net->layer_seconds[i] += io_seconds() - start;
+    return ST_OK;
+}
+
 enum status net_forward(struct ctx *ctx, struct net *net, const float *x) {
     net->be->ops->from_nchw(net->be, x, &net->input, false);
     for (int i = 0; i < net->n; ++i) {
-        struct layer *l = &net->layer[i];
-        if (!passes_through(net, i)) {
-            struct pass p;
-            net_pass(ctx, net, i, &p);
-            double start = net->layer_seconds ? io_seconds() : 0;
-            TRY(l->ops->forward(l, &p));
-            if (net->layer_seconds) net->layer_seconds[i] += io_seconds() - start;
-        }
+        if (!passes_through(net, i)) TRY(forward_layer(ctx, net, i, false));
         if (net->mask && net->mask[i] && net->y[i].data) net->be->ops->mask_channels(net->be, &net->y[i], net->mask[i]);
     }
+    return ST_OK;
+}
+
+static enum status segment_again(struct ctx *ctx, struct net *net, int s) {
+    const struct net_buffers *b = net->buffers;
+    for (int i = b->segment[s]; i < b->segment[s + 1]; ++i)
+        if (b->again[i]) TRY(forward_layer(ctx, net, i, true));
     return ST_OK;
 }
 
@@ -43,20 +54,41 @@ enum status net_loss(struct ctx *ctx, struct net *net, const struct net_truth *t
     return isfinite(*loss) ? ST_OK : ctx_fail(ctx, ST_NUMERIC, "the loss is %g", *loss);
 }
 
+enum status net_recompute(struct ctx *ctx, struct net *net, int i) {
+    const struct net_buffers *b = net->buffers;
+    for (int s = 0; s < b->n_segment; ++s)
+        if (b->segment[s] == i) return segment_again(ctx, net, s);
+    return ST_OK;
+}
+
+static enum status backward_layer(struct ctx *ctx, struct net *net, int i) {
+    const struct net_buffers *b = net->buffers;
+    struct layer *l = &net->layer[i];
+    struct pass p;
+    net_pass(ctx, net, i, &p);
+    for (int k = 0; k < l->n_in; ++k) {
+        int owner = l->in[k] == LAYER_INPUT ? -1 : b->owner[l->in[k]];
+        if (owner >= 0 && b->clear[owner] && b->first_writer[owner] == i && p.dx[k])
+            net->be->ops->fill(net->be, p.dx[k], 0);
+    }
+    if (b->first_writer[i] < 0 && p.dy && p.dy->data) net->be->ops->fill(net->be, p.dy, 0);
+    return l->ops->backward(l, &p);
+}
+
+static bool any_differentiable(const struct net_buffers *b, int s) {
+    for (int i = b->segment[s]; i < b->segment[s + 1]; ++i)
+        if (b->differentiable[i]) return true;
+    return false;
+}
+
 enum status net_backward(struct ctx *ctx, struct net *net) {
     const struct net_buffers *b = net->buffers;
-    for (int i = net->n - 1; i >= 0; --i) {
-        struct layer *l = &net->layer[i];
-        if (!b->differentiable[i] || passes_through(net, i)) continue;
-        struct pass p;
-        net_pass(ctx, net, i, &p);
-        for (int k = 0; k < l->n_in; ++k) {
-            int owner = l->in[k] == LAYER_INPUT ? -1 : b->owner[l->in[k]];
-            if (owner >= 0 && b->clear[owner] && b->first_writer[owner] == i && p.dx[k])
-                net->be->ops->fill(net->be, p.dx[k], 0);
-        }
-        if (b->first_writer[i] < 0 && p.dy && p.dy->data) net->be->ops->fill(net->be, p.dy, 0);
-        TRY(l->ops->backward(l, &p));
+    if (net->dinput.data) net->be->ops->fill(net->be, &net->dinput, 0);
+    for (int s = b->n_segment - 1; s >= 0; --s) {
+        if (!any_differentiable(b, s)) continue;
+        TRY(segment_again(ctx, net, s));
+        for (int i = b->segment[s + 1] - 1; i >= b->segment[s]; --i)
+            if (b->differentiable[i] && !passes_through(net, i)) TRY(backward_layer(ctx, net, i));
     }
     return ST_OK;
 }

@@ -69,7 +69,7 @@ static enum status get(void *user, struct ctx *ctx, int i, struct score_image *o
     struct score_images *s = user;
     const char *path = s->list->item[s->chosen[i]];
     struct image picture;
-    enum status st = labels_of(ctx, path, s->classes, &s->truth);
+    enum status st = labels_of(ctx, path, s->classes, true, &s->truth);
     if (st == ST_OK) st = image_read(ctx, path, s->net->opt.channels, &picture);
     if (st != ST_OK) return st;
     image_free(&s->input);

@@ -5,6 +5,7 @@
 #include "data/loader.h"
 #include "eval/map.h"
 #include "net/net.h"
+#include "train/history.h"
 
 /* One line of news per iteration, for whoever shows it. */
 struct train_news {
@@ -13,12 +14,14 @@ struct train_news {
     double loss, avg_loss, rate;
     double seconds, load_seconds;    /* of this iteration: computing, and waiting for data */
     double images_per_second, eta_seconds;
-    int net_w, net_h;
+    int net_w, net_h, mini_batch;    /* of this iteration */
     double random_coef;              /* > 0: this iteration drew a new size, at most so many times the cfg's */
     const char *head_lines;          /* the heads' log lines of the iteration, '\n' separated */
     double map, best_map;            /* -1: not known */
     bool new_map;                    /* mAP was computed after this iteration */
-    uint64_t next_map;               /* the iteration after which it comes next; 0: never */
+    uint64_t next_map;               /* iteration after which it is due again; 0: never */
+    const struct history *history;   /* of the whole run */
+    bool stopping;                   /* the flag is up: this was the last iteration for now */
 };
 struct train_options {
     /* Where batches come from; NULL: the images of the list and their label files.  Called once, when everything else is
@@ -38,7 +41,9 @@ struct train_options {
     int max_iterations;              /* > 0: instead of max_batches (fine-tuning inside a pruning run) */
     double rate_factor;              /* multiplies the cfg's rate; 0 counts as 1 */
     bool save;                       /* write checkpoints into data->backup */
+    bool checkpoint_activations;     /* less memory for more time, the same result */
     int save_every, last_every;      /* 0: from .data, else upstream's defaults */
+    int backup_every;                /* > 0: BASE.backup every so many iterations, as Darknet's rnn command */
     int loader_threads;              /* 0: as many as processors */
     void (*news)(void *user, const struct train_news *);
     void *user;
