@@ -407,7 +407,7 @@ static void check_training(const char *name, struct net *net, const float *x, co
         CHECK(forward_anew(&ctx, net, x) == ST_OK && net_loss(&ctx, net, truth, &last, NULL) == ST_OK && net_backward(&ctx, net) == ST_OK,
               "%s: %s", name, ctx.error);
         if (i == 0) first = last;
-        optimizer_step(&sgd, net, rate, n);
+        optimizer_step(&sgd, net, &(struct update){ .number = (uint64_t)i + 1, .rate = rate, .images = n });
         net_refresh(&ctx, net);
     }
     CHECK(last < first, "%s: the loss went from %g to %g", name, first, last);
@@ -506,7 +506,7 @@ static void check_memory(const char *layer, double rate) {
             break;
         }
         loss /= LENGTH * MANY;
-        optimizer_step(&sgd, net, rate, LENGTH * MANY);
+        optimizer_step(&sgd, net, &(struct update){ .number = (uint64_t)step + 1, .rate = rate, .images = LENGTH * MANY });
         net_refresh(&ctx, net);
     }
     CHECK(loss < .3, "%s: %g nats per symbol, by chance %g", layer, loss, log(SYMBOLS));
