@@ -344,6 +344,34 @@ static void check_frozen_groups(void) {
     net_close(net);
 }
 
+/* Frozen by stopbackward, a recurrent layer still runs through all steps of a training batch, and starts anew with each. */
+static void check_frozen(void) {
+    struct ctx ctx = { 0 };
+    struct backend *be;
+    static const char *const keys[] = { "", "stopbackward=1\n" };
+    float *y[2] = { NULL, NULL };
+    if (backend_open(&ctx, "cpu", &be) != ST_OK) return;
+    for (int k = 0; k < 2; ++k) {
+        char text[1024];
+        snprintf(text, sizeof text, "[net]\nwidth=5\nheight=3\nchannels=4\nbatch=5\ntime_steps=3\n[crnn]\noutput=5\nhidden=3\npad=1\n"
+                 "[conv_lstm]\noutput=3\npad=1\n[lstm]\noutput=4\n[gru]\noutput=4\n[rnn]\noutput=4\nhidden=2\n" LAST "%s", keys[k]);
+        struct net *net = opened(&ctx, "frozen", text);
+        int n = images_of(net, NET_TRAIN);
+        CHECK(net_bind(&ctx, net, be, NET_TRAIN, n) == ST_OK, "%s", ctx.error);
+        float *x = calloc(input_size(net), sizeof *x);
+        y[k] = calloc((size_t)n * 3, sizeof **y);
+        random_input(net, x);
+        CHECK(forward_anew(&ctx, net, x) == ST_OK && forward_anew(&ctx, net, x) == ST_OK, "%s", ctx.error);
+        net_output(net, net->n - 1, y[k]);
+        CHECK(net->layer[0].frozen == (k == 1), "frozen");
+        free(x);
+        net_close(net);
+        if (k) CHECK(!memcmp(y[0], y[1], (size_t)n * 3 * sizeof **y), "a frozen layer computes something else");
+    }
+    free(y[0]), free(y[1]);
+    backend_close(be);
+}
+
 static void check_error(const char *text, const char *want) {
     struct ctx ctx = { 0 };
     struct cfg_doc *doc;
@@ -506,7 +534,7 @@ static void check_memory(const char *layer, double rate) {
             break;
         }
         loss /= LENGTH * MANY;
-        optimizer_step(&sgd, net, &(struct update){ .number = 1, .rate = rate, .images = LENGTH * MANY });
+        optimizer_step(&sgd, net, &(struct update){ .number = (uint64_t)step + 1, .rate = rate, .images = LENGTH * MANY });
         net_refresh(&ctx, net);
     }
     CHECK(loss < .3, "%s: %g nats per symbol, by chance %g", layer, loss, log(SYMBOLS));
@@ -537,6 +565,7 @@ int main(void) {
     check_compensation("[lstm]\noutput=4\nbatch_normalize=1\n");
     check_compensation("[conv_lstm]\noutput=4\nsize=1\npeephole=1\n");
     check_frozen_groups();
+    check_frozen();
     check_errors();
     check_memory("[rnn]\noutput=24\nhidden=24\nactivation=tanh\n", .3);
     check_memory("[gru]\noutput=24\n", 1);

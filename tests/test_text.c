@@ -157,7 +157,7 @@ static void check_commands(void) {
     run("rnn train net.v1.cfg -file t.txt");
     CHECK(run_.status == 0 && strstr(run_.out, " batch = 64, steps = 8, streams = 8, subdivisions = 1, text_size = 320"), "%s%s", run_.out, run_.err);
     CHECK(strstr(run_.err, "LSTM Layer: 128 inputs, 24 outputs") && strstr(run_.err, "\n60: ") && strstr(run_.err, " epochs\n"), "%s", run_.err);
-    CHECK(io_exists("backup/net_final.weights") && io_exists("backup/net_last.weights"), "no weights");
+    CHECK(io_exists("backup/net_final.weights") && io_exists("backup/net_last.weights") && io_exists("backup/net.backup"), "no weights");
     run("rnn generate net.v1.cfg backup/net_final.weights -len 24 -srand 3 -seed 'abc def\\n'");
     CHECK(run_.status == 0 && !strcmp(run_.out, "abc def\nabc def\nabc def\nabc def\n\n"), "\"%s\" %s", run_.out, run_.err);
     run("rnn valid net.v1.cfg backup/net_final.weights < t.txt");

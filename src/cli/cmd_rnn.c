@@ -261,7 +261,8 @@ static enum status train(struct session *s, const struct rnn_flags *f, const str
                                  .seed = (uint64_t)number,
                                  .save = true,
                                  .save_every = 1000,
-                                 .last_every = 10, /* in place of Darknet's BASE.backup: with the state that lets a run go on */
+                                 .last_every = 10, /* beside Darknet's BASE.backup: with the state that lets a run go on */
+                                 .backup_every = 10,
                                  .news = show,
                                  .user = text,
                                  .stop = console_stop() };
