@@ -113,6 +113,17 @@ static void test_learns(const char *kind) {
     net_close(net);
 }
 
+/* What has been seen often enough is known by heart. */
+static void test_overfits(void) {
+    static struct run r;
+    struct net *net = open_net("batch=8\nadamw=1\nlearning_rate=0.01\nburn_in=10\nmax_batches=800\nflip=0\npolicy=steps\nsteps=600\nscales=.1", "", 0);
+    memset(&r, 0, sizeof r);
+    r.opt.calc_map = true;
+    CHECK(train(&r, "cpu", net, "none") == ST_OK, "%s", r.ctx.error);
+    CHECK(r.result.map > .9, "mAP %g after 800 iterations on 8 images", r.result.map);
+    net_close(net);
+}
+
 /* --- Any source of batches ------------------------------------------------------------------------------ */
 
 /* Batches made up from their number; counts what it was asked for. */
@@ -188,6 +199,67 @@ static void test_source(void) {
     r.opt.max_iterations = 6;
     CHECK(train(&r, "cpu", net, "none") == ST_OK && m.request.first == 10, "resumes at batch 10: %s", r.ctx.error);
     net_close(net);
+}
+
+/* A network without detection heads on dense targets: which half of the picture is bright. */
+struct halves { struct batch_request request; struct batch batch; float x[8 * 3 * 16 * 16], target[8 * 2]; uint64_t next; };
+
+static enum status halves_next(struct ctx *ctx, void *self, const struct batch **batch, double *wait) {
+    struct halves *h = self;
+    struct rng r = rng_stream(h->request.seed, h->next++, 0);
+    (void)ctx;
+    for (int n = 0; n < 8; ++n) {
+        int right = rng_int(&r, 0, 1);
+        for (int i = 0; i < 3 * 16 * 16; ++i) h->x[n * 768 + i] = (float)(.4 * rng_uniform(&r) + (i % 16 / 8 == right ? .5 : 0));
+        h->target[2 * n] = !right, h->target[2 * n + 1] = (float)right;
+    }
+    h->batch = (struct batch){ .n = 8, .w = 16, .h = 16, .c = 3, .x = h->x, .target = h->target, .target_size = 2 };
+    *batch = &h->batch;
+    *wait = 0;
+    return ST_OK;
+}
+
+static void halves_close(void *self) { (void)self; }
+
+static enum status halves_open(struct ctx *ctx, void *user, const struct batch_request *r, struct batch_source *out) {
+    struct halves *h = user;
+    (void)ctx;
+    h->request = *r;
+    h->next = r->first;
+    *out = (struct batch_source){ .self = h, .next = halves_next, .close = halves_close };
+    return ST_OK;
+}
+
+struct classes_watch { double first, last; };
+static void watch_classes(void *user, const struct train_news *n) {
+    struct classes_watch *w = user;
+    if (n->iteration == 1) w->first = n->loss;
+    w->last = n->loss;
+}
+
+static void test_classifier(void) {
+    static struct halves h;
+    static const char text[] = "[net]\nwidth=16\nheight=16\nchannels=3\nbatch=8\nlearning_rate=.05\nmax_batches=60\n"
+                               "[convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\nstride=2\npad=1\nactivation=leaky\n"
+                               "[connected]\noutput=2\nactivation=linear\n[softmax]\n";
+    struct ctx ctx = { 0 };
+    struct backend *be;
+    struct cfg_doc *doc;
+    struct net *net = NULL;
+    struct classes_watch watch;
+    struct train_options opt = { .base = "classes", .open_source = halves_open, .source_user = &h, .epoch_images = 80,
+                                 .news = watch_classes, .user = &watch, .seed = 1 };
+    struct data_options data = { 0 };
+    CHECK(cfg_parse(&ctx, "classes.cfg", text, strlen(text), true, &doc) == ST_OK && net_open_doc(&ctx, doc, true, &net) == ST_OK &&
+              backend_open(&ctx, "cpu", &be) == ST_OK, "%s", ctx.error);
+    net_init_weights(net, 1);
+    CHECK(train_run(&ctx, be, net, &data, NULL, NULL, &opt, NULL) == ST_OK, "%s", ctx.error);
+    CHECK(watch.last < watch.first / 10 && net->seen == 480, "loss from %g to %g", watch.first, watch.last);
+    opt.open_source = NULL;
+    net->seen = 0;
+    CHECK(train_run(&ctx, be, net, &data, &images, NULL, &opt, NULL) == ST_CFG && strstr(ctx.error, "detection head"), "%s", ctx.error);
+    net_close(net);
+    backend_close(be);
 }
 
 static void test_frozen(void) {
@@ -297,6 +369,8 @@ int main(void) {
     test_rates();
     test_learns("cpu");
     test_source();
+    test_classifier();
+    test_overfits();
     test_frozen();
     test_refusals();
     test_not_finite();
