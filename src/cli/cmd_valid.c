@@ -95,12 +95,11 @@ static void kitti_box(struct writer *w, int k, float prob, const float e[4]) {
 static void bdd_box(struct writer *w, int k, float prob, const float e[4]) {
     static const char *const name[] = { "bike",  "bus",           "car",          "motor", "person",
                                         "rider", "traffic light", "traffic sign", "train", "truck" };
-    fprintf(
-        w->file->file,
-        "%s\t{\n\t\t\"name\":\"%s\",\n\t\t\"category\":\"%s\",\n\t\t\"bbox\":[%f, %f, %f, %f],\n"
-            "\t\t\"score\":%f\n\t}",
-        w->any ? ",\n" : "", w->id, name[k], (double)e[0], (double)e[1], (double)e[2], (double)e[3],
-        (double)prob);
+    FILE *f = w->file->file;
+    fprintf(f, "%s\t{\n\t\t\"name\":\"", w->any ? ",\n" : "");
+    text_write_json(f, w->id);
+    fprintf(f, "\",\n\t\t\"category\":\"%s\",\n\t\t\"bbox\":[%f, %f, %f, %f],\n\t\t\"score\":%f\n\t}", name[k], (double)e[0],
+            (double)e[1], (double)e[2], (double)e[3], (double)prob);
 }
 
 static const struct format formats[] = {
