@@ -27,7 +27,7 @@ static void full_name(const struct command *c, char *text, size_t size) {
 
 /* Every command, or those of one group. */
 static void overview(FILE *to, const char *group) {
-    fprintf(to, "usage: darknet %s COMMAND ...\n\n", group ? group : "");
+    fprintf(to, "usage: darknet %s%sCOMMAND ...\n\n", group ? group : "", group ? " " : "");
     for (int i = 0; i < n_commands; ++i) {
         char name[MAX_NAME], line[256];
         if (group && (!commands[i]->group || strcmp(commands[i]->group, group) != 0)) continue;
