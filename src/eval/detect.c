@@ -39,10 +39,15 @@ enum status detect_collect(struct ctx *ctx, struct net *net, int b, int w0, int 
     if (n == 0)
         return ctx_fail(ctx, ST_UNSUPPORTED, "the network has no detection head ([yolo] or [region])");
     struct head_info info = { 0 };
+    bool tree = false;
     for (int i = 0; i < n; ++i) {
-        net->layer[heads[i]].ops->head->info(&net->layer[heads[i]], &info);
+        const struct layer *l = &net->layer[heads[i]];
+        l->ops->head->info(l, &info);
         if (info.classes > classes) classes = info.classes;
+        tree = tree || (l->ops->tree && l->ops->tree(l));
     }
+    list->class_map = tree ? options->class_map : NULL;
+    if (list->class_map) classes = options->n_map;
     if (list->classes != classes) {
         detections_free(list); /* the items' probabilities have another length */
         list->classes = classes;

@@ -9,6 +9,8 @@ struct detect_options {
     float thresh, nms;          /* nms <= 0: none */
     bool letter_box;
     bool default_nms;           /* plain IoU whatever nms_kind the heads ask for */
+    const int *class_map;       /* n_map classes to report of a head with a word tree (head_map_read); NULL: the deepest likely one */
+    int n_map;
 };
 /* The net is bound for INFER with batch 1 (detect_image) and `im` has the net's channel count; boxes come out relative to
  * the picture (0..1).  `list` is cleared first; list->classes is set. */

@@ -274,7 +274,7 @@ static double ratio(double a, double b) { return b != 0 ? a / b : -NAN; }
 static enum status evaluate_batch(struct ctx *ctx, struct net *net, struct map_tally *e,
                                   const struct chunk *c, int at, int n, const struct text_list *difficult,
                                   struct detection_list *list) {
-    struct detect_options options = { DETECTION_THRESH, NMS_THRESH, c->letter_box, false };
+    struct detect_options options = { .thresh = DETECTION_THRESH, .nms = NMS_THRESH, .letter_box = c->letter_box };
     struct truth_list truth = { 0 }, hard = { 0 };
     enum status s = ST_OK;
     for (int b = 0; b < n && s == ST_OK; ++b) {

@@ -7,6 +7,7 @@
 
 #include "base/io.h"
 #include "base/text.h"
+#include "vision/word_tree.h"
 
 struct head_grid head_grid(const struct layer *l, int n, int classes) {
     return (struct head_grid){ l->in_shape[0].w, l->in_shape[0].h, n, classes };
@@ -47,6 +48,33 @@ double head_logit(double p) { return p <= 0 ? -INFINITY : p >= 1 ? INFINITY : lo
 float head_focal(float p) {
     float pt = p + 1e-15f;
     return -.5f * (1 - pt) * (2 * pt * logf(pt) + pt - 1);
+}
+
+void head_softmax(const float *x, size_t stride, int n, double temperature, float *y) {
+    double largest = -INFINITY, sum = 0;
+    for (int k = 0; k < n; ++k) largest = fmax(largest, x[(size_t)k * stride]);
+    for (int k = 0; k < n; ++k) sum += exp((x[(size_t)k * stride] - largest) / temperature);
+    for (int k = 0; k < n; ++k)
+        y[(size_t)k * stride] = (float)(exp((x[(size_t)k * stride] - largest) / temperature) / sum);
+}
+
+enum status head_target(struct ctx *ctx, const struct layer *l, const struct loss_args *args, int n) {
+    if (!args->target)
+        return layer_fail(ctx, l, NULL, "trains on %d values per image, but the data has boxes only", n);
+    if (args->target_size != n)
+        return layer_fail(ctx, l, NULL, "trains on %d values per image, but the data has %d", n, args->target_size);
+    return ST_OK;
+}
+
+enum status head_boxes(struct ctx *ctx, const struct layer *l, const struct loss_args *args) {
+    return args->truth ? ST_OK : layer_fail(ctx, l, NULL, "trains on boxes, but the data has none");
+}
+
+enum status head_tree(struct ctx *ctx, const struct layer *l, const char *path, int n, struct word_tree **tree) {
+    struct ctx own = { 0 };
+    if (word_tree_read(&own, path, tree) != ST_OK) return layer_fail(ctx, l, "tree", "%s", own.error);
+    if ((*tree)->n == n) return ST_OK;
+    return layer_fail(ctx, l, "tree", "%s has %d classes, but this layer has %d", path, (*tree)->n, n);
 }
 
 double head_anchor(const struct cfg_floats *anchors, int i) { return i < anchors->n ? anchors->v[i] : .5; }
@@ -90,13 +118,17 @@ enum status head_shape(struct ctx *ctx, struct layer *l, int n, int classes, con
     return ST_OK;
 }
 
-/* One integer per line; upstream reads them with atoi. */
-static enum status read_map(struct ctx *ctx, const char *path, int classes, struct head_run *run) {
+const struct word_tree *head_word_tree(const struct layer *l) {
+    const struct head_run *run = l->run;
+    return run ? run->tree : NULL;
+}
+
+enum status head_map_read(struct ctx *ctx, const char *path, int classes, int **map, int *n) {
     char *bytes;
-    size_t size;
-    TRY(io_read(ctx, path, &bytes, &size));
-    size_t cap = 0;
+    size_t size, cap = 0;
     int line = 0;
+    *map = NULL, *n = 0;
+    TRY(io_read(ctx, path, &bytes, &size));
     enum status s = ST_OK;
     char *next = bytes;
     while (s == ST_OK && *next) {
@@ -109,11 +141,11 @@ static enum status read_map(struct ctx *ctx, const char *path, int classes, stru
         if (text[strspn(text, " \t\r")] == '\0') continue;
         if (!text_int(text, &value, &rest) || value < 0 || value >= classes)
             s = ctx_fail(ctx, ST_FORMAT, "%s:%d: must be a class from 0 to %d", path, line, classes - 1);
-        else if ((s = mem_grow(ctx, &run->map, &cap, (size_t)run->n_map + 1, sizeof *run->map)) == ST_OK)
-            run->map[run->n_map++] = value;
+        else if ((s = mem_grow(ctx, map, &cap, (size_t)*n + 1, sizeof **map)) == ST_OK)
+            (*map)[(*n)++] = value;
     }
     free(bytes);
-    if (s == ST_OK && run->n_map == 0) s = ctx_fail(ctx, ST_FORMAT, "%s: no class numbers in this map", path);
+    if (s == ST_OK && *n == 0) s = ctx_fail(ctx, ST_FORMAT, "%s: no class numbers in this map", path);
     return s;
 }
 
@@ -126,7 +158,7 @@ enum status head_prepare(struct layer *l, struct pass *p, int classes, const cha
     if (p->mode == NET_INFER) return ST_OK;
     l->head_delta = mem_zero(p->ctx, count, sizeof *l->head_delta);
     if (!l->head_delta) return ST_MEMORY;
-    return map_path ? read_map(p->ctx, map_path, classes, run) : ST_OK;
+    return map_path ? head_map_read(p->ctx, map_path, classes, &run->map, &run->n_map) : ST_OK;
 }
 
 void head_release(struct layer *l, struct backend *be) {
@@ -135,6 +167,7 @@ void head_release(struct layer *l, struct backend *be) {
     if (run) {
         free(run->multiplier);
         free(run->map);
+        word_tree_free(run->tree);
     }
     free(run);
     free(l->head_x);

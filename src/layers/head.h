@@ -34,11 +34,24 @@ double head_size_iou(enum iou_kind, double w, double h, struct box truth);
 /* a/b, or the negative NaN that upstream's logs show for 0/0. */
 double head_ratio(double a, double b);
 
+/* y = softmax(x / temperature) over n elements, `stride` apart in both; may be in place. */
+void head_softmax(const float *x, size_t stride, int n, double temperature, float *y);
+/* Dense truth must be there, `n` values per image: else one line that names the layer. */
+enum status head_target(struct ctx *, const struct layer *, const struct loss_args *, int n);
+/* Boxes must be there: else one line that names the layer. */
+enum status head_boxes(struct ctx *, const struct layer *, const struct loss_args *);
+/* Reads the word tree of key tree=, which must have n classes. */
+enum status head_tree(struct ctx *, const struct layer *, const char *path, int n, struct word_tree **);
+
 /* What a bound head keeps beside head_x and head_delta. */
 struct head_run {
     float *multiplier;     /* per class, or NULL */
     int *map, n_map;       /* class remap of truth, or NULL */
+    struct word_tree *tree;
 };
+const struct word_tree *head_word_tree(const struct layer *); /* of a bound head; NULL: none */
+/* A class map: one class number per line, each below `classes`.  The caller frees *map. */
+enum status head_map_read(struct ctx *, const char *path, int classes, int **map, int *n);
 /* The class that a truth record trains; -1 when it is none of this head's. */
 int head_class(const struct layer *, int class_id, int classes);
 /* Sum of squares over all entries, and over the box entries alone. */

@@ -59,6 +59,7 @@ struct layer {
 /* What a layer may touch during one pass.  Pointers of inputs that want no gradient are NULL in dx.
  * Sequences: image n of the batch is frame n / (batch/steps) of sequence n % (batch/steps), as upstream orders them. */
 struct net_hook;
+struct word_tree;
 struct pass {
     struct ctx *ctx;
     struct backend *be;
@@ -145,6 +146,8 @@ struct layer_ops {
     /* Heads and losses: training loss as Darknet logs it, and its +gradient into head_delta (overwritten). */
     enum status (*loss)(struct ctx *, struct layer *, const struct loss_args *, struct loss_stats *);
     bool only_loss;                         /* [cost]: not the network's output, which is the layer before */
+    /* The word tree of a bound layer, NULL when it has none. */
+    const struct word_tree *(*tree)(const struct layer *);
     /* True when backward overwrites all of dx[input] if asked to; false when it can only add.  NULL: true. */
     bool (*overwrites)(const struct layer *, int input);
     /* Which channels live and die together (pruning.md 6).  NULL: no rule, pruning stops with the layer's name. */

@@ -1,4 +1,5 @@
-/* [region]: anchors in grid cells with one softmax over the classes (darknet-compat 3.6; YOLOv2).
+/* [region]: anchors in grid cells with one softmax over the classes, or with a word tree one per group of siblings
+ * (darknet-compat 3.6; YOLOv2, YOLO9000).
  * Input (N, num*(5+C), H, W), planes as [yolo]; no output tensor. */
 #include <math.h>
 #include <stdio.h>
@@ -6,15 +7,18 @@
 #include <string.h>
 
 #include "layers/head.h"
+#include "vision/word_tree.h"
 
 /* While fewer images than this have been seen, every box is drawn to its anchor. */
 enum { WARM_UP_IMAGES = 12800 };
+/* Truth whose centre lies beyond this has no box: it labels the whole image (only with a tree). */
+static const float IMAGE_LEVEL = 100000;
 
 struct region {
     int coords, classes, num, max, softmax, focal_loss, rescore, classfix, bias_match;
     struct cfg_floats anchors;
     double jitter, resize, random, thresh, coord_scale, object_scale, noobject_scale, class_scale;
-    const char *map;
+    const char *map, *tree;
 };
 
 static const struct cfg_key keys[] = {
@@ -37,7 +41,8 @@ static const struct cfg_key keys[] = {
     CFG_FLOAT(struct region, class_scale, 1),
     CFG_BOOL(struct region, bias_match, 0),
     CFG_TEXT(struct region, map),
-    CFG_MISSING("tree", 0),
+    CFG_TEXT(struct region, tree),
+    /* Upstream reads them and looks at them nowhere. */
     CFG_IGNORED("absolute"), CFG_IGNORED("log"), CFG_IGNORED("sqrt"), CFG_IGNORED("mask_scale"),
     CFG_END
 };
@@ -70,20 +75,16 @@ static struct box predicted(const struct region *r, const struct head_grid *g, c
     return b;
 }
 
-/* The class scores of one prediction: a softmax, or the raw values when the head has none. */
-struct scores { const float *x; size_t plane; double largest, sum; bool softmax; };
-
-static struct scores scores_of(const struct region *r, const float *x, const struct head_cell *c) {
-    struct scores s = { x + c->at + HEAD_CLASS * c->plane, c->plane, -INFINITY, 0, r->softmax };
-    if (!r->softmax) return s;
-    for (int k = 0; k < r->classes; ++k) s.largest = fmax(s.largest, s.x[(size_t)k * s.plane]);
-    for (int k = 0; k < r->classes; ++k) s.sum += exp(s.x[(size_t)k * s.plane] - s.largest);
-    return s;
-}
-
-static float score(const struct scores *s, int k) {
-    double v = s->x[(size_t)k * s->plane];
-    return (float)(s->softmax ? exp(v - s->largest) / s->sum : v);
+/* The class scores of one prediction: softmax over all or per group of siblings, or the raw values. */
+static void class_scores(const struct layer *l, const float *x, const struct head_cell *c, float *scores) {
+    const struct region *r = l->state;
+    const struct word_tree *tree = head_word_tree(l);
+    for (int k = 0; k < r->classes; ++k) scores[k] = raw(x, c, HEAD_CLASS + k);
+    for (int g = 0; tree && g < tree->groups; ++g) {
+        float *group = scores + tree->group_offset[g];
+        head_softmax(group, 1, tree->group_size[g], 1, group);
+    }
+    if (!tree && r->softmax) head_softmax(scores, 1, r->classes, 1, scores);
 }
 
 /* --- Layer ------------------------------------------------------------------------------------ */
@@ -97,7 +98,9 @@ static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *a
 
 static enum status prepare(struct layer *l, struct pass *p) {
     const struct region *r = l->state;
-    return head_prepare(l, p, r->classes, r->map);
+    TRY(head_prepare(l, p, r->classes, r->map));
+    struct head_run *run = l->run;
+    return r->tree ? head_tree(p->ctx, l, r->tree, r->classes, &run->tree) : ST_OK;
 }
 
 static void couple(const struct layer *l, const struct layer *all, struct channels *ch) {
@@ -126,26 +129,43 @@ static void info(const struct layer *l, struct head_info *i) {
 
 /* --- Detections ------------------------------------------------------------------------------- */
 
-static enum status decode_cell(struct ctx *ctx, const struct region *r, const struct head_grid *g,
-                               const float *x, const struct head_cell *c, float thresh,
-                               struct detection_list *list) {
-    float object = head_logistic(raw(x, c, HEAD_OBJECT));
+/* With a tree and no class map: the class furthest down the file that is more likely than not, and nothing else. */
+static void keep_deepest(float *p, int classes) {
+    bool found = false;
+    for (int k = classes - 1; k >= 0; --k) {
+        if (found || !(p[k] > .5f)) p[k] = 0;
+        found = found || p[k] > 0;
+    }
+}
+
+/* prob: class_scores of the cell; overwritten. */
+static enum status decode_cell(struct ctx *ctx, const struct layer *l, const struct head_grid *g, const struct head_cell *c,
+                               float thresh, float *prob, struct detection_list *list) {
+    const struct region *r = l->state;
+    const struct word_tree *tree = head_word_tree(l);
+    float object = head_logistic(raw(l->head_x, c, HEAD_OBJECT)), factor = object;
     if (r->classfix == -1 && object < .5f) return ST_OK;
-    if (r->softmax && !(object > thresh)) return ST_OK; /* no class reaches it */
-    struct scores s = scores_of(r, x, c);
+    if ((r->softmax || tree) && !(object > thresh)) return ST_OK; /* no class reaches it */
+    class_scores(l, l->head_x, c, prob);
+    const int *map = tree ? list->class_map : NULL;
+    if (tree) word_tree_hierarchy(tree, prob, 1, false);
+    if (tree && !map) {
+        keep_deepest(prob, r->classes);
+        factor = 1; /* COMPAT: reported as it is, neither times the objectness nor held against the threshold */
+    }
     struct detection *d = NULL;
     float best = 0;
-    int classes = r->classes < list->classes ? r->classes : list->classes;
+    int classes = map || r->classes > list->classes ? list->classes : r->classes;
     for (int k = 0; k < classes; ++k) {
-        float prob = object * score(&s, k);
-        if (!(prob > thresh)) continue;
+        float v = factor * prob[map ? map[k] : k];
+        if (!(v > (tree && !map ? 0 : thresh))) continue;
         if (!d) {
             TRY(detections_add(ctx, list, &d));
-            d->box = predicted(r, g, x, c);
+            d->box = predicted(r, g, l->head_x, c);
             d->objectness = 1; /* COMPAT: suppression must not drop it for its objectness */
         }
-        d->prob[k] = prob;
-        if (prob > best) best = prob, d->best_class = k;
+        d->prob[k] = v;
+        if (v > best) best = v, d->best_class = k;
     }
     return ST_OK;
 }
@@ -156,27 +176,29 @@ static enum status decode(struct ctx *ctx, const struct layer *l, int image, int
                           float thresh, struct detection_list *list) {
     (void)net_w, (void)net_h;
     struct head_grid g = grid_of(l);
+    float *prob = mem_zero(ctx, (size_t)g.classes, sizeof *prob);
+    enum status st = prob ? ST_OK : ST_MEMORY;
     for (int row = 0; row < g.h; ++row)
         for (int col = 0; col < g.w; ++col)
-            for (int a = 0; a < g.n; ++a) {
+            for (int a = 0; a < g.n && st == ST_OK; ++a) {
                 struct head_cell c = head_cell_at(&g, image, a, row, col);
-                TRY(decode_cell(ctx, l->state, &g, l->head_x, &c, thresh, list));
+                st = decode_cell(ctx, l, &g, &c, thresh, prob, list);
             }
-    return ST_OK;
+    free(prob);
+    return st;
 }
 
 /* COMPAT: the output is (row, column, anchor, entry), with x, y, w, h still raw. */
 static void activate(const struct layer *l, const float *x, float *out) {
-    const struct region *r = l->state;
     struct head_grid g = grid_of(l);
     for (int row = 0; row < g.h; ++row)
         for (int col = 0; col < g.w; ++col)
             for (int a = 0; a < g.n; ++a) {
                 struct head_cell c = head_cell_at(&g, 0, a, row, col);
-                struct scores s = scores_of(r, x, &c);
                 for (int e = HEAD_X; e <= HEAD_H; ++e) *out++ = raw(x, &c, e);
                 *out++ = head_logistic(raw(x, &c, HEAD_OBJECT));
-                for (int k = 0; k < r->classes; ++k) *out++ = score(&s, k);
+                class_scores(l, x, &c, out);
+                out += g.classes;
             }
 }
 
@@ -190,7 +212,7 @@ struct job {
     int image, n_truth;
     const struct truth *truth;
     const float *x;
-    float *delta;
+    float *delta, *scores;  /* scores: room for one prediction's classes */
     bool warm_up;
     struct loss_stats *stats;
     double recall, class_sum, object_sum, any_object_sum;
@@ -207,14 +229,28 @@ static void box_delta(const struct job *j, const struct head_cell *c, struct box
     d[HEAD_H * c->plane] = (float)(scale * (h - raw(j->x, c, HEAD_H)));
 }
 
+/* Every group on the way from the class to its root learns which of its members the way takes. */
+static void path_delta(struct job *j, const struct word_tree *tree, float *delta, size_t plane, int class_id, double scale) {
+    j->class_sum += word_tree_probability(tree, j->scores, 1, class_id);
+    for (; class_id >= 0; class_id = tree->parent[class_id]) {
+        int first = tree->group_offset[tree->group[class_id]], n = tree->group_size[tree->group[class_id]];
+        for (int k = first; k < first + n; ++k) delta[(size_t)k * plane] = (float)(scale * ((k == class_id) - j->scores[k]));
+    }
+}
+
 static void class_delta(struct job *j, const struct head_cell *c, int class_id, double scale) {
-    struct scores s = scores_of(j->r, j->x, c);
-    float own = score(&s, class_id), *d = j->delta + c->at + HEAD_CLASS * c->plane;
-    if (j->r->focal_loss) scale *= head_focal(own);
-    for (int k = 0; k < j->r->classes; ++k, d += c->plane)
-        *d = (float)(scale * ((k == class_id) - score(&s, k)));
-    j->class_sum += own;
+    const struct word_tree *tree = head_word_tree(j->l);
+    float *d = j->delta + c->at + HEAD_CLASS * c->plane;
+    class_scores(j->l, j->x, c, j->scores);
     ++j->class_count;
+    if (tree) {
+        path_delta(j, tree, d, c->plane, class_id, scale);
+        return;
+    }
+    float own = j->scores[class_id];
+    if (j->r->focal_loss) scale *= head_focal(own);
+    for (int k = 0; k < j->r->classes; ++k, d += c->plane) *d = (float)(scale * ((k == class_id) - j->scores[k]));
+    j->class_sum += own;
 }
 
 static bool usable(const struct job *j, const struct truth *t) {
@@ -287,6 +323,41 @@ static void assign_truth(struct job *j, const struct truth *t) {
     ++j->stats->boxes;
 }
 
+/* The first label without a box, or NULL. */
+static const struct truth *image_label(const struct job *j) {
+    for (int t = 0; head_word_tree(j->l) && t < j->n_truth; ++t)
+        if (j->truth[t].box.x > IMAGE_LEVEL && j->truth[t].box.y > IMAGE_LEVEL && usable(j, &j->truth[t])) return &j->truth[t];
+    return NULL;
+}
+
+/* A label of the whole image trains the classes of the prediction that is surest of it, and nothing else. */
+static void assign_image(struct job *j, const struct truth *t) {
+    double best = 0;
+    struct head_cell at = head_cell(&j->g, j->image, 0);
+    for (int p = 0; p < head_predictions(&j->g); ++p) {
+        struct head_cell c = head_cell(&j->g, j->image, p);
+        class_scores(j->l, j->x, &c, j->scores);
+        double sure = head_logistic(raw(j->x, &c, HEAD_OBJECT)) *
+                      word_tree_probability(head_word_tree(j->l), j->scores, 1, t->class_id);
+        if (sure > best) best = sure, at = c;
+    }
+    class_delta(j, &at, t->class_id, j->r->class_scale);
+}
+
+static void loss_image(struct job *j) {
+    const struct truth *label = image_label(j);
+    if (label) {
+        assign_image(j, label);
+        return;
+    }
+    for (int p = 0; p < head_predictions(&j->g); ++p) {
+        struct head_cell c = head_cell(&j->g, j->image, p);
+        background(j, &c);
+    }
+    for (int t = 0; t < j->n_truth; ++t)
+        if (usable(j, &j->truth[t])) assign_truth(j, &j->truth[t]);
+}
+
 static void summarise(const struct job *j, int batch, struct loss_stats *s) {
     double all, box;
     head_norms(j->l, &j->g, batch, &all, &box);
@@ -303,27 +374,26 @@ static void summarise(const struct job *j, int batch, struct loss_stats *s) {
 
 static enum status loss(struct ctx *ctx, struct layer *l, const struct loss_args *args,
                         struct loss_stats *stats) {
-    (void)ctx;
     const struct region *r = l->state;
     struct job j = {
         .l = l, .r = r, .g = grid_of(l), .x = l->head_x, .delta = l->head_delta, .stats = stats
     };
+    *stats = (struct loss_stats){ .none = !l->head_delta };
+    if (stats->none) return ST_OK;
+    TRY(head_boxes(ctx, l, args));
+    j.scores = mem_zero(ctx, (size_t)r->classes, sizeof *j.scores);
+    if (!j.scores) return ST_MEMORY;
     /* COMPAT: this batch is already counted as seen when the head asks. */
     j.warm_up = args->seen + (uint64_t)args->batch < WARM_UP_IMAGES;
     size_t count = head_image(&j.g) * (size_t)args->batch;
-    *stats = (struct loss_stats){ 0 };
     memset(l->head_delta, 0, count * sizeof *l->head_delta);
     for (j.image = 0; j.image < args->batch; ++j.image) {
         const struct truth_list *list = &args->truth[j.image];
         j.truth = list->item;
         j.n_truth = list->n < r->max ? list->n : r->max;
-        for (int p = 0; p < head_predictions(&j.g); ++p) {
-            struct head_cell c = head_cell(&j.g, j.image, p);
-            background(&j, &c);
-        }
-        for (int t = 0; t < j.n_truth; ++t)
-            if (usable(&j, &j.truth[t])) assign_truth(&j, &j.truth[t]);
+        loss_image(&j);
     }
+    free(j.scores);
     summarise(&j, args->batch, stats);
     for (size_t i = 0; i < count; ++i) l->head_delta[i] = -l->head_delta[i];
     return ST_OK;
@@ -355,6 +425,27 @@ static double overlap(const struct layer *l, const struct head_grid *g, const st
     return isfinite(iou) ? iou : 0;
 }
 
+/* p(class) of one prediction; its derivative times `weight` is added to head_delta. */
+static double class_probability(struct layer *l, const struct head_cell *c, int class_id, double weight) {
+    const struct region *r = l->state;
+    const struct word_tree *tree = head_word_tree(l);
+    float *delta = l->head_delta + c->at + HEAD_CLASS * c->plane, *s = malloc((size_t)r->classes * sizeof *s);
+    if (!s) return 0;
+    class_scores(l, l->head_x, c, s);
+    double own = tree ? word_tree_probability(tree, s, 1, class_id) : s[class_id];
+    for (int k = class_id; tree && k >= 0; k = tree->parent[k]) {
+        int first = tree->group_offset[tree->group[k]];
+        for (int i = first; i < first + tree->group_size[tree->group[k]]; ++i)
+            delta[(size_t)i * c->plane] += (float)(weight * own * ((i == k) - (double)s[i]));
+    }
+    for (int k = 0; !tree && k < r->classes; ++k) {
+        double slope = r->softmax ? own * ((k == class_id) - (double)s[k]) : k == class_id;
+        delta[(size_t)k * c->plane] += (float)(weight * slope);
+    }
+    free(s);
+    return own;
+}
+
 static double utility(struct layer *l, int image, int prediction, const struct truth *t,
                       const struct utility_weights *u, double weight, int net_w, int net_h) {
     (void)net_w, (void)net_h;
@@ -368,15 +459,10 @@ static double utility(struct layer *l, int image, int prediction, const struct t
     double by_iou = u->iou,
            total = u->obj * z + u->cls * raw(l->head_x, &c, HEAD_CLASS + class_id) + u->iou * iou;
     if (u->probability) {
-        struct scores s = scores_of(r, l->head_x, &c);
-        double o = 1 / (1 + exp(-z)), own = score(&s, class_id);
+        double o = 1 / (1 + exp(-z)), own = class_probability(l, &c, class_id, weight * o * iou);
         total = o * own * iou;
         by_iou = o * own;
         delta[HEAD_OBJECT * c.plane] += (float)(weight * o * (1 - o) * own * iou);
-        for (int k = 0; k < r->classes; ++k) {
-            double slope = r->softmax ? own * ((k == class_id) - (double)score(&s, k)) : k == class_id;
-            delta[(size_t)(HEAD_CLASS + k) * c.plane] += (float)(weight * o * iou * slope);
-        }
     } else {
         delta[HEAD_OBJECT * c.plane] += (float)(weight * u->obj);
         delta[(size_t)(HEAD_CLASS + class_id) * c.plane] += (float)(weight * u->cls);
@@ -411,4 +497,5 @@ const struct layer_ops region_ops = { .name = "region",
                                       .reads = head_reads,
                                       .describe = describe,
                                       .loss = loss,
+                                      .tree = head_word_tree,
                                       .head = &head };

@@ -202,7 +202,7 @@ static enum status seed_loss(struct scoring *s) {
     TRY(net_loss(s->ctx, s->net, &truth, &loss, NULL));
     for (int i = 0; i < s->net->n; ++i) {
         struct layer *l = &s->net->layer[i];
-        size_t n = l->ops->head ? (size_t)s->net->batch * shape_count(l->in_shape[0]) : 0;
+        size_t n = l->head_delta ? (size_t)s->net->batch * shape_count(l->in_shape[0]) : 0;
         for (size_t k = 0; k < n; ++k) l->head_delta[k] = -l->head_delta[k];
     }
     return ST_OK;

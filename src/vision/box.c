@@ -267,7 +267,7 @@ void detections_clear(struct detection_list *list) { list->n = 0; }
 void detections_free(struct detection_list *list) {
     for (int i = 0; i < list->cap; ++i) free(list->item[i].prob);
     free(list->item);
-    *list = (struct detection_list){ 0, 0, 0, NULL };
+    *list = (struct detection_list){ .class_map = list->class_map };
 }
 
 /* --- Non-maximum suppression ------------------------------------------------------------------ */

@@ -10,6 +10,9 @@ struct box { float x, y, w, h; }; /* centre form; relative to the image unless s
 struct truth { struct box box; int class_id; int track; };
 struct truth_list { int n, cap; struct truth *item; };
 
+/* In dense truth (class vectors, values): this entry trains nothing. */
+#define TRUTH_IGNORED (-1234.f)
+
 /* Darknet's numbers (they are printed). */
 enum iou_kind { IOU_PLAIN = 0, IOU_GIOU = 1, IOU_MSE = 2, IOU_DIOU = 3, IOU_CIOU = 4 };
 enum nms_kind { NMS_DEFAULT = 0, NMS_GREEDY = 1, NMS_DIOU = 2, NMS_CORNERS = 3 };
@@ -36,7 +39,8 @@ struct detection {
     float *prob;   /* classes entries; 0 = not above the threshold, or suppressed */
     int best_class; /* filled by region heads, else -1 */
 };
-struct detection_list { int n, cap, classes; struct detection *item; };
+/* class_map: from a [region] with a word tree, prob[j] is that of class class_map[j] (`classes` entries); NULL: of class j. */
+struct detection_list { int n, cap, classes; struct detection *item; const int *class_map; };
 
 enum status detections_add(struct ctx *ctx, struct detection_list *list, struct detection **out); /* prob zeroed */
 void detections_clear(struct detection_list *list);  /* keeps the memory */
