@@ -42,7 +42,7 @@ static void overview(FILE *to, const char *group) {
 static void command_help(const struct command *c) {
     char name[MAX_NAME];
     full_name(c, name, sizeof name);
-    options_help(name, c->words, c->summary, c->options);
+    options_help(name, c->words, c->summary, command_meant(c)->options);
 }
 
 static bool is_group(const char *word) {

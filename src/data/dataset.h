@@ -15,6 +15,8 @@ struct data_options {
     int classes;             /* 0: not given, as the two below; texts: NULL when not given */
     char *train, *valid, *names, *backup, *results, *difficult, *eval, *map;
     int save_weights, save_last;
+    char *labels, *test;     /* of classifiers: names of the classes as they stand in paths; pictures to label */
+    int top;                 /* of classifiers: how many of the best classes to look at */
     char *path;              /* of the .data file */
 };
 /* Relative paths stay relative to the current folder, as upstream.  Unlike upstream, blanks inside a value are kept.
