@@ -184,6 +184,16 @@ static void test_anchors(void) {
     check_refused("size", "-width", "-height");
 }
 
+static void test_draw(void) {
+    run("detector draw t.data t.cfg t.weights a.png -class dog -box 0.7,0.5,0.25,0.75");
+    CHECK(run_.status == 0 && has(run_.out, "drawn.png: the object is seen after 0 rounds\n"), "it was there: %s%s", run_.out, run_.err);
+    check_png("drawn.png", 32, 32);
+    run("detector draw t.data t.cfg t.weights a.png -class cow");
+    check_refused("class", "'cow'", "0 to 1");
+    run("detector draw t.data t.cfg t.weights a.png -box 0.7,0.5,0.25");
+    check_refused("box", "-box", "X,Y,W,H");
+}
+
 static void test_layers_timed(void) {
     run("detector test t.data t.cfg t.weights a.png -benchmark_layers");
     CHECK(run_.status == 0 && count(run_.out, "fw-sort-layer") == 3 && has(run_.out, "type: convolutional") && has(run_.out, "Total time: "),
@@ -333,6 +343,7 @@ int main(void) {
     test_visualize();
     test_recall();
     test_anchors();
+    test_draw();
     test_layers_timed();
     test_valid_json();
     test_classifier();

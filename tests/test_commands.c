@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "data/anchors.h"
 #include "eval/classify.h"
+#include "eval/provoke.h"
 #include "eval/recall.h"
 #include "eval/visualize.h"
 #include "net/convert.h"
@@ -353,8 +354,86 @@ static void test_filters(void) {
     net_close(net);
 }
 
+/* --- Pictures that provoke a detection ------------------------------------------------------------------ */
+
+#define SEER                                                                                                               \
+    "[net]\nwidth=32\nheight=32\nchannels=3\n[dropout]\nprobability=.3\n"                                                 \
+    "[convolutional]\nbatch_normalize=1\nfilters=6\nsize=3\nstride=2\npad=1\nactivation=mish\n"                           \
+    "[convolutional]\nfilters=14\nsize=5\nstride=4\npad=1\nactivation=linear\n"                                           \
+    "[yolo]\nmask=0,1\nanchors=16,16, 8,24\nclasses=2\nnum=2\n"
+static const struct utility_weights seer_weights = { .obj = 1, .cls = 1, .iou = 4 };
+
+static double utility(struct net *net, const float *x, const struct truth *t, float *gradient) {
+    struct layer *l = &net->layer[3];
+    int match[64];
+    CHECK(net_forward(&ctx, net, x) == ST_OK, "%s", ctx.error);
+    memset(l->head_delta, 0, shape_count(l->in_shape[0]) * sizeof *l->head_delta);
+    int n = l->ops->head->assign(l, 0, t->box, 32, 32, match, 64);
+    CHECK(n > 0, "an anchor takes the box");
+    double u = 0;
+    for (int i = 0; i < n; ++i) u += l->ops->head->utility(l, 0, match[i], t, &seer_weights, 1, 32, 32);
+    if (!gradient) return u;
+    CHECK(net_backward(&ctx, net) == ST_OK, "%s", ctx.error);
+    net_input_gradient(net, gradient);
+    return u;
+}
+
+static void test_input_gradient(void) {
+    enum { N = 3 * 32 * 32 };
+    static float x[N], g[N];
+    const struct truth t = { { .45f, .55f, .5f, .4f }, 1, -1 };
+    struct net *net = open_net(SEER, 12);
+    struct backend *be = NULL;
+    struct rng r = rng_stream(2, 0, 0);
+    for (int i = 0; i < N; ++i) x[i] = (float)rng_uniform(&r);
+    net->wants_input_gradient = true;
+    CHECK(backend_open(&ctx, "ref64", &be) == ST_OK && net_bind(&ctx, net, be, NET_SCORE, 1) == ST_OK, "%s", ctx.error);
+    utility(net, x, &t, g);
+    int nonzero = 0;
+    for (int k = 0; k < 200; ++k) {
+        int i = rng_int(&r, 0, N - 1);
+        const float h = 1.f / 256, old = x[i];
+        nonzero += g[i] != 0;
+        x[i] = old + h;
+        double up = utility(net, x, &t, NULL);
+        x[i] = old - h;
+        double down = utility(net, x, &t, NULL);
+        x[i] = old;
+        CHECK_NEAR(g[i], (up - down) / (2 * (double)h), 2e-4, "value %d of the picture", i);
+    }
+    CHECK(nonzero > 5, "%d of 200 values matter", nonzero);
+    net_close(net);
+    backend_close(be);
+}
+
+static void test_provoke(void) {
+    struct net *net = open_net(SEER, 12);
+    struct backend *be = NULL;
+    struct image x;
+    struct provoke_options o = { .object = { { .45f, .55f, .5f, .45f }, 1, -1 }, .rounds = 60, .step = .02f, .limit = .5f, .thresh = .5f };
+    struct provoke_result first = { 0 }, last = { 0 };
+    net->wants_input_gradient = true;
+    CHECK(backend_open(&ctx, "cpu", &be) == ST_OK && net_bind(&ctx, net, be, NET_SCORE, 1) == ST_OK, "%s", ctx.error);
+    CHECK(image_new(&ctx, 32, 32, 3, &x) == ST_OK, "%s", ctx.error);
+    for (int i = 0; i < 3 * 32 * 32; ++i) x.data[i] = .5f;
+    o.rounds = 0;
+    CHECK(provoke(&ctx, net, &o, &x, NULL, NULL, &first) == ST_OK && first.confidence < .5f, "%s: %g", ctx.error, (double)first.confidence);
+    o.rounds = 60;
+    CHECK(provoke(&ctx, net, &o, &x, NULL, NULL, &last) == ST_OK && last.confidence > .5f && last.rounds > 0, "%s: %g after %d rounds",
+          ctx.error, (double)last.confidence, last.rounds);
+    float change = 0;
+    for (int i = 0; i < 3 * 32 * 32; ++i) change = fmaxf(change, fabsf(x.data[i] - .5f));
+    CHECK_NEAR(change, last.change, 1e-6, "the largest change is told");
+    CHECK(change <= .5f && change <= .02f * (float)last.rounds + 1e-5f, "steps and limit: %g", (double)change);
+    image_free(&x);
+    net_close(net);
+    backend_close(be);
+}
+
 int main(void) {
     test_anchors();
+    test_input_gradient();
+    test_provoke();
     test_average();
     test_batch_norm();
     test_input(RANGE_NET("0"));

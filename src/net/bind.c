@@ -30,7 +30,8 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
         int from = l->in[k];
         b->in[k] = from == LAYER_INPUT ? &net->input : &net->y[from];
         int owner = from == LAYER_INPUT ? -1 : b->owner[from];
-        b->din[k] = owner >= 0 && b->differentiable[owner] && net->dy[owner].data ? &net->dy[owner] : NULL;
+        if (owner < 0) b->din[k] = net->input_gradient.data ? &net->input_gradient : NULL;
+        else b->din[k] = b->differentiable[owner] && net->dy[owner].data ? &net->dy[owner] : NULL;
     }
     p->y = &net->y[i];
     p->dy = b->owner[i] >= 0 ? &net->dy[b->owner[i]] : NULL;
@@ -101,6 +102,7 @@ static void mark_writers(struct net *net) {
         if (!b->differentiable[i] || passes_through(net, i)) continue;
         for (int k = 0; k < l->n_in; ++k) {
             int owner = l->in[k] == LAYER_INPUT ? -1 : b->owner[l->in[k]];
+            if (owner < 0) b->add[i][k] = true; /* the picture's gradient starts at zero */
             if (owner < 0 || !b->differentiable[owner]) continue;
             b->add[i][k] = b->first_writer[owner] >= 0;
             if (b->first_writer[owner] < 0) {
@@ -181,7 +183,9 @@ static enum status allocate(struct ctx *ctx, struct net *net) {
         int owner = net->buffers->owner[i];
         if (owner != i) net->y[i].data = owner < 0 ? net->input.data : net->y[owner].data;
     }
-    size_t widest = 0;
+    if (net->wants_input_gradient && net->mode != NET_INFER)
+        net->input_gradient = tensor_of(net->be, in, ops->alloc(net->be, ctx, shape_count(in)));
+    size_t widest = net->wants_input_gradient ? shape_count(in) : 0;
     for (int i = 0; i < net->n && net->mode != NET_INFER; ++i)
         if (out_count(net, i) > widest) widest = out_count(net, i);
     if (net->mode != NET_INFER) {
@@ -223,11 +227,12 @@ void net_unbind(struct net *net) {
         free(b);
     }
     ops->free(net->be, net->input.data);
+    ops->free(net->be, net->input_gradient.data);
     ops->free(net->be, net->dev_param);
     ops->free(net->be, net->dev_grad);
     free(net->y), free(net->dy);
     net->y = net->dy = NULL;
-    net->dev_param = net->dev_grad = net->input.data = NULL;
+    net->dev_param = net->dev_grad = net->input.data = net->input_gradient.data = NULL;
     net->buffers = NULL;
     net->be = NULL;
 }

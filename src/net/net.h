@@ -32,6 +32,8 @@ struct net {
     const struct net_hook *hook;
     const struct truth_list *boxes; /* of the batch to come, for layers that look at them in training; may stay NULL */
     uint64_t seed, iteration;
+    bool wants_input_gradient;     /* set before net_bind: net_backward also finds the gradient of the picture */
+    struct tensor input_gradient;
     double *layer_seconds;         /* NULL, or net->n sums to which every forward pass adds each layer's time */
 };
 
@@ -72,6 +74,8 @@ struct net_truth { const struct truth_list *boxes; const float *target; int targ
 enum status net_loss(struct ctx *, struct net *, const struct net_truth *, double *loss, struct loss_stats *stats);
 /* Back-propagates head_delta of every head; TRAIN: parameter gradients are added to dev_grad. */
 enum status net_backward(struct ctx *, struct net *);
+/* After net_backward with wants_input_gradient: d/dx as planar floats (n, c, h, w). */
+void net_input_gradient(const struct net *, float *dst);
 /* Output of layer i as planar floats (n, c, h, w): net->batch * c*h*w. */
 void net_output(const struct net *, int layer, float *dst);
 /* Index of the last layer that has an output tensor and is no head; and of the layer Darknet calls the output. */
