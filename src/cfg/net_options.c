@@ -62,9 +62,9 @@ const struct cfg_key net_option_keys[] = {
     CFG_TRAINING("unsupervised", 0),
     CFG_TRAINING("adversarial_lr", 0),
     CFG_TRAINING("weights_reject_freq", 0),
-    CFG_TRAINING("equidistant_point", 0),
-    CFG_TRAINING("badlabels_rejection_percentage", 0),
-    CFG_TRAINING("num_sigmas_reject_badlabels", 0),
+    CFG_INT(struct net_options, equidistant_point, 0, 0, INT_MAX),
+    CFG_FLOAT_IN(struct net_options, badlabels_rejection_percentage, 0, 0, 100),
+    CFG_FLOAT_IN(struct net_options, num_sigmas_reject_badlabels, 0, 0, 1e9),
     CFG_TRAINING("ema_alpha", 0),
     CFG_TRAINING("dynamic_minibatch", 0),
     /* Details of the above, which refuse training when they are on. */

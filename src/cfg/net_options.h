@@ -24,6 +24,9 @@ struct net_options {
     /* augmentation; max_crop, min_crop, angle, aspect, label_smooth_eps concern classifiers only */
     int flip, letter_box, max_crop, min_crop, resize_step;
     double hue, saturation, exposure, angle, aspect, label_smooth_eps;
+    /* which deltas [yolo] leaves out late in training */
+    int equidistant_point;
+    double badlabels_rejection_percentage, num_sigmas_reject_badlabels;
     /* chart */
     double max_chart_loss;
 };

@@ -10,11 +10,13 @@
 #include "vision/word_tree.h"
 
 struct head_grid head_grid(const struct layer *l, int n, int classes) {
-    return (struct head_grid){ l->in_shape[0].w, l->in_shape[0].h, n, classes };
+    return (struct head_grid){ l->in_shape[0].w, l->in_shape[0].h, n, classes, HEAD_OBJECT };
 }
 
+int head_entries(const struct head_grid *g) { return g->box + 1 + g->classes; }
+
 size_t head_image(const struct head_grid *g) {
-    return (size_t)g->n * (size_t)(HEAD_CLASS + g->classes) * (size_t)g->h * (size_t)g->w;
+    return (size_t)g->n * (size_t)head_entries(g) * (size_t)g->h * (size_t)g->w;
 }
 
 int head_predictions(const struct head_grid *g) { return g->n * g->h * g->w; }
@@ -24,7 +26,7 @@ int head_prediction(const struct head_grid *g, int anchor, int row, int col) {
 }
 
 struct head_cell head_cell_at(const struct head_grid *g, int image, int anchor, int row, int col) {
-    size_t plane = (size_t)g->h * (size_t)g->w, per_anchor = plane * (size_t)(HEAD_CLASS + g->classes);
+    size_t plane = (size_t)g->h * (size_t)g->w, per_anchor = plane * (size_t)head_entries(g);
     size_t at = (size_t)image * head_image(g) + (size_t)anchor * per_anchor + (size_t)row * (size_t)g->w +
                 (size_t)col;
     return (struct head_cell){ at, plane, anchor, row, col };
@@ -94,25 +96,23 @@ int head_class(const struct layer *l, int class_id, int classes) {
 
 void head_norms(const struct layer *l, const struct head_grid *g, int batch, double *all, double *box) {
     size_t plane = (size_t)g->h * (size_t)g->w;
-    int entries = HEAD_CLASS + g->classes;
+    int entries = head_entries(g);
     const float *d = l->head_delta;
     *all = *box = 0;
     for (int k = 0; k < batch * g->n * entries; ++k) {
         double sum = 0;
         for (size_t i = 0; i < plane; ++i, ++d) sum += (double)*d * *d;
         *all += sum;
-        if (k % entries < HEAD_OBJECT) *box += sum;
+        if (k % entries < g->box) *box += sum;
     }
 }
 
-enum status head_shape(struct ctx *ctx, struct layer *l, int n, int classes, const char *unit) {
+enum status head_shape(struct ctx *ctx, struct layer *l, const struct head_grid *g, const char *unit) {
     struct shape in = l->in_shape[0];
-    int want = n * (HEAD_CLASS + classes);
+    int want = g->n * head_entries(g);
     if (in.c != want)
-        return layer_fail(
-            ctx, l, unit,
-            "the layer before has %d channels; %d anchors of 5 + %d classes need filters=%d there", in.c, n,
-            classes, want);
+        return layer_fail(ctx, l, unit, "the layer before has %d channels; %d anchors of %d + %d classes need filters=%d there", in.c,
+                          g->n, g->box + 1, g->classes, want);
     l->out = (struct shape){ 1, 0, in.h, in.w };
     l->flops = 0;
     return ST_OK;
@@ -168,6 +168,9 @@ void head_release(struct layer *l, struct backend *be) {
         free(run->multiplier);
         free(run->map);
         word_tree_free(run->tree);
+        free(run->label);
+        free(run->label_class);
+        free(run->embedding);
     }
     free(run);
     free(l->head_x);

@@ -10,11 +10,12 @@
 
 enum { HEAD_X, HEAD_Y, HEAD_W, HEAD_H, HEAD_OBJECT, HEAD_CLASS };
 
-struct head_grid { int w, h, n, classes; };
+struct head_grid { int w, h, n, classes, box; /* planes before the objectness */ };
 /* Where one prediction lives: its entry e is element at + e*plane of head_x and head_delta. */
 struct head_cell { size_t at, plane; int anchor, row, col; };
 
-struct head_grid head_grid(const struct layer *, int n, int classes);
+struct head_grid head_grid(const struct layer *, int n, int classes); /* box = 4 */
+int head_entries(const struct head_grid *);            /* planes of one anchor */
 size_t head_image(const struct head_grid *);           /* elements of one image */
 int head_predictions(const struct head_grid *);        /* of one image */
 struct head_cell head_cell(const struct head_grid *, int image, int prediction);
@@ -48,6 +49,8 @@ struct head_run {
     float *multiplier;     /* per class, or NULL */
     int *map, n_map;       /* class remap of truth, or NULL */
     struct word_tree *tree;
+    int *label, *label_class; /* per image and prediction: track and class of the truth assigned to it in the last loss, or -1 */
+    float *embedding;      /* (batch, C, H, W) of the embedding layer, or NULL */
 };
 const struct word_tree *head_word_tree(const struct layer *); /* of a bound head; NULL: none */
 /* A class map: one class number per line, each below `classes`.  The caller frees *map. */
@@ -57,8 +60,8 @@ int head_class(const struct layer *, int class_id, int classes);
 /* Sum of squares over all entries, and over the box entries alone. */
 void head_norms(const struct layer *, const struct head_grid *, int batch, double *all, double *box);
 
-/* Pieces of layer_ops.  head_shape: input channels must be n*(5+classes); `unit` names the key behind n. */
-enum status head_shape(struct ctx *, struct layer *, int n, int classes, const char *unit);
+/* Pieces of layer_ops.  head_shape: input channels must be those of the grid; `unit` names the key behind its n. */
+enum status head_shape(struct ctx *, struct layer *, const struct head_grid *, const char *unit);
 /* map_path: one class number per line, or NULL. */
 enum status head_prepare(struct layer *, struct pass *, int classes, const char *map_path);
 void head_release(struct layer *, struct backend *);

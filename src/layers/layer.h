@@ -91,12 +91,15 @@ void channels_tie_all(struct channels *, const struct layer *, int input); /* ch
 void channels_freeze(struct channels *, int layer, const char *reason);    /* all output channels of `layer` stay */
 
 /* --- Detection heads ------------------------------------------------------------------------------------------------ */
+struct track_options { int history, for_track, for_show; double similarity, ciou_norm; };
 struct head_info {
     int classes, max_boxes, predictions;   /* predictions per image: anchors * h * w */
     double jitter, resize, random;
     enum nms_kind nms_kind;
     double beta_nms;
     int type_number;                       /* upstream's layer type number, printed */
+    int embedding;                         /* values per embedding; 0: the head has none */
+    struct track_options track;            /* of [yolo], for following objects over frames */
 };
 struct loss_stats { bool none; /* this layer has no loss after all (noloss=1): it does not count */ double loss, iou_sum, class_loss, iou_loss; int count; long long boxes, rewritten; char line[512]; };
 struct loss_args {
@@ -106,6 +109,7 @@ struct loss_args {
     int batch, net_w, net_h;
     uint64_t seen, iteration;              /* before this batch */
     int max_batches;
+    bool adversarial;                      /* the pass that looks for a disturbance of the input (darknet-compat 1.7, 3.4) */
 };
 /* The utility of one prediction for one object (pruning.md 2): obj*z_obj + cls*z_class + iou*IoU(box, truth). */
 struct utility_weights { double obj, cls, iou; bool probability; /* p_obj * p_cls * IoU instead */ };
@@ -125,6 +129,10 @@ struct head_ops {
     double (*objectness)(struct layer *, int image, int prediction, double weight);
     /* The activated output as Darknet's network_predict returns it, one image, in place of the raw values. */
     void (*activate)(const struct layer *, const float *raw, float *out);
+    /* NULL unless the head can have them: the embedding of a prediction (info.embedding values; ask only when that is not 0),
+     * and the uncertainties of its x, y, w, h. */
+    void (*embedding)(const struct layer *, int image, int prediction, float *dst);
+    void (*uncertainty)(const struct layer *, int image, int prediction, float *dst);
 };
 
 struct layer_ops {

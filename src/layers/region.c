@@ -92,8 +92,8 @@ static void class_scores(const struct layer *l, const float *x, const struct hea
 static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *all,
                          const struct net_options *net) {
     (void)all, (void)net;
-    const struct region *r = l->state;
-    return head_shape(ctx, l, r->num, r->classes, "num");
+    struct head_grid g = grid_of(l);
+    return head_shape(ctx, l, &g, "num");
 }
 
 static enum status prepare(struct layer *l, struct pass *p) {
@@ -162,6 +162,8 @@ static enum status decode_cell(struct ctx *ctx, const struct layer *l, const str
         if (!d) {
             TRY(detections_add(ctx, list, &d));
             d->box = predicted(r, g, l->head_x, c);
+            d->head = l->index;
+            d->prediction = head_prediction(g, c->anchor, c->row, c->col);
             d->objectness = 1; /* COMPAT: suppression must not drop it for its objectness */
         }
         d->prob[k] = v;

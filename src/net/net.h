@@ -69,7 +69,7 @@ enum status net_reset(struct ctx *, struct net *);    /* recurrent layers forget
 enum status net_forward(struct ctx *, struct net *, const float *x);
 /* What the images of a batch should have given: boxes for detection heads, target_size values per image for [softmax] and
  * [cost]; a network uses what its losses ask for. */
-struct net_truth { const struct truth_list *boxes; const float *target; int target_size; };
+struct net_truth { const struct truth_list *boxes; const float *target; int target_size; bool adversarial; };
 /* Losses of all layers that have one; *loss as Darknet counts it (their mean).  stats: per layer, may be NULL. */
 enum status net_loss(struct ctx *, struct net *, const struct net_truth *, double *loss, struct loss_stats *stats);
 /* Back-propagates head_delta of every head; TRAIN: parameter gradients are added to dev_grad. */

@@ -24,7 +24,8 @@ enum status net_forward(struct ctx *ctx, struct net *net, const float *x) {
 
 enum status net_loss(struct ctx *ctx, struct net *net, const struct net_truth *truth, double *loss, struct loss_stats *stats) {
     struct loss_args args = { .truth = truth->boxes, .target = truth->target, .target_size = truth->target_size, .batch = net->batch, .net_w = net->opt.width, .net_h = net->opt.height,
-                              .seen = net->seen, .iteration = net->iteration, .max_batches = net->opt.max_batches };
+                              .seen = net->seen, .iteration = net->iteration, .max_batches = net->opt.max_batches,
+                              .adversarial = truth->adversarial };
     double sum = 0;
     int losses = 0;
     for (int i = 0; i < net->n; ++i) {

@@ -256,7 +256,7 @@ enum status detections_add(struct ctx *ctx, struct detection_list *list, struct 
     memset(d->prob, 0, classes * sizeof *d->prob);
     d->box = (struct box){ 0, 0, 0, 0 };
     d->objectness = 0;
-    d->best_class = -1;
+    d->best_class = d->head = d->prediction = -1;
     ++list->n;
     *out = d;
     return ST_OK;

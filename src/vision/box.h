@@ -38,6 +38,7 @@ struct detection {
     float objectness;
     float *prob;   /* classes entries; 0 = not above the threshold, or suppressed */
     int best_class; /* filled by region heads, else -1 */
+    int head, prediction; /* the layer it comes from and the prediction's number there; -1: unknown */
 };
 /* class_map: from a [region] with a word tree, prob[j] is that of class class_map[j] (`classes` entries); NULL: of class j. */
 struct detection_list { int n, cap, classes; struct detection *item; const int *class_map; };
