@@ -167,6 +167,24 @@ static void test_batch_norm(void) {
     net_close(net), net_close(flat), net_close(normal);
 }
 
+/* Matrices store the batch norm behind their weights. */
+static void test_batch_norm_of_matrices(void) {
+    struct net *net = open_net("[net]\nwidth=6\nheight=5\nchannels=2\n"
+                               "[connected]\nbatch_normalize=1\noutput=7\nactivation=leaky\n"
+                               "[connected]\noutput=4\nactivation=linear\n", 21), *flat = NULL;
+    size_t n, m;
+    int count = 0;
+    float *want = answer(net, 0, 1, &n);
+    CHECK(convert_denormalize(&ctx, net, &flat, &count) == ST_OK && count == 1, "%s: %d", ctx.error, count);
+    if (flat) {
+        float *y = answer(flat, 0, 1, &m);
+        CHECK(m == n && flat->n_param == net->n_param - 21 && largest_difference(want, y, n) < 2e-6, "%g", largest_difference(want, y, n));
+        free(y);
+    }
+    free(want);
+    net_close(net), net_close(flat);
+}
+
 /* A network for pictures of -1..1 without padding, so that every input counts in full. */
 #define RANGE_NET(norm)                                                                                                    \
     "[net]\nwidth=10\nheight=8\nchannels=3\n"                                                                               \
@@ -436,6 +454,7 @@ int main(void) {
     test_provoke();
     test_average();
     test_batch_norm();
+    test_batch_norm_of_matrices();
     test_input(RANGE_NET("0"));
     test_input(RANGE_NET("1"));
     test_input_refused();
