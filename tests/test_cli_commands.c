@@ -44,6 +44,17 @@ static void test_words(void) {
     CHECK(run_.status == 0 && has(run_.out, "cat: 92%\n") && !has(run_.out, "dog"), "its threshold can be changed: %s", run_.out);
 }
 
+static void test_shared_flags(void) {
+    run("detector recall t.data t.cfg -thresh .3 t.weights -ext_output");
+    CHECK(run_.status == 0 && has(run_.err, "warning: -thresh has no effect on detector recall\n") &&
+              has(run_.err, "warning: -ext_output has no effect on detector recall\n"),
+          "flags of other commands: %s", run_.err);
+    run("detector recall t.data t.cfg t.weights -tresh .3");
+    check_refused("no flag at all", "-tresh", "unknown flag");
+    run("ops t.cfg -thresh .3");
+    check_refused("another group", "-thresh", "unknown flag");
+}
+
 static void test_device_flags(void) {
     run("ops t.cfg -i 0 -gpus 0,1 -i 2");
     CHECK(run_.status == 0 && count(run_.err, "CPU") == 1 && count(run_.err, "warning: ") == 1, "one warning: %s", run_.err);
@@ -122,6 +133,8 @@ static void test_ops_json(void) {
     CHECK(cJSON_GetNumberValue(cJSON_GetObjectItem(root, "parameters")) == 194, "%s", text);
     CHECK(cJSON_GetNumberValue(cJSON_GetObjectItem(first, "out_w")) == 4 && cJSON_GetNumberValue(cJSON_GetObjectItem(first, "parameters")) == 124,
           "%s", text);
+    cJSON *head = cJSON_GetArrayItem(layers, 2);
+    CHECK(cJSON_GetNumberValue(cJSON_GetObjectItem(head, "outputs")) == 14, "a head's outputs are its inputs: %s", text);
     cJSON_Delete(root);
     free(text);
 }
@@ -336,6 +349,7 @@ int main(void) {
     if (!cli_start()) return test_end("cli_commands");
     make_files();
     test_words();
+    test_shared_flags();
     test_device_flags();
     test_weights();
     test_speed();

@@ -49,7 +49,7 @@ static size_t layer_params(const struct layer *l) {
 
 static cJSON *json_layer(const struct layer *l) {
     cJSON *o = cJSON_CreateObject(), *inputs = NULL;
-    struct shape out = l->out;
+    struct shape out = l->out.c ? l->out : l->in_shape[0]; /* a head's is its input, as in Darknet */
     cJSON_AddNumberToObject(o, "index", l->index);
     cJSON_AddStringToObject(o, "type", l->ops->name);
     inputs = cJSON_AddArrayToObject(o, "inputs");

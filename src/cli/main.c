@@ -167,5 +167,6 @@ int main(int argc, char **argv) {
         return 0;
     }
     if (gpu_asked) ctx_log(&ctx, LOG_WARN, "-i and -gpus choose a GPU: this build computes on the CPU");
-    return c->run(c, n - used, word + used);
+    n = drop_shared_flags(&ctx, command_meant(c), n - used, word + used);
+    return c->run(c, n, word + used);
 }

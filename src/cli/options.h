@@ -39,6 +39,9 @@ extern const int n_commands;
 /* The command that a short form stands for, whose options are its own too; any other command: itself. */
 const struct command *command_meant(const struct command *);
 
+/* Takes away, with a warning, flags of Darknet's that belong to other commands of the same group; returns the new count. */
+int drop_shared_flags(struct ctx *, const struct command *, int n, char **word);
+
 /* What Darknet has and this program leaves out: one line that says so, or NULL when the words name nothing of it. */
 const char *left_out(int n, char **word);
 
