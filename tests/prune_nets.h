@@ -87,7 +87,23 @@ static inline void nets_residual(struct nets_gen *g) {
     else
         nets_put(g, "[shortcut]\nfrom=%d\n", from - g->n);
     nets_put(g, "activation=%s\n", nets_activation(g));
+    if (nets_pick(g, 0, 2) == 0) {
+        static const char *const norms[] = { "none", "relu", "softmax" };
+        nets_put(g, "weights_type=per_%s\nweights_normalization=%s\n", nets_pick(g, 0, 1) ? "channel" : "layer",
+                 norms[nets_pick(g, 0, 2)]);
+    }
     nets_layer(g, wide, g->h[from], g->w[from]);
+}
+
+/* Two convolutions over one set of weights. */
+static inline void nets_shared(struct nets_gen *g) {
+    int c = g->c[g->n - 1], h = g->h[g->n - 1], w = g->w[g->n - 1];
+    if (c > 8) return;
+    for (int k = 0; k < 2; ++k) {
+        nets_put(g, "[convolutional]\nbatch_normalize=1\nsize=3\nstride=1\npad=1\nfilters=%d\nactivation=%s\n", c, nets_activation(g));
+        if (k) nets_put(g, "share_index=-1\ndilation=2\n");
+        nets_layer(g, c, h, w);
+    }
 }
 
 static inline void nets_concat(struct nets_gen *g) {
@@ -177,11 +193,12 @@ static inline void nets_resample(struct nets_gen *g) {
         nets_layer(g, c / 4, 2 * h, 2 * w);
     } else if (h > 2) {
         nets_conv(g, nets_pick(g, 4, 8), 3, 2, 1, nets_activation(g));
+        if (nets_pick(g, 0, 3) == 0) nets_put(g, "antialiasing=1\n");
     }
 }
 
 static inline void nets_block(struct nets_gen *g) {
-    switch (nets_pick(g, 0, 8)) {
+    switch (nets_pick(g, 0, 9)) {
     case 0: nets_residual(g); break;
     case 1: nets_concat(g); break;
     case 2: nets_split(g); break;
@@ -190,6 +207,7 @@ static inline void nets_block(struct nets_gen *g) {
     case 5: nets_gate(g); break;
     case 6: nets_pyramid(g); break;
     case 7: nets_resample(g); break;
+    case 8: nets_shared(g); break;
     default: nets_plain(g, nets_pick(g, 4, 8));
     }
     if (g->c[g->n - 1] > 12) nets_conv(g, nets_pick(g, 4, 8), 1, 1, 1, nets_activation(g));

@@ -340,14 +340,30 @@ static void dot_body(struct run *r) {
 static void vector_body(struct run *r) {
     size_t n = (size_t)r->k->a;
     const struct backend_ops *ops = r->be->ops;
-    real *x = random_vector(r, n, -1, 1), *y = random_vector(r, n, -1, 1), *m = random_vector(r, n, -1, 1);
+    real *x = random_vector(r, n, -1, 1), *y = random_vector(r, n, -1, 1), *m = random_vector(r, n, -1, 1), *v = random_vector(r, n, 0, 1);
     double squares = ops->sum_squares(r->be, n, x);
     emit_doubles(r, &squares, 1);
     ops->axpy(r->be, n, -.5, x, y);
     ops->scale(r->be, n, 3, x);
     emit_vector(r, x, n), emit_vector(r, y, n);
-    ops->sgd(r->be, n, x, y, m, .01, .9, .0005, 64);
+    ops->blend(r->be, n, .9, y, x);
+    emit_vector(r, x, n);
+    const struct update_range ranges[] = {
+        { 0, n / 4, .01, .05, INFINITY, INFINITY, false },
+        { n / 4, n / 4, .02, 0, .5, .3, false },
+        { n / 2, n / 8, 1, 1, INFINITY, INFINITY, true },
+        { n / 2 + n / 8, n - n / 2 - n / 8, .1, .01, INFINITY, INFINITY, false },
+    };
+    ops->sgd(r->be, ranges, 4, x, y, m, .75, .9);
     emit_vector(r, x, n), emit_vector(r, y, n), emit_vector(r, m, n);
+    ops->axpy(r->be, n, -.5, x, y);
+    for (int decoupled = 0; decoupled < 2; ++decoupled) {
+        const struct adam_rule rule = { .scale = .5, .beta1 = .9, .beta2 = .99, .eps = 1e-3, .correction1 = .2, .correction2 = .1,
+                                        .decoupled = decoupled };
+        ops->adam(r->be, ranges, 4, x, y, m, v, &rule);
+        emit_vector(r, x, n), emit_vector(r, y, n), emit_vector(r, m, n), emit_vector(r, v, n);
+        ops->axpy(r->be, n, .25, x, y);
+    }
 }
 
 /* Copies between host order and tensor, with add. */

@@ -360,7 +360,7 @@ static void test_net(void) {
     CHECK(strstr(ctx.error, "a.cfg:6: [network] mosaic: "), "%s", ctx.error);
     net_options_free(&o);
     cfg_free(doc);
-    const char *refused[] = { "adam=1", "time_steps=2", "policy=poly", "ema_alpha=0.9998", "track=1" };
+    const char *refused[] = { "policy=poly", "blur=1" };
     for (size_t i = 0; i < sizeof refused / sizeof *refused; ++i) {
         char text[80], at[40];
         snprintf(text, sizeof text, "[net]\ninputs=4\n%s\n", refused[i]);

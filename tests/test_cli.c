@@ -175,7 +175,7 @@ static void test_valid(void) {
 /* --- detector train ------------------------------------------------------------------------------------- */
 
 static void test_train(void) {
-    run("detector train t.data t.cfg -dont_show -map -seed 5");
+    run("detector train t.data t.cfg -dont_show -map -seed 5 -log run.json");
     CHECK(run_.status == 0, "%s", run_.err);
     const char opening[] = " Prepare additional network for mAP calculation...\nt\n";
     CHECK(strncmp(run_.out, opening, sizeof opening - 1) == 0, "the checkpoints' base name: %s", run_.out);
@@ -195,6 +195,14 @@ static void test_train(void) {
     CHECK(has(run_.out, "mean_average_precision (mAP@0.50) = ") && io_exists("saved/t_best.weights"),
           "mAP at the end: %s", run_.out);
     CHECK(io_exists("saved/t_final.weights") && io_exists("saved/t_last.weights"), "checkpoints");
+    CHECK(io_exists("chart.png") && io_exists("chart_t.png"), "the chart");
+    CHECK(has(run_.out, "(next mAP calculation at 6 iterations)"), "%s", run_.out);
+    char *log = slurp("run.json");
+    CHECK(count(log, "\n") == 7 && !strncmp(log, "{\"run\":\"t\",", 11), "a line per iteration: %s", log);
+    CHECK(has(log, "{\"iteration\":3,\"images\":12,\"loss\":") && count(log, "\"score\":\"mAP@0.50\",\"value\":") == 1, "%s", log);
+    free(log);
+    run("detector train t.data t.cfg -log /nowhere/x.json");
+    CHECK(run_.status == 1 && has(run_.err, "/nowhere/x.json"), "%s", run_.err);
     run("detector train t.data t.cfg saved/t_final.weights");
     CHECK(run_.status == 1 && has(run_.err, "-clear") && has(run_.err, "max_batches"),
           "nothing left to do: %s", run_.err);
@@ -202,7 +210,7 @@ static void test_train(void) {
     CHECK(run_.status == 0 && !has(run_.out, "avg loss, ") && !has(run_.err, "v3 ("), "quiet: %s", run_.out);
 }
 
-static void test_interrupt(void) {
+static void test_interrupt(int signal_number) {
     char line[1024];
     spit("long.cfg", base_cfg);
     char *text = slurp("long.cfg"), *at = strstr(text, "max_batches=6");
@@ -223,11 +231,11 @@ static void test_interrupt(void) {
         free(out);
         if (going) break;
     }
-    kill(child, SIGINT);
+    kill(child, signal_number);
     int status = 0;
     waitpid(child, &status, 0);
     char *err = slurp("err");
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "Ctrl-C is no error: %d, %s", status, err);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "signal %d is no error: %d, %s", signal_number, status, err);
     CHECK(has(err, "stopped after iteration ") && io_exists("saved/long_last.weights"), "saved: %s", err);
     free(err);
 }
@@ -374,7 +382,8 @@ int main(void) {
     test_map();
     test_valid();
     test_train();
-    test_interrupt();
+    test_interrupt(SIGINT);
+    test_interrupt(SIGTERM);
     test_small_commands();
     test_bad_cfg();
     test_bad_weights();

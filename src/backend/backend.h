@@ -48,8 +48,20 @@ struct conv_desc {
 };
 struct conv_plan;
 
+/* Activations that mix channels (darknet-compat 2.0), and how a weighted shortcut normalises its weights (2.7). */
+enum channel_norm { CHANNEL_NORM_NONE, CHANNEL_NORM_RELU, CHANNEL_NORM_SOFTMAX, CHANNEL_NORM_MAXVAL };
+enum mix_norm { MIX_NONE, MIX_RELU, MIX_SOFTMAX }; /* Darknet's numbers */
+
 /* Window of pooling; x0 = ox*stride_x + offset_x is the first input column of output column ox; cells outside are ignored. */
 struct pool_desc { int size, stride_x, stride_y, offset_x, offset_y; };
+
+/* A stretch of the parameter arena whose elements are updated alike; limits are infinite where there are none. */
+struct update_range {
+    size_t offset, n;
+    double rate, decay, limit, clip;
+    bool hold;                /* nothing moves; the gradient is dropped */
+};
+struct adam_rule { double scale, beta1, beta2, eps, correction1, correction2; bool decoupled; };
 
 struct backend;
 struct backend_ops {
@@ -151,13 +163,65 @@ struct backend_ops {
     /* total[c] += sum over n, h, w of x (host, double). */
     void (*channel_sum)(struct backend *, const struct tensor *x, double *total);
 
+    /* --- Options that few networks use. --- */
+
+    /* Binary networks: out = +-(mean of |w| over the filter) with w's sign, 0 counting as negative; out may be w. */
+    void (*binarize_weights)(struct backend *, const real *w, size_t per, int filters, real *out);
+    /* y = x > 0 ? 1 : -1, and its straight-through gradient dx (+)= dy where |x| < 1, else 0. */
+    void (*sign)(struct backend *, const struct tensor *x, struct tensor *y);
+    void (*sign_backward)(struct backend *, const struct tensor *x, const struct tensor *dy, struct tensor *dx, bool add);
+    /* Per image and cell over the channels, y may be x.  RELU: r/(sum r + 1e-4) with r = max(x, 0); SOFTMAX:
+     * e^x/(sum e^x + 1e-4); MAXVAL: that of x less its maximum.  Backward: x as given to forward; dx may be dy's own memory. */
+    void (*norm_channels)(struct backend *, enum channel_norm, const struct tensor *x, struct tensor *y);
+    void (*norm_channels_backward)(struct backend *, enum channel_norm, const struct tensor *x, const struct tensor *y,
+                                   const struct tensor *dy, struct tensor *dx);
+    /* y = x + alpha*map*mean_c(x), map (N, 1, H, W); y may be x.  Its own transpose: backward is the same call. */
+    void (*excite)(struct backend *, const struct tensor *x, const struct tensor *map, double alpha, struct tensor *y);
+    /* The first three channels become column and row, scaled to [-1, 1), and their distance from the centre; or, with
+     * `zero`, 0 (the gradient). */
+    void (*coordinates)(struct backend *, struct tensor *y, bool zero);
+    /* Filters in `stages` equal blocks: those of block s become maps[s] (cells x cells, row-major, host) times the filters
+     * of block 0.  Backward: block 0 of dw collects what the others got, transposed; theirs becomes 0. */
+    void (*tie_kernels)(struct backend *, real *w, int filters, int per, int cells, int stages, const double *maps);
+    void (*tie_kernels_backward)(struct backend *, real *dw, int filters, int per, int cells, int stages, const double *maps);
+    /* Each of `rows` rows of `n` values less its mean. */
+    void (*centre_rows)(struct backend *, real *x, int rows, size_t n);
+    /* Batch norm over several mini-batches: moment[0..C) = mean of x, moment[C..2C) = mean of x*x, both blended into what is
+     * there: moment = alpha*new + (1 - alpha)*old; then mean, var (C) of the blend and y as in bn_forward.  Backward
+     * differentiates through this mini-batch's share alpha. */
+    void (*bn_blend_forward)(struct backend *, const struct tensor *x, const real *scale, const real *bias, double alpha,
+                             real *moment, real *mean, real *var, enum activation, struct tensor *pre, struct tensor *y);
+    void (*bn_blend_backward)(struct backend *, const struct tensor *x, const real *scale, double alpha, const real *mean,
+                              const real *var, enum activation, const struct tensor *pre, const struct tensor *y,
+                              const struct tensor *dy, struct tensor *dx, real *dscale, real *dbias);
+    /* Weighted sums: w (n rows of k) normalised over its rows.  NONE: w; RELU: r/(sum r + 1e-4) with r = max(w, 0.001);
+     * SOFTMAX: e^(w - max)/(sum + 1e-4).  Backward adds to draw. */
+    void (*mix_weights)(struct backend *, enum mix_norm, const real *raw, int n, int k, real *w);
+    void (*mix_weights_backward)(struct backend *, enum mix_norm, const real *raw, const real *w, const real *dw, int n, int k,
+                                 real *draw);
+    /* y[g] = max over the channels k of x with k mod y.c = g.  argmax: the channel, as maxpool's; NULL when not wanted. */
+    void (*maxpool_depth)(struct backend *, const struct tensor *x, struct tensor *y, int32_t *argmax);
+    void (*maxpool_depth_backward)(struct backend *, const int32_t *argmax, const struct tensor *dy, struct tensor *dx); /* adds */
+    /* y, x pooled at stride 1, becomes 0 where x is not its window's maximum; argmax (NULL: not wanted) becomes -1 there
+     * and the cell itself elsewhere. */
+    void (*zero_nonmax)(struct backend *, const struct tensor *x, struct tensor *y, int32_t *argmax);
+    /* y (+)= scale[n]*x outside the block of `side` cells whose first is corner[n*C + c] (y*W + x; -1: no block), 0 inside.
+     * corner and scale: host. */
+    void (*drop_blocks)(struct backend *, const struct tensor *x, struct tensor *y, const int32_t *corner, int side,
+                        const double *scale, bool add);
+
     /* Flat vectors. */
     void (*axpy)(struct backend *, size_t n, double alpha, const real *x, real *y);      /* y += alpha*x */
     void (*scale)(struct backend *, size_t n, double alpha, real *x);                    /* x *= alpha */
     double (*sum_squares)(struct backend *, size_t n, const real *x);                    /* NaN or inf when one is in x */
-    /* SGD as Darknet does it (darknet-compat 1.6) with gradient and momentum apart: g = gradient sum of the step, B images:
-     * m = momentum*m - g - decay*B*w;  w += rate/B * m;  g = 0. */
-    void (*sgd)(struct backend *, size_t n, real *w, real *g, real *m, double rate, double momentum, double decay, double images);
+    /* y = keep*y + (1 - keep)*x. */
+    void (*blend)(struct backend *, size_t n, double keep, const real *x, real *y);
+    /* One step of the optimiser over ranges of the parameters w, in one pass; g (gradient sums) is cleared there.
+     * With d = scale*g + decay*w:  m = momentum*m - d, kept in +-limit;  w += rate*m, kept in +-clip. */
+    void (*sgd)(struct backend *, const struct update_range *, int n_range, real *w, real *g, real *m, double scale, double momentum);
+    /* m = beta1*m - (1-beta1)*d;  v = beta2*v + (1-beta2)*d*d;  w += rate * (m/correction1) / (sqrt(v/correction2) + eps).
+     * decoupled: d = scale*g, and w -= rate*decay*w before the step. */
+    void (*adam)(struct backend *, const struct update_range *, int n_range, real *w, real *g, real *m, real *v, const struct adam_rule *);
 };
 
 struct backend {

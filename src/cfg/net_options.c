@@ -40,6 +40,16 @@ const struct cfg_key net_option_keys[] = {
     CFG_FLOAT(struct net_options, B1, .9),
     CFG_FLOAT(struct net_options, B2, .999),
     CFG_FLOAT(struct net_options, eps, 1e-6),
+    CFG_BOOL(struct net_options, adamw, 0),
+    CFG_FLOAT_IN(struct net_options, max_grad_norm, 0, 0, 1e30),
+    CFG_FLOAT_IN(struct net_options, ema_alpha, 0, 0, 1),
+    CFG_FLOAT_IN(struct net_options, adversarial_lr, 0, 0, 1e9),
+    CFG_INT(struct net_options, weights_reject_freq, 0, 0, INT_MAX),
+    CFG_BOOL(struct net_options, dynamic_minibatch, 0),
+    CFG_BOOL(struct net_options, track, 0),
+    CFG_INT(struct net_options, augment_speed, 2, 1, 1000000),
+    CFG_INT(struct net_options, sequential_subdivisions, 0, 0, INT_MAX),
+    CFG_FLOATS(struct net_options, seq_scales),
     CFG_BOOL(struct net_options, flip, 1),
     CFG_BOOL(struct net_options, letter_box, 0),
     CFG_INT(struct net_options, max_crop, 0, 0, INT_MAX),
@@ -52,7 +62,6 @@ const struct cfg_key net_option_keys[] = {
     CFG_FLOAT(struct net_options, aspect, 1),
     CFG_FLOAT(struct net_options, label_smooth_eps, 0),
     CFG_FLOAT_IN(struct net_options, max_chart_loss, 20, 0, 1e9),
-    CFG_TRAINING("track", 0),
     CFG_TRAINING("mosaic", 0),
     CFG_TRAINING("mixup", 0),
     CFG_TRAINING("cutmix", 0),
@@ -60,15 +69,10 @@ const struct cfg_key net_option_keys[] = {
     CFG_TRAINING("gaussian_noise", 0),
     CFG_TRAINING("contrastive", 0),
     CFG_TRAINING("unsupervised", 0),
-    CFG_TRAINING("adversarial_lr", 0),
-    CFG_TRAINING("weights_reject_freq", 0),
     CFG_INT(struct net_options, equidistant_point, 0, 0, INT_MAX),
     CFG_FLOAT_IN(struct net_options, badlabels_rejection_percentage, 0, 0, 100),
     CFG_FLOAT_IN(struct net_options, num_sigmas_reject_badlabels, 0, 0, 1e9),
-    CFG_TRAINING("ema_alpha", 0),
-    CFG_TRAINING("dynamic_minibatch", 0),
     /* Details of the above, which refuse training when they are on. */
-    CFG_IGNORED("augment_speed"), CFG_IGNORED("sequential_subdivisions"), CFG_IGNORED("seq_scales"),
     CFG_IGNORED("mosaic_bound"), CFG_IGNORED("contrastive_jit_flip"), CFG_IGNORED("contrastive_color"),
     CFG_IGNORED("attention"),
     /* Upstream's GPU memory and display. */
@@ -133,6 +137,8 @@ enum status net_options_read(struct ctx *ctx, const struct cfg_doc *doc, bool st
     TRY(check_batch(ctx, s, o));
     TRY(check_policy(ctx, s, o));
     if (!o->sgdr_cycle) o->sgdr_cycle = o->max_batches;
+    if (!o->sequential_subdivisions || o->sequential_subdivisions > o->subdivisions)
+        o->sequential_subdivisions = o->subdivisions;
     if (!o->max_crop) o->max_crop = 2 * o->width;
     if (!o->min_crop) o->min_crop = o->width;
     return keys_check_unused(ctx, s, tables, 1, strict);
@@ -144,15 +150,19 @@ enum status net_options_check_training(struct ctx *ctx, const struct cfg_doc *do
                                        const struct net_options *o) {
     const struct cfg_section *s = &doc->section[0];
     TRY(keys_check_training(ctx, s, net_option_keys));
-    if (o->adam)
-        return cfg_fail_as(ctx, ST_UNSUPPORTED, s, "adam",
-                           "not supported in this version, remove it to train with SGD");
-    if (o->time_steps > 1)
-        return cfg_fail_as(ctx, ST_UNSUPPORTED, s, "time_steps",
-                           "training on sequences is not supported in this version, set it to 1");
+    if ((o->adam || o->adamw) && (o->B1 < 0 || o->B1 >= 1 || o->B2 < 0 || o->B2 >= 1 || o->eps <= 0))
+        return cfg_fail(ctx, s, "adam", "needs 0 <= B1 < 1, 0 <= B2 < 1 and eps > 0");
+    if (o->seq_scales.n && o->seq_scales.n < o->steps.n)
+        return cfg_fail(ctx, s, "seq_scales", "%d values for %d steps, one for each is needed", o->seq_scales.n, o->steps.n);
     if (o->policy == POLICY_POLY && o->max_batches == 0)
         return cfg_fail(ctx, s, "policy", "poly needs max_batches=");
     return ST_OK;
+}
+
+int net_sequence_batches(const struct net_options *o, long long n) {
+    double batches = o->sequential_subdivisions;
+    for (int i = 0; i < o->seq_scales.n && i < o->steps.n && o->steps.v[i] <= n; ++i) batches *= o->seq_scales.v[i];
+    return batches < 1 ? 1 : batches > o->subdivisions ? o->subdivisions : (int)batches;
 }
 
 static double rate_steps(const struct net_options *o, long long n) {

@@ -17,10 +17,16 @@ struct net_options {
     int policy;                       /* enum rate_policy */
     struct cfg_ints steps;
     struct cfg_floats scales;
-    /* optimiser */
+    /* optimiser; adamw and max_grad_norm are ours: decay apart from the gradient, and a bound on the mean gradient's length */
     double momentum, decay;
-    int adam;
-    double B1, B2, eps;
+    int adam, adamw;
+    double B1, B2, eps, max_grad_norm;
+    /* darknet-compat 1.7 */
+    double ema_alpha, adversarial_lr;
+    int weights_reject_freq, dynamic_minibatch;
+    /* sequences of frames */
+    int track, augment_speed, sequential_subdivisions;
+    struct cfg_floats seq_scales;
     /* augmentation; max_crop, min_crop, angle, aspect, label_smooth_eps concern classifiers only */
     int flip, letter_box, max_crop, min_crop, resize_step;
     double hue, saturation, exposure, angle, aspect, label_smooth_eps;
@@ -41,6 +47,8 @@ void net_options_free(struct net_options *);
 /* Before training: ST_UNSUPPORTED naming file, line and key when [net] asks for something that is not built (mosaic, adam,
  * ema_alpha, ...); ST_CFG when policy=poly has no max_batches. */
 enum status net_options_check_training(struct ctx *, const struct cfg_doc *, const struct net_options *);
+/* Consecutive mini-batches of iteration n that hold one continuing sequence: 1..subdivisions (darknet-compat 1.5). */
+int net_sequence_batches(const struct net_options *, long long n);
 /* The rate of iteration n (1 for the first update), darknet-compat 1.5; `uniform` in [0,1) feeds policy=random.
  * While n < burn_in: the warm-up alone. */
 double net_learning_rate(const struct net_options *, long long n, double uniform);

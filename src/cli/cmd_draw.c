@@ -91,7 +91,7 @@ static enum status work(struct session *s, const struct draw_flags *f, const str
     TRY(parse_box(&s->ctx, f->box, &o.object.box));
     TRY(session_open(s, &request));
     TRY(find_class(s, f->class_name, &o.object.class_id));
-    s->net->wants_input_gradient = true;
+    s->net->wants_dinput = true;
     TRY(net_bind(&s->ctx, s->net, s->be, NET_SCORE, 1));
     return draw(s, f, &o, words->word[3]);
 }

@@ -7,13 +7,14 @@
 #include "cli/console.h"
 #include "cli/options.h"
 #include "cli/session.h"
+#include "cli/train_show.h"
 #include "train/trainer.h"
 
 struct train_flags {
     bool map, clear, dont_show, quiet, strict, show_imgs, benchmark_layers;
     int map_epochs, seed, threads;
     double thresh, iou_thresh;
-    const char *gpus, *chart, *mjpeg_port;
+    const char *gpus, *chart, *log, *mjpeg_port;
 };
 
 #define AT(field) offsetof(struct train_flags, field)
@@ -34,18 +35,12 @@ static const struct option train_options_table[] = {
     { "strict", OPTION_FLAG, AT(strict), NULL, "unknown cfg keys are errors", NULL, 1, 0 },
     { "dont_show", OPTION_FLAG, AT(dont_show), NULL, "no window; there never is one here", NULL, 1, 0 },
     { "gpus", OPTION_TEXT, AT(gpus), "LIST", "not in this version", NULL, 1, 0 },
-    { "chart", OPTION_TEXT, AT(chart), "FILE", "not in this version", NULL, 1, 0 },
+    { "chart", OPTION_TEXT, AT(chart), "FILE", "the chart's file beside chart_BASE.png; a resumed run goes on drawing (chart.png)", NULL, 1, 0 },
+    { "log", OPTION_TEXT, AT(log), "FILE", "append every iteration's numbers as a JSON line", NULL, 1, 0 },
     { "mjpeg_port", OPTION_TEXT, AT(mjpeg_port), "PORT", "not in this version", NULL, 1, 0 },
     { "show_imgs", OPTION_FLAG, AT(show_imgs), NULL, "not in this version", NULL, 1, 0 },
     { "benchmark_layers", OPTION_FLAG, AT(benchmark_layers), NULL, "not in this version", NULL, 1, 0 },
     OPTION_END
-};
-
-struct display {
-    struct progress progress;
-    char what[160];
-    bool quiet, started, map;
-    double iou;
 };
 
 static enum status check_flags(struct ctx *ctx, const struct train_flags *f) {
@@ -54,7 +49,6 @@ static enum status check_flags(struct ctx *ctx, const struct train_flags *f) {
         bool given;
         const char *instead;
     } missing[] = { { "gpus", f->gpus != NULL, "this build trains on the CPU" },
-                    { "chart", f->chart != NULL, "the loss stands in the lines on stdout" },
                     { "mjpeg_port", f->mjpeg_port != NULL, "the loss stands in the lines on stdout" },
                     { "show_imgs", f->show_imgs, "augmented images are not written" },
                     { "benchmark_layers", f->benchmark_layers, "layers are not timed here" } };
@@ -63,42 +57,6 @@ static enum status check_flags(struct ctx *ctx, const struct train_flags *f) {
             return ctx_fail(ctx, ST_UNSUPPORTED, "-%s: not supported in this version (%s), leave it out",
                             missing[i].name, missing[i].instead);
     return ST_OK;
-}
-
-/* Darknet's line, that log parsers read, and the last mAP before it. */
-static void print_iteration(const struct display *d, const struct train_news *n) {
-    fputs(n->head_lines, stderr);
-    printf("Loaded: %f seconds\n", n->load_seconds);
-    if (d->map && n->map >= 0 && !n->new_map)
-        printf("\n Last accuracy mAP@%0.2f = %2.2f %%, best = %2.2f %% ", d->iou, n->map * 100,
-               n->best_map * 100);
-    printf("\n %llu: %f, %f avg loss, %f rate, %f seconds, %llu images, %f hours left\n",
-           (unsigned long long)n->iteration, n->loss, n->avg_loss, n->rate, n->seconds,
-           (unsigned long long)n->images, n->eta_seconds / 3600);
-}
-
-static void show(void *user, const struct train_news *n) {
-    struct display *d = user;
-    size_t at = 0;
-    if (!d->started) {
-        progress_start(&d->progress, d->what, "iterations");
-        d->progress.started -= n->seconds + n->load_seconds;
-        d->progress.first = (int)n->iteration - 1;
-        d->started = true;
-    }
-    if (!d->quiet || n->new_map) progress_end(&d->progress);
-    if (!d->quiet) print_iteration(d, n);
-    if (n->new_map) {
-        printf("\n mean_average_precision (mAP@%0.2f) = %f \n", d->iou, n->map);
-        if (n->map >= n->best_map) printf("New best mAP!\n");
-    }
-    fflush(stdout);
-    at += (size_t)snprintf(d->what, sizeof d->what, "loss %.3f, avg %.3f, rate %.5f, %.1f images/s", n->loss,
-                           n->avg_loss, n->rate, n->images_per_second);
-    if (n->map >= 0)
-        snprintf(d->what + at, sizeof d->what - at, ", mAP %.1f %% (best %.1f)", n->map * 100,
-                 n->best_map * 100);
-    progress_eta(&d->progress, (int)n->iteration, n->max_iterations, n->eta_seconds);
 }
 
 /* CFG's name without folder, up to its first dot: what Darknet calls its checkpoints. */
@@ -132,9 +90,33 @@ static void print_start(const struct session *s, const struct train_flags *flags
     fflush(stdout);
 }
 
+/* A top that the cfg asks for; else the chart finds one. */
+static double chart_top(const struct net *net) {
+    return cfg_value(&net->doc->section[0], "max_chart_loss") ? net->opt.max_chart_loss : 0;
+}
+
+static double last_head_random(const struct session *s) {
+    struct head_info info = { 0 };
+    const struct layer *head = &s->net->layer[s->last_head];
+    head->ops->head->info(head, &info);
+    return info.random;
+}
+
 static enum status train(struct session *s, const struct train_flags *flags, const char *base,
                          const struct text_list *images, const struct text_list *valid) {
-    struct display display = { .quiet = flags->quiet, .map = flags->map, .iou = flags->iou_thresh };
+    char score[32], line[64];
+    snprintf(score, sizeof score, "mAP@%0.2f", flags->iou_thresh);
+    snprintf(line, sizeof line, "mean_average_precision (%s)", score);
+    struct train_show show = { .ctx = &s->ctx,
+                               .base = base,
+                               .chart = flags->chart,
+                               .log = flags->log,
+                               .score = flags->map ? score : NULL,
+                               .score_line = line,
+                               .quiet = flags->quiet,
+                               .random = last_head_random(s),
+                               .top_loss = chart_top(s->net) };
+    TRY(train_show_open(&show, s->net, (uint64_t)flags->seed));
     struct train_options opt = { .base = base,
                                  .clear = flags->clear,
                                  .calc_map = flags->map,
@@ -144,12 +126,12 @@ static enum status train(struct session *s, const struct train_flags *flags, con
                                  .seed = (uint64_t)flags->seed,
                                  .save = true,
                                  .loader_threads = flags->threads,
-                                 .news = show,
-                                 .user = &display,
+                                 .news = train_show_news,
+                                 .user = &show,
                                  .stop = console_stop() };
     struct train_result result = { 0 };
     enum status st = train_run(&s->ctx, s->be, s->net, &s->data, images, valid, &opt, &result);
-    progress_end(&display.progress);
+    train_show_close(&show);
     if (st != ST_OK) return st;
     printf("Trained to iteration %llu in %.0f s (%.0f s of them waiting for images): avg loss %f",
            (unsigned long long)result.iteration, result.seconds, result.wait_seconds, result.avg_loss);

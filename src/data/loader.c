@@ -248,3 +248,13 @@ void loader_close(struct loader *l) {
     pthread_mutex_destroy(&l->lock);
     free(l);
 }
+
+static enum status source_next(struct ctx *ctx, void *self, const struct batch **batch, double *wait) {
+    return loader_next(ctx, self, batch, wait);
+}
+
+static void source_close(void *self) { loader_close(self); }
+
+struct batch_source loader_source(struct loader *l) {
+    return (struct batch_source){ .self = l, .next = source_next, .close = source_close };
+}

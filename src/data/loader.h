@@ -17,7 +17,26 @@ struct batch {
     struct truth_list *truth;     /* n lists, relative to the network input; or NULL */
     const float *target;          /* target_size values per image; or NULL */
     int target_size;
-    const char **path;            /* n image paths, owned by the loader's list */
+    const char **path;            /* n image paths, owned by the source; or NULL where samples have no files */
+};
+/* Where a trainer gets its batches from: the image loader below, a classifier's, a text's. */
+struct batch_source {
+    void *self;
+    /* The next batch, in order; valid until the following call.  *wait: seconds blocked. */
+    enum status (*next)(struct ctx *, void *self, const struct batch **, double *wait);
+    void (*close)(void *self);
+};
+/* What a trainer asks of a source.  Batches are numbered from 0, all sub-batches of a step counted; both functions are pure
+ * functions of the number. */
+struct batch_request {
+    void (*plan)(void *user, uint64_t i, int *n, int *w, int *h); /* images in all, and their size */
+    /* The batch with which the sequences of batch i began: where it is i itself, they begin anew. */
+    uint64_t (*sequence)(void *user, uint64_t i);
+    void *user;
+    int steps;                    /* frames per sequence in one batch; image k is frame k / (n/steps) of sequence k % (n/steps) */
+    uint64_t first;               /* first batch number to deliver */
+    uint64_t seed;
+    int threads;                  /* 0: as many as processors */
 };
 struct loader_options {
     const struct text_list *images;
@@ -38,6 +57,7 @@ enum status loader_open(struct ctx *, const struct loader_options *, struct load
 /* The next batch, in order; valid until the following call.  Blocks; *wait: seconds blocked. */
 enum status loader_next(struct ctx *, struct loader *, const struct batch **, double *wait);
 void loader_close(struct loader *);
+struct batch_source loader_source(struct loader *); /* its close closes the loader */
 
 /* One augmented sample, the loader's work for one image; also what -show_imgs writes. */
 enum status augment_sample(struct ctx *, const char *image_path, const struct augment_options *, uint64_t seed, uint64_t batch,

@@ -48,7 +48,7 @@ static enum status climb(struct ctx *ctx, struct net *net, const struct provoke_
     float largest = 0;
     TRY(seed(ctx, net, o));
     TRY(net_backward(ctx, net));
-    net_input_gradient(net, g);
+    net->be->ops->to_nchw(net->be, &net->dinput, g);
     for (size_t i = 0; i < n; ++i) largest = fmaxf(largest, fabsf(g[i]));
     if (!(largest > 0)) return ctx_fail(ctx, ST_NUMERIC, "the picture has no influence on this box");
     r->change = 0;

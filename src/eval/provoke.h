@@ -12,7 +12,7 @@ struct provoke_options {
     float thresh;             /* seen: that class, with this confidence, overlap above 0.5 */
 };
 struct provoke_result { int rounds; float confidence, iou, change; }; /* of the best box of that class; change: the largest */
-/* The net is bound for SCORE with batch 1 and wants_input_gradient; x is its input (0..1), changed in place.  Ends when the
+/* The net is bound for SCORE with batch 1 and wants_dinput; x is its input (0..1), changed in place.  Ends when the
  * object is seen or after `rounds`. */
 enum status provoke(struct ctx *, struct net *, const struct provoke_options *, struct image *x,
                     void (*each)(void *user, const struct provoke_result *), void *user, struct provoke_result *);

@@ -29,15 +29,18 @@ const struct cfg_key layer_common_keys[] = {
     CFG_INT(struct layer_common, dontloadscales, 0, 0, 1),
     CFG_INT(struct layer_common, stopbackward, 0, 0, 1000000000),
     CFG_FLOAT_IN(struct layer_common, learning_rate, 1, 0, 1e9),
-    CFG_TRAINING("onlyforward", 0),
-    CFG_TRAINING("train_only_bn", 0),
-    CFG_TRAINING("clip", 0),
-    CFG_TRAINING("dont_update", 0),
-    CFG_TRAINING("burnin_update", 0),
+    CFG_BOOL(struct layer_common, onlyforward, 0),
+    CFG_BOOL(struct layer_common, train_only_bn, 0),
+    CFG_FLOAT_IN(struct layer_common, clip, 0, 0, 1e30),
+    CFG_INT(struct layer_common, dont_update, 0, 0, 1000000000),
+    CFG_INT(struct layer_common, burnin_update, 0, 0, 1000000000),
     CFG_END
 };
 
-const struct cfg_choice activation_choices[] = {
+const struct cfg_choice conv_activation_choices[] = {
+    { "normalize_channels", ACT_COUNT + CHANNEL_NORM_RELU },
+    { "normalize_channels_softmax", ACT_COUNT + CHANNEL_NORM_SOFTMAX },
+    { "normalize_channels_softmax_maxval", ACT_COUNT + CHANNEL_NORM_MAXVAL },
     { "logistic", ACT_LOGISTIC }, { "relu", ACT_RELU }, { "relu6", ACT_RELU6 }, { "relie", ACT_RELIE },
     { "linear", ACT_LINEAR }, { "ramp", ACT_RAMP }, { "tanh", ACT_TANH }, { "plse", ACT_PLSE },
     { "revleaky", ACT_REVLEAKY }, { "leaky", ACT_LEAKY }, { "elu", ACT_ELU }, { "loggy", ACT_LOGGY },
@@ -49,6 +52,8 @@ const struct cfg_choice activation_choices[] = {
 bool param_owned(const struct param *p) { return !(p->flags & PARAM_SHARED); }
 
 size_t param_count(const struct param *p) { return (size_t)p->dim[0] * (size_t)p->dim[1] * (size_t)p->dim[2]; }
+
+bool layer_has_filters(const struct layer *l) { return l->n_param > 0 && l->param[l->n_param - 1].role != PARAM_MIX; }
 
 void layer_param(struct layer *l, const struct param *p) {
     assert(l->n_param < LAYER_MAX_PARAM);

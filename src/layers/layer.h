@@ -20,9 +20,10 @@ enum net_mode { NET_INFER, NET_SCORE, NET_TRAIN };
 
 /* One stored array, in .weights order.  dim[out_axis] runs over this layer's output channels, dim[in_axis] over the
  * channels of input 0 (within one group); -1: no such axis.  Slicing, counting, loading, saving, updating are loops over these.
+ * PARAM_LIMIT_STEP: its velocity stays within +-1, as for the weights of a shortcut.
  * PARAM_SHARED: the array is row `owner_row` of layer `owner` (share_index); it is stored, counted, sliced and updated there. */
-enum param_role { PARAM_BIAS, PARAM_SCALE, PARAM_MEAN, PARAM_VARIANCE, PARAM_WEIGHT };
-enum { PARAM_TRAIN = 1, PARAM_DECAY = 2, PARAM_SHARED = 4 };
+enum param_role { PARAM_BIAS, PARAM_SCALE, PARAM_MEAN, PARAM_VARIANCE, PARAM_WEIGHT, PARAM_MIX /* weights of whole inputs */ };
+enum { PARAM_TRAIN = 1, PARAM_DECAY = 2, PARAM_SHARED = 4, PARAM_FLIPPED = 8 /* stored with dim[0] innermost */, PARAM_LIMIT_STEP = 16 };
 struct param {
     const char *name;
     enum param_role role;
@@ -36,7 +37,10 @@ size_t param_count(const struct param *);
 bool param_owned(const struct param *); /* not PARAM_SHARED */
 
 /* Keys that every layer accepts (darknet-compat 1.8). */
-struct layer_common { int dontload, dontloadscales, onlyforward, stopbackward, train_only_bn; double learning_rate; };
+struct layer_common {
+    int dontload, dontloadscales, onlyforward, stopbackward, train_only_bn, dont_update, burnin_update;
+    double learning_rate, clip;
+};
 
 struct layer {
     const struct layer_ops *ops;
@@ -49,7 +53,9 @@ struct layer {
     struct shape out;             /* of one image; c = 0: a head without output tensor */
     struct param param[LAYER_MAX_PARAM];
     int n_param;
-    bool frozen;                  /* before a stopbackward=1 layer: runs as in INFER while the rest trains */
+    uint64_t thaw;                /* before a stopbackward=N layer: frozen in the first N iterations; N = 1: in all of them */
+    bool frozen;                  /* bound for training before thaw, or onlyforward: runs as in INFER while the rest trains */
+    bool only_bn;                 /* at or before a train_only_bn=1 layer: nothing but batch norm adapts */
     double flops;                 /* per image, as Darknet's table counts them */
     void *state;                  /* the type's options, ops->state_size bytes */
     void *run;                    /* the type's buffers and plans between prepare and release */
@@ -179,10 +185,14 @@ const struct layer_ops *layer_type(int i);
 enum status layer_inputs(struct ctx *, struct layer *, const char *key, const int *index, int n);
 /* Declares a parameter; call in .weights order from shape().  shape() may be called again after a resize: it starts anew. */
 void layer_param(struct layer *, const struct param *);
+/* True when the layer makes its channels itself, with weights of its own or shared ones: they are filters to the pruner. */
+bool layer_has_filters(const struct layer *);
 enum status layer_fail(struct ctx *, const struct layer *, const char *key, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 extern const struct cfg_key layer_common_keys[];
-extern const struct cfg_choice activation_choices[];
+/* Activations.  A convolution also knows those that mix channels: ACT_COUNT + an enum channel_norm, first in its table. */
+extern const struct cfg_choice conv_activation_choices[];
+#define activation_choices (conv_activation_choices + CHANNEL_NORM_MAXVAL)
 struct tensor shape_tensor(const struct backend *, struct shape, int batch, real *data);
 
 #endif

@@ -1,22 +1,34 @@
 /* [shortcut]: y = act(w_0 * previous + sum_i w_i * layer_i) over the common prefix of channels (darknet-compat 2.7).
- * Shapes: maps of one size; y as the previous layer. */
+ * Shapes: maps of one size; y as the previous layer.  Weights, where there are any: one row per input, each a number or a
+ * number per channel, normalised over the rows before use. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "layers/layer.h"
 
 struct shortcut { struct cfg_ints from; int activation, weights_type, weights_normalization; };
-struct shortcut_run { struct tensor pre; };
+struct shortcut_run {
+    struct tensor pre;
+    real *w, *dw; /* normalised weights and the gradient with respect to them */
+};
 
-enum { WEIGHTS_NONE };
-static const struct cfg_choice weights_types[] = { { "none", WEIGHTS_NONE }, { NULL, 0 } };
+enum { WEIGHTS_NONE, WEIGHTS_PER_LAYER, WEIGHTS_PER_CHANNEL }; /* Darknet's numbers */
+static const struct cfg_choice weights_types[] = { { "none", WEIGHTS_NONE },           { "per_feature", WEIGHTS_PER_LAYER },
+                                                   { "per_layer", WEIGHTS_PER_LAYER }, { "per_channel", WEIGHTS_PER_CHANNEL },
+                                                   { NULL, 0 } };
+static const struct cfg_choice normalizations[] = {
+    { "none", MIX_NONE }, { "relu", MIX_RELU }, { "avg_relu", MIX_RELU }, { "softmax", MIX_SOFTMAX }, { NULL, 0 }
+};
 
+/* Darknet takes any weights_normalization without weights, and refuses `none` with them; here an unknown name warns and
+ * `none` means plain weights. */
 static const struct cfg_key keys[] = {
     CFG_INTS(struct shortcut, from),
     { .name = "activation", .type = CFG_T_CHOICE, .offset = offsetof(struct shortcut, activation), .def = ACT_LINEAR,
       .choices = activation_choices },
     CFG_CHOICE(struct shortcut, weights_type, WEIGHTS_NONE, weights_types),
-    CFG_IGNORED("weights_normalization"),
+    { .name = "weights_normalization", .type = CFG_T_CHOICE, .offset = offsetof(struct shortcut, weights_normalization),
+      .def = MIX_NONE, .choices = normalizations, .lenient = true },
     CFG_END
 };
 
@@ -33,6 +45,11 @@ static enum status inputs(struct ctx *ctx, struct layer *l) {
     return st;
 }
 
+/* Numbers per input among the weights. */
+static int row_size(const struct layer *l) {
+    return ((const struct shortcut *)l->state)->weights_type == WEIGHTS_PER_CHANNEL ? l->out.c : 1;
+}
+
 static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *all, const struct net_options *net) {
     (void)all, (void)net;
     l->out = l->in_shape[0];
@@ -43,7 +60,12 @@ static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *a
             return layer_fail(ctx, l, "from", "layer %d is %d x %d x %d but layer %d is %d x %d x %d; their maps must have one size",
                               l->in[i], in.w, in.h, in.c, l->in[0], l->out.w, l->out.h, l->out.c);
     }
-    l->flops = (double)l->out.c * l->out.h * l->out.w * (l->n_in - 1);
+    const struct shortcut *s = l->state;
+    l->flops = (double)l->out.c * l->out.h * l->out.w * (l->n_in - 1) * (s->weights_type ? 2 : 1);
+    if (s->weights_type)
+        layer_param(l, &(struct param){ .name = "weights", .role = PARAM_MIX, .dim = { l->n_in, row_size(l), 1 },
+                                        .out_axis = s->weights_type == WEIGHTS_PER_CHANNEL ? 1 : -1, .in_axis = -1,
+                                        .flags = PARAM_TRAIN | PARAM_DECAY, .init_mean = 1 });
     return ST_OK;
 }
 
@@ -60,24 +82,60 @@ static enum status prepare(struct layer *l, struct pass *p) {
         size_t n = shape_count((struct shape){ p->batch, l->out.c, l->out.h, l->out.w });
         run->pre = shape_tensor(p->be, l->out, p->batch, p->be->ops->alloc(p->be, p->ctx, n));
     }
+    if (l->n_param) {
+        run->w = p->be->ops->alloc(p->be, p->ctx, param_count(&l->param[0]));
+        if (p->mode == NET_TRAIN) run->dw = p->be->ops->alloc(p->be, p->ctx, param_count(&l->param[0]));
+    }
     return p->ctx->code;
 }
 
 static void release(struct layer *l, struct backend *be) {
     struct shortcut_run *run = l->run;
-    if (run) be->ops->free(be, run->pre.data);
+    if (!run) return;
+    be->ops->free(be, run->pre.data);
+    be->ops->free(be, run->w);
+    be->ops->free(be, run->dw);
     free(run);
     l->run = NULL;
+}
+
+static enum status refresh(struct layer *l, struct pass *p) {
+    const struct shortcut *s = l->state;
+    struct shortcut_run *run = l->run;
+    if (l->n_param)
+        p->be->ops->mix_weights(p->be, (enum mix_norm)s->weights_normalization, p->param[0], l->n_in, row_size(l), run->w);
+    return ST_OK;
+}
+
+/* y (+)= w_i * x over the channels that input i has in common with the output. */
+static void weighted(const struct layer *l, struct pass *p, int i, const struct tensor *x, struct tensor *y, bool add) {
+    const struct backend_ops *ops = p->be->ops;
+    const struct shortcut_run *run = l->run;
+    int n = row_size(l);
+    if (!l->n_param) ops->copy_channels(p->be, x, 0, y, 0, common(l, i), 1, add);
+    else ops->copy_weighted(p->be, x, ops->at(p->be, run->w, (size_t)i * (size_t)n), n > 1, common(l, i), y, add);
 }
 
 static enum status forward(struct layer *l, struct pass *p) {
     const struct shortcut *s = l->state;
     struct shortcut_run *run = l->run;
     struct tensor *sum = run->pre.data ? &run->pre : p->y;
-    p->be->ops->copy_channels(p->be, p->x[0], 0, sum, 0, l->out.c, 1, false);
-    for (int i = 1; i < l->n_in; ++i) p->be->ops->copy_channels(p->be, p->x[i], 0, sum, 0, common(l, i), 1, true);
+    for (int i = 0; i < l->n_in; ++i) weighted(l, p, i, p->x[i], sum, i > 0);
     if (s->activation != ACT_LINEAR) p->be->ops->act_forward(p->be, (enum activation)s->activation, sum, p->y);
     return ST_OK;
+}
+
+/* Through the normalisation to the stored weights. */
+static void weights_backward(const struct layer *l, struct pass *p) {
+    const struct shortcut *s = l->state;
+    const struct backend_ops *ops = p->be->ops;
+    struct shortcut_run *run = l->run;
+    int n = row_size(l);
+    struct tensor all = shape_tensor(p->be, (struct shape){ 1, (int)param_count(&l->param[0]), 1, 1 }, 1, run->dw);
+    ops->fill(p->be, &all, 0);
+    for (int i = 0; i < l->n_in; ++i)
+        ops->weight_backward(p->be, p->x[i], p->dy, n > 1, common(l, i), ops->at(p->be, run->dw, (size_t)i * (size_t)n));
+    ops->mix_weights_backward(p->be, (enum mix_norm)s->weights_normalization, p->param[0], run->w, run->dw, l->n_in, n, p->grad[0]);
 }
 
 static enum status backward(struct layer *l, struct pass *p) {
@@ -85,8 +143,9 @@ static enum status backward(struct layer *l, struct pass *p) {
     struct shortcut_run *run = l->run;
     if (s->activation != ACT_LINEAR)
         p->be->ops->act_backward(p->be, (enum activation)s->activation, run->pre.data ? &run->pre : NULL, p->y, p->dy, p->dy, false);
+    if (run->dw) weights_backward(l, p);
     for (int i = 0; i < l->n_in; ++i)
-        if (p->dx[i]) p->be->ops->copy_channels(p->be, p->dy, 0, p->dx[i], 0, common(l, i), 1, p->add[i]);
+        if (p->dx[i]) weighted(l, p, i, p->dy, p->dx[i], p->add[i]);
     return ST_OK;
 }
 
@@ -100,14 +159,15 @@ static void couple(const struct layer *l, const struct layer *all, struct channe
 }
 
 static void describe(const struct layer *l, char *text, size_t size) {
+    const struct shortcut *s = l->state;
     int n = snprintf(text, size, "Shortcut Layer: ");
     for (int i = 1; i < l->n_in && n > 0 && (size_t)n < size; ++i) n += snprintf(text + n, size - (size_t)n, "%d, ", l->in[i]);
     if (n > 0 && (size_t)n < size)
-        snprintf(text + n, size - (size_t)n, " wt = 0, wn = 0, outputs:%4d x%4d x%4d %5.3f BF", l->out.w, l->out.h, l->out.c,
-                 l->flops / 1e9);
+        snprintf(text + n, size - (size_t)n, " wt = %d, wn = %d, outputs:%4d x%4d x%4d %5.3f BF", s->weights_type,
+                 s->weights_normalization, l->out.w, l->out.h, l->out.c, l->flops / 1e9);
 }
 
 const struct layer_ops shortcut_ops = {
     .name = "shortcut", .state_size = sizeof(struct shortcut), .keys = keys, .inputs = inputs, .shape = shape, .prepare = prepare,
-    .forward = forward, .backward = backward, .release = release, .overwrites = overwrites, .couple = couple, .describe = describe
+    .refresh = refresh, .forward = forward, .backward = backward, .release = release, .overwrites = overwrites, .couple = couple, .describe = describe
 };

@@ -11,7 +11,7 @@ static size_t out_count(const struct net *net, int i) {
 }
 
 enum net_mode net_layer_mode(const struct net *net, int i) {
-    return net->layer[i].frozen && net->mode == NET_TRAIN ? NET_INFER : net->mode;
+    return net->layer[i].frozen ? NET_INFER : net->mode;
 }
 
 void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
@@ -30,7 +30,7 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
         int from = l->in[k];
         b->in[k] = from == LAYER_INPUT ? &net->input : &net->y[from];
         int owner = from == LAYER_INPUT ? -1 : b->owner[from];
-        if (owner < 0) b->din[k] = net->input_gradient.data ? &net->input_gradient : NULL;
+        if (owner < 0) b->din[k] = net->dinput.data ? &net->dinput : NULL;
         else b->din[k] = b->differentiable[owner] && net->dy[owner].data ? &net->dy[owner] : NULL;
     }
     p->y = &net->y[i];
@@ -49,8 +49,10 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
     p->hook = net->hook;
 }
 
+/* A layer that keeps gradients from those before it has a tensor of its own. */
 static bool passes_through(const struct net *net, int i) {
     const struct layer *l = &net->layer[i];
+    if (net->mode == NET_TRAIN && l->common.onlyforward && net->layer[i].ops->backward) return false;
     return l->ops->transparent && l->ops->transparent(l, net_layer_mode(net, i));
 }
 
@@ -102,7 +104,7 @@ static void mark_writers(struct net *net) {
         if (!b->differentiable[i] || passes_through(net, i)) continue;
         for (int k = 0; k < l->n_in; ++k) {
             int owner = l->in[k] == LAYER_INPUT ? -1 : b->owner[l->in[k]];
-            if (owner < 0) b->add[i][k] = true; /* the picture's gradient starts at zero */
+            if (owner < 0) b->add[i][k] = true; /* the network's input: cleared, where its gradient is wanted */
             if (owner < 0 || !b->differentiable[owner]) continue;
             b->add[i][k] = b->first_writer[owner] >= 0;
             if (b->first_writer[owner] < 0) {
@@ -178,14 +180,14 @@ static enum status allocate(struct ctx *ctx, struct net *net) {
     mark_writers(net);
     struct shape in = { net->batch, net->opt.channels, net->opt.height, net->opt.width };
     net->input = tensor_of(net->be, in, ops->alloc(net->be, ctx, shape_count(in)));
+    if (net->wants_dinput && net->mode == NET_SCORE)
+        net->dinput = tensor_of(net->be, in, ops->alloc(net->be, ctx, shape_count(in)));
     TRY(place(ctx, net, false, &net->buffers->outputs, net->y));
     for (int i = 0; i < net->n; ++i) {
         int owner = net->buffers->owner[i];
         if (owner != i) net->y[i].data = owner < 0 ? net->input.data : net->y[owner].data;
     }
-    if (net->wants_input_gradient && net->mode != NET_INFER)
-        net->input_gradient = tensor_of(net->be, in, ops->alloc(net->be, ctx, shape_count(in)));
-    size_t widest = net->wants_input_gradient ? shape_count(in) : 0;
+    size_t widest = net->wants_dinput ? shape_count(in) : 0;
     for (int i = 0; i < net->n && net->mode != NET_INFER; ++i)
         if (out_count(net, i) > widest) widest = out_count(net, i);
     if (net->mode != NET_INFER) {
@@ -203,6 +205,10 @@ enum status net_bind(struct ctx *ctx, struct net *net, struct backend *be, enum 
     net->be = be;
     net->mode = mode;
     net->batch = batch;
+    for (int i = 0; i < net->n; ++i) {
+        struct layer *l = &net->layer[i];
+        l->frozen = mode == NET_TRAIN && (l->common.onlyforward || net->iteration < l->thaw);
+    }
     net->steps = mode == NET_TRAIN ? net->opt.time_steps : 1;
     assert(batch % net->steps == 0);
     enum status st = allocate(ctx, net);
@@ -227,27 +233,30 @@ void net_unbind(struct net *net) {
         free(b);
     }
     ops->free(net->be, net->input.data);
-    ops->free(net->be, net->input_gradient.data);
+    ops->free(net->be, net->dinput.data);
     ops->free(net->be, net->dev_param);
     ops->free(net->be, net->dev_grad);
     free(net->y), free(net->dy);
     net->y = net->dy = NULL;
-    net->dev_param = net->dev_grad = net->input.data = net->input_gradient.data = NULL;
+    net->dev_param = net->dev_grad = net->input.data = net->dinput.data = NULL;
     net->buffers = NULL;
     net->be = NULL;
 }
 
-enum status net_resize(struct ctx *ctx, struct net *net, int w, int h) {
+enum status net_rebind(struct ctx *ctx, struct net *net, int w, int h, int batch) {
     struct backend *be = net->be;
-    if (w == net->opt.width && h == net->opt.height) return ST_OK;
     if (be) net_pull(net);
     enum net_mode mode = net->mode;
-    int batch = net->batch;
     net_unbind(net);
     net->opt.width = w;
     net->opt.height = h;
     TRY(net_shapes(ctx, net));
     return be ? net_bind(ctx, net, be, mode, batch) : ST_OK;
+}
+
+enum status net_resize(struct ctx *ctx, struct net *net, int w, int h) {
+    if (w == net->opt.width && h == net->opt.height) return ST_OK;
+    return net_rebind(ctx, net, w, h, net->batch);
 }
 
 void net_pull(struct net *net) { net->be->ops->get(net->be, net->dev_param, net->n_param, net->param); }

@@ -74,6 +74,20 @@ static enum status build_layer(struct ctx *ctx, struct net *net, int i, bool str
     return l->ops->inputs ? l->ops->inputs(ctx, l) : default_input(ctx, l);
 }
 
+/* Keys of a layer that speak about those before it.  The last stopbackward=1 counts; later thaws rule over earlier ones. */
+static void mark_prefixes(struct net *net) {
+    uint64_t thaw = 0;
+    bool only_bn = false;
+    for (int i = net->n - 1; i >= 0; --i) {
+        struct layer *l = &net->layer[i];
+        uint64_t stop = (uint64_t)l->common.stopbackward;
+        l->thaw = thaw;
+        if (stop == 1) thaw = UINT64_MAX;
+        else if (stop > thaw) thaw = stop;
+        l->only_bn = only_bn |= l->common.train_only_bn != 0;
+    }
+}
+
 static enum status build(struct ctx *ctx, struct net *net, bool strict) {
     TRY(net_options_read(ctx, net->doc, strict, &net->opt));
     int n = net->doc->n - 1;
@@ -82,10 +96,7 @@ static enum status build(struct ctx *ctx, struct net *net, bool strict) {
     if (!net->layer) return ST_MEMORY;
     net->n = n;
     for (int i = 0; i < n; ++i) TRY(build_layer(ctx, net, i, strict));
-    for (int i = 0, last = -1; i < n; ++i) {
-        if (net->layer[n - 1 - i].common.stopbackward == 1 && last < 0) last = n - 1 - i;
-        if (last >= 0 && n - 1 - i < last) net->layer[n - 1 - i].frozen = true;
-    }
+    mark_prefixes(net);
     TRY(net_shapes(ctx, net));
     net->param = mem_zero(ctx, net->n_param, sizeof *net->param);
     return net->param ? ST_OK : ST_MEMORY;

@@ -95,6 +95,11 @@ static bool has_key(const struct layer_ops *ops, const char *name) {
     return false;
 }
 
+static bool set_in(const struct cfg_section *s, const char *key) {
+    const char *value = cfg_value(s, key);
+    return value && strtol(value, NULL, 10) != 0;
+}
+
 /* The same cfg with batch_normalize=`value` where a section can have it. */
 static enum status rewritten(struct ctx *ctx, const struct net *net, int value, struct net **out) {
     struct cfg_doc *doc;
@@ -105,10 +110,11 @@ static enum status rewritten(struct ctx *ctx, const struct net *net, int value, 
     free(text);
     TRY(st);
     for (int i = 0; i < net->n && st == ST_OK; ++i) {
-        const char *now = cfg_value(net->layer[i].section, "batch_normalize");
-        bool on = now && strtol(now, NULL, 10) != 0;
-        if (has_key(net->layer[i].ops, "batch_normalize") && on != (value != 0))
-            st = cfg_set_int(ctx, doc, i + 1, "batch_normalize", value);
+        const struct cfg_section *section = net->layer[i].section;
+        bool blended = set_in(section, "cbn"), on = blended || set_in(section, "batch_normalize");
+        if (!has_key(net->layer[i].ops, "batch_normalize") || on == (value != 0)) continue;
+        st = cfg_set_int(ctx, doc, i + 1, "batch_normalize", value);
+        if (st == ST_OK && blended) st = cfg_set_int(ctx, doc, i + 1, "cbn", 0);
     }
     if (st == ST_OK) return net_open_doc(ctx, doc, false, out);
     cfg_free(doc);

@@ -26,14 +26,14 @@ struct net {
     int batch, steps;              /* images per pass; frames per sequence among them */
     real *dev_param, *dev_grad;
     struct tensor input;           /* (batch, channels, height, width) */
+    bool wants_dinput;             /* set before net_bind with SCORE: backward leaves dU/dinput in dinput */
+    struct tensor dinput;
     struct tensor *y, *dy;         /* per layer; y of aliases is the input's tensor; data NULL where there is none */
     struct net_buffers *buffers;
     const uint8_t *const *mask;    /* per layer: NULL or a keep flag per output channel; the pruner's self check */
     const struct net_hook *hook;
     const struct truth_list *boxes; /* of the batch to come, for layers that look at them in training; may stay NULL */
     uint64_t seed, iteration;
-    bool wants_input_gradient;     /* set before net_bind: net_backward also finds the gradient of the picture */
-    struct tensor input_gradient;
     double *layer_seconds;         /* NULL, or net->n sums to which every forward pass adds each layer's time */
 };
 
@@ -59,6 +59,8 @@ enum status net_bind(struct ctx *, struct net *, struct backend *, enum net_mode
 void net_unbind(struct net *);
 /* Other input size: shapes, buffers and plans anew; parameters stay (a bound net pulls them first). */
 enum status net_resize(struct ctx *, struct net *, int w, int h);
+/* The same with another number of images per pass, or to let frozen layers thaw at net->iteration. */
+enum status net_rebind(struct ctx *, struct net *, int w, int h, int batch);
 void net_pull(struct net *);                          /* backend -> host copy */
 enum status net_push(struct ctx *, struct net *);     /* host copy -> backend; folds and packs */
 enum status net_refresh(struct ctx *, struct net *);  /* backend parameters changed in place: fold and pack anew */
@@ -74,8 +76,6 @@ struct net_truth { const struct truth_list *boxes; const float *target; int targ
 enum status net_loss(struct ctx *, struct net *, const struct net_truth *, double *loss, struct loss_stats *stats);
 /* Back-propagates head_delta of every head; TRAIN: parameter gradients are added to dev_grad. */
 enum status net_backward(struct ctx *, struct net *);
-/* After net_backward with wants_input_gradient: d/dx as planar floats (n, c, h, w). */
-void net_input_gradient(const struct net *, float *dst);
 /* Output of layer i as planar floats (n, c, h, w): net->batch * c*h*w. */
 void net_output(const struct net *, int layer, float *dst);
 /* Index of the last layer that has an output tensor and is no head; and of the layer Darknet calls the output. */

@@ -45,7 +45,7 @@ enum status net_loss(struct ctx *ctx, struct net *net, const struct net_truth *t
 
 enum status net_backward(struct ctx *ctx, struct net *net) {
     const struct net_buffers *b = net->buffers;
-    if (net->input_gradient.data) net->be->ops->fill(net->be, &net->input_gradient, 0);
+    if (net->dinput.data) net->be->ops->fill(net->be, &net->dinput, 0);
     for (int i = net->n - 1; i >= 0; --i) {
         struct layer *l = &net->layer[i];
         if (!b->differentiable[i] || passes_through(net, i)) continue;
@@ -61,8 +61,6 @@ enum status net_backward(struct ctx *ctx, struct net *net) {
     }
     return ST_OK;
 }
-
-void net_input_gradient(const struct net *net, float *dst) { net->be->ops->to_nchw(net->be, &net->input_gradient, dst); }
 
 void net_output(const struct net *net, int layer, float *dst) { net->be->ops->to_nchw(net->be, &net->y[layer], dst); }
 

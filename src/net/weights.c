@@ -65,6 +65,12 @@ static size_t stored_count(const struct net *net, int layers) {
     return n;
 }
 
+/* Where value j of an array stands in the file, which may hold it as [dim[1]*dim[2]][dim[0]]. */
+static size_t place_in_file(const struct param *p, size_t j) {
+    size_t rows = (size_t)p->dim[0], per = param_count(p) / rows;
+    return p->flags & PARAM_FLIPPED ? j % per * rows + j / per : j;
+}
+
 /* All arrays of one layer; false in *whole when the file ended before its first value. */
 static enum status read_layer(struct ctx *ctx, const struct net *net, int i, struct reader *r, float *to, bool *whole) {
     const struct layer *l = &net->layer[i];
@@ -81,10 +87,13 @@ static enum status read_layer(struct ctx *ctx, const struct net *net, int i, str
                             "%s: ends inside layer %d [%s] (%s: %zu of %zu values are there); it is cut off or belongs to another "
                             "cfg than %s", r->path, i, l->section->type, p->name, (r->size - r->at) / 4, n, net->doc->path);
         }
+        size_t first = r->at;
         for (size_t j = 0; j < n; ++j) {
+            r->at = first + 4 * place_in_file(p, j);
             uint32_t bits = (uint32_t)read_le(r, 4);
             memcpy(&to[p->offset + j], &bits, 4);
         }
+        r->at = first + 4 * n;
         if (!plausible(p, to + p->offset))
             return ctx_fail(ctx, ST_FORMAT, "%s: layer %d [%s] has impossible %s; the file is damaged or belongs to another cfg than %s",
                             r->path, i, l->section->type, p->name, net->doc->path);
@@ -159,8 +168,9 @@ enum status net_save_bytes(struct ctx *ctx, const struct net *net, int layers, c
             for (size_t j = 0, count = param_count(p); j < count; ++j) {
                 uint32_t bits;
                 memcpy(&bits, &net->param[p->offset + j], 4);
-                to = write_le(to, bits, 4);
+                write_le(to + 4 * place_in_file(p, j), bits, 4);
             }
+            to += 4 * param_count(p);
         }
     return ST_OK;
 }

@@ -103,7 +103,7 @@ static enum status collect_units(struct ctx *ctx, struct channels *c) {
         leader[g] = -1;
         for (int k = 0; k < c->group[g].size; ++k) {
             int layer = c->layer_of[c->node_of_group[c->group[g].first + k]];
-            if (c->net->layer[layer].n_param == 0) continue;
+            if (!layer_has_filters(&c->net->layer[layer])) continue;
             if (leader[g] < 0) leader[g] = layer;
             int a = leader[g], b = layer;
             while (up[a] != a) a = up[a];

@@ -24,7 +24,7 @@ enum status criterion_by_filter(struct ctx *ctx, const struct criterion_input *i
         for (int k = 0; k < ch->group[g].size; ++k) {
             int node = ch->node_of_group[ch->group[g].first + k], layer = ch->layer_of[node];
             const struct layer *l = &in->net->layer[layer];
-            if (l->n_param == 0) continue;
+            if (!layer_has_filters(l)) continue;
             sum += value(in->net, l, node - ch->first_node[layer]);
             ++filters;
         }

@@ -68,7 +68,7 @@ static int layer_at(const struct channels *ch, const struct channel_group *g, in
 
 /* The group's next member from number i on that is a filter; its size: none. */
 static int next_filter(const struct channels *ch, const struct channel_group *g, int i) {
-    while (i < g->size && ch->net->layer[layer_at(ch, g, i)].n_param == 0) ++i;
+    while (i < g->size && !layer_has_filters(&ch->net->layer[layer_at(ch, g, i)])) ++i;
     return i;
 }
 
@@ -179,7 +179,7 @@ static void remove_worst(struct selecting *s, int steps) {
 static int filters(const struct selecting *s, bool now) {
     int sum = 0;
     for (int i = 0; i < s->ch->net->n; ++i)
-        if (s->ch->net->layer[i].n_param) sum += now ? s->kept[i] : s->ch->net->layer[i].out.c;
+        if (layer_has_filters(&s->ch->net->layer[i])) sum += now ? s->kept[i] : s->ch->net->layer[i].out.c;
     return sum;
 }
 

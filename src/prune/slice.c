@@ -17,6 +17,7 @@ void slice_compensate(const struct net *net, const struct channels *ch, const ui
         const struct layer *l = &net->layer[i];
         if (!l->ops->reads || !l->ops->reads(l) || l->ops->head || l->in[0] == LAYER_INPUT) continue;
         const struct param *w = row(l, PARAM_WEIGHT), *m = row(l, PARAM_MEAN), *b = row(l, PARAM_BIAS);
+        if (!param_owned(w)) continue; /* one bias for several readers: the owner's input decides */
         int from = l->in[0], per_in = w->dim[1], groups = l->in_shape[0].c / per_in, per_out = l->out.c / groups;
         const double *a = mean + ch->first_node[from];
         for (int f = 0; f < l->out.c; ++f) {

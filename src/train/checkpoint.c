@@ -9,13 +9,13 @@
 #include "base/io.h"
 
 static const char MAGIC[8] = { 'd', 'k', 't', 'r', 'a', 'i', 'n', '\n' };
-enum { VERSION = 1, HEADER = 64 };
+enum { VERSION = 2, HEADER = 88, HAS_AVERAGE = 256, POINT = 24, BLOCK = 1 << 14 };
 
-/* "DIR/BASE_NAME"; caller frees. */
-static char *file_name(struct ctx *ctx, const struct checkpoint *c, const char *name) {
-    size_t n = strlen(c->dir) + strlen(c->base) + strlen(name) + 3;
+/* "DIR/BASE" and then `rest`; caller frees. */
+static char *file_name(struct ctx *ctx, const struct checkpoint *c, const char *rest) {
+    size_t n = strlen(c->dir) + strlen(c->base) + strlen(rest) + 2;
     char *path = mem_zero(ctx, n, 1);
-    if (path) snprintf(path, n, "%s/%s_%s", c->dir, c->base, name);
+    if (path) snprintf(path, n, "%s/%s%s", c->dir, c->base, rest);
     return path;
 }
 
@@ -26,7 +26,7 @@ enum status checkpoint_open(struct ctx *ctx, const char *dir, const char *base, 
     size_t n = strlen(c->dir);
     while (n > 1 && c->dir[n - 1] == '/') c->dir[--n] = '\0';
     TRY(io_make_dirs(ctx, c->dir));
-    char *probe = file_name(ctx, c, "probe");
+    char *probe = file_name(ctx, c, "_probe");
     if (!probe) return ST_MEMORY;
     struct io_out out;
     enum status st = io_create(ctx, probe, &out);
@@ -50,17 +50,27 @@ static enum status check_finite(struct ctx *ctx, const struct net *net, const ch
     return ST_OK;
 }
 
-enum status checkpoint_save(struct ctx *ctx, const struct checkpoint *c, const struct net *net,
-                            const char *name) {
-    char file[64];
-    snprintf(file, sizeof file, "%s.weights", name);
-    char *path = file_name(ctx, c, file);
+static enum status save(struct ctx *ctx, const struct checkpoint *c, const struct net *net, const char *rest) {
+    char *path = file_name(ctx, c, rest);
     if (!path) return ST_MEMORY;
     enum status st = check_finite(ctx, net, path);
     if (st == ST_OK) st = net_save(ctx, net, path, -1);
     if (st == ST_OK) ctx_log(ctx, LOG_INFO, "Saving weights to %s", path);
     free(path);
     return st;
+}
+
+enum status checkpoint_save(struct ctx *ctx, const struct checkpoint *c, const struct net *net,
+                            const char *name) {
+    char rest[64];
+    snprintf(rest, sizeof rest, "_%s.weights", name);
+    return save(ctx, c, net, rest);
+}
+
+enum status checkpoint_save_bare(struct ctx *ctx, const struct checkpoint *c, const struct net *net, const char *suffix) {
+    char rest[64];
+    snprintf(rest, sizeof rest, ".%s", suffix);
+    return save(ctx, c, net, rest);
 }
 
 /* --- State file ----------------------------------------------------------------------------------------- */
@@ -99,33 +109,64 @@ static double bits_double(uint64_t bits) {
     return v;
 }
 
-static void write_state(FILE *f, const struct net *net, const struct train_state *s, const float *momentum) {
-    unsigned char head[HEADER] = { 0 }, block[4096];
+/* The optimiser's arrays in file order; returns how many there are. */
+static int arrays_of(const struct optimizer *o, real *array[3]) {
+    int n = 0;
+    array[n++] = o->momentum;
+    if (o->second) array[n++] = o->second;
+    if (o->average) array[n++] = o->average;
+    return n;
+}
+
+static void write_array(FILE *f, const struct optimizer *o, real *array) {
+    float value[BLOCK];
+    unsigned char bytes[4 * BLOCK];
+    for (size_t at = 0, n; at < o->n; at += n) {
+        n = o->n - at < BLOCK ? o->n - at : BLOCK;
+        o->be->ops->get(o->be, o->be->ops->at(o->be, array, at), n, value);
+        for (size_t i = 0; i < n; ++i) put_le(bytes + 4 * i, float_bits(value[i]), 4);
+        fwrite(bytes, 4, n, f);
+    }
+}
+
+static void write_history(FILE *f, const struct history *h) {
+    for (size_t i = 0; i < h->n; ++i) {
+        unsigned char bytes[POINT];
+        put_le(bytes, h->point[i].iteration, 8);
+        put_le(bytes + 8, double_bits(h->point[i].loss), 8);
+        put_le(bytes + 16, double_bits(h->point[i].map), 8);
+        fwrite(bytes, 1, POINT, f);
+    }
+}
+
+static void write_state(FILE *f, const struct net *net, const struct train_state *s, const struct optimizer *o) {
+    unsigned char head[HEADER] = { 0 };
+    real *array[3];
     memcpy(head, MAGIC, sizeof MAGIC);
     put_le(head + 8, VERSION, 4);
+    put_le(head + 12, (uint64_t)o->kind | (o->average ? HAS_AVERAGE : 0), 4);
     put_le(head + 16, s->iteration, 8);
     put_le(head + 24, param_hash(net), 8);
     put_le(head + 32, net->n_param, 8);
     put_le(head + 40, double_bits(s->avg_loss), 8);
     put_le(head + 48, double_bits(s->best_map), 8);
     put_le(head + 56, s->last_map, 8);
+    put_le(head + 64, o->updates, 8);
+    put_le(head + 72, s->history.n, 8);
+    put_le(head + 80, s->history.stride, 8);
     fwrite(head, 1, HEADER, f);
-    for (size_t i = 0; i < net->n_param;) {
-        size_t n = 0;
-        for (; n < sizeof block && i < net->n_param; n += 4, ++i)
-            put_le(block + n, float_bits(momentum[i]), 4);
-        fwrite(block, 1, n, f);
-    }
+    for (int i = 0, n = arrays_of(o, array); i < n; ++i) write_array(f, o, array[i]);
+    write_history(f, &s->history);
 }
 
 enum status checkpoint_save_last(struct ctx *ctx, const struct checkpoint *c, const struct net *net,
-                                 const struct train_state *s, const float *momentum) {
-    char *path = file_name(ctx, c, "last.state");
+                                 const struct train_state *s, const struct optimizer *o) {
+    char *path = file_name(ctx, c, "_last.state");
     if (!path) return ST_MEMORY;
     struct io_out out;
     enum status st = io_create(ctx, path, &out);
     if (st == ST_OK) {
-        write_state(out.file, net, s, momentum);
+        write_state(out.file, net, s, o);
         /* The disk may be full: find out before the weights are replaced. */
         if (fflush(out.file) != 0 || ferror(out.file))
             st = ctx_fail(ctx, ST_IO, "%s: not written, the previous file is untouched: %s", path,
@@ -140,24 +181,53 @@ enum status checkpoint_save_last(struct ctx *ctx, const struct checkpoint *c, co
     return st;
 }
 
-static bool read_momentum(FILE *f, size_t n, float *momentum) {
-    unsigned char block[4096];
-    for (size_t i = 0; i < n;) {
-        size_t want = (n - i) * 4 < sizeof block ? (n - i) * 4 : sizeof block;
-        if (fread(block, 1, want, f) != want) return false;
-        for (size_t k = 0; k < want; k += 4, ++i) {
-            uint32_t bits = (uint32_t)get_le(block + k, 4);
-            memcpy(&momentum[i], &bits, sizeof bits);
-            if (!isfinite(momentum[i])) return false;
+static bool read_array(FILE *f, const struct optimizer *o, real *array) {
+    float value[BLOCK];
+    unsigned char bytes[4 * BLOCK];
+    for (size_t at = 0, n; at < o->n; at += n) {
+        n = o->n - at < BLOCK ? o->n - at : BLOCK;
+        if (fread(bytes, 4, n, f) != n) return false;
+        for (size_t i = 0; i < n; ++i) {
+            uint32_t bits = (uint32_t)get_le(bytes + 4 * i, 4);
+            memcpy(&value[i], &bits, sizeof bits);
+            if (!isfinite(value[i])) return false;
         }
+        o->be->ops->put(o->be, value, n, o->be->ops->at(o->be, array, at));
+    }
+    return true;
+}
+
+static bool read_history(struct ctx *ctx, FILE *f, uint64_t n, uint64_t stride, struct history *h) {
+    *h = (struct history){ .stride = stride };
+    for (uint64_t i = 0; i < n; ++i) {
+        unsigned char bytes[POINT];
+        if (fread(bytes, 1, POINT, f) != POINT) return false;
+        if (mem_grow(ctx, &h->point, &h->cap, h->n + 1, sizeof *h->point) != ST_OK) return false;
+        h->point[h->n++] = (struct train_point){ get_le(bytes, 8), bits_double(get_le(bytes + 8, 8)), bits_double(get_le(bytes + 16, 8)) };
     }
     return fgetc(f) == EOF;
 }
 
+/* What follows the header, into *s and *o. */
+static bool read_body(struct ctx *ctx, FILE *f, const unsigned char *head, const struct net *net, struct train_state *s,
+                      struct optimizer *o) {
+    real *array[3];
+    if (get_le(head + 12, 4) & HAS_AVERAGE && optimizer_average(ctx, o, net, 0) != ST_OK) return false;
+    for (int i = 0, n = arrays_of(o, array); i < n; ++i)
+        if (!read_array(f, o, array[i])) return false;
+    if (!read_history(ctx, f, get_le(head + 72, 8), get_le(head + 80, 8), &s->history)) return false;
+    s->iteration = get_le(head + 16, 8);
+    s->avg_loss = bits_double(get_le(head + 40, 8));
+    s->best_map = bits_double(get_le(head + 48, 8));
+    s->last_map = get_le(head + 56, 8);
+    o->updates = get_le(head + 64, 8);
+    return true;
+}
+
 enum status checkpoint_resume(struct ctx *ctx, const struct checkpoint *c, const struct net *net,
-                              uint64_t iteration, struct train_state *s, float *momentum, bool *found) {
+                              uint64_t iteration, struct train_state *s, struct optimizer *o, bool *found) {
     *found = false;
-    char *path = file_name(ctx, c, "last.state");
+    char *path = file_name(ctx, c, "_last.state");
     if (!path) return ST_MEMORY;
     FILE *f = fopen(path, "rb");
     if (f) {
@@ -165,18 +235,18 @@ enum status checkpoint_resume(struct ctx *ctx, const struct checkpoint *c, const
         bool whole = fread(head, 1, HEADER, f) == HEADER && memcmp(head, MAGIC, sizeof MAGIC) == 0 &&
                      get_le(head + 8, 4) == VERSION;
         bool ours = whole && get_le(head + 16, 8) == iteration && get_le(head + 32, 8) == net->n_param &&
-                    get_le(head + 24, 8) == param_hash(net);
-        if (ours) whole = read_momentum(f, net->n_param, momentum);
-        if (ours && whole) {
-            *s = (struct train_state){ .iteration = iteration,
-                                       .avg_loss = bits_double(get_le(head + 40, 8)),
-                                       .best_map = bits_double(get_le(head + 48, 8)),
-                                       .last_map = get_le(head + 56, 8) };
-            *found = true;
+                    get_le(head + 24, 8) == param_hash(net) &&
+                    (get_le(head + 12, 4) & (HAS_AVERAGE - 1)) == (uint64_t)o->kind;
+        if (ours) {
+            struct train_state read = { 0 };
+            whole = read_body(ctx, f, head, net, &read, o);
+            *found = whole;
+            if (whole) *s = read;
+            else history_free(&read.history), optimizer_reset(o);
         }
-        if (!whole) ctx_log(ctx, LOG_WARN, "%s: not a whole state file, it is ignored", path);
+        if (!whole && ctx->code == ST_OK) ctx_log(ctx, LOG_WARN, "%s: not a whole state file, it is ignored", path);
         fclose(f);
     }
     free(path);
-    return ST_OK;
+    return ctx->code;
 }

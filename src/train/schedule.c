@@ -12,12 +12,31 @@ static int on_grid(double size, int step) {
     return v < step ? step : v;
 }
 
+static double scale_factor(const struct scale_plan *p) { return p->random == 1 ? 1.4 : p->random; }
+
+int schedule_images(const struct scale_plan *p, int w, int h) {
+    if (!p->dynamic || p->random == 0) return p->images;
+    double most = (double)on_grid(scale_factor(p) * p->w, p->step) * on_grid(scale_factor(p) * p->h, p->step);
+    int n = (int)(.8 * (int)(p->images * most / ((double)w * h)));
+    return n > p->images ? n : p->images;
+}
+
+void schedule_average(int max_iterations, uint64_t *start, uint64_t *apply) {
+    uint64_t max = (uint64_t)max_iterations;
+    *start = max / 2;
+    *apply = max > *start + 1000 ? max - 1000 : (*start + max) / 2;
+}
+
+bool schedule_reject(uint64_t n, int frequency, int max_iterations) {
+    return frequency > 0 && n < (uint64_t)max_iterations * 3 / 4 && n % (uint64_t)frequency == 0;
+}
+
 void schedule_size(const struct scale_plan *p, uint64_t iteration, int *w, int *h) {
     *w = p->w;
     *h = p->h;
     if (p->random == 0) return;
     uint64_t start = iteration - iteration % SIZE_PERIOD;
-    double factor = p->random == 1 ? 1.4 : p->random;
+    double factor = scale_factor(p);
     struct rng r = rng_stream(p->seed, start, SIZE_STREAM);
     double v = rng_between(&r, 1, factor);
     if (rng_uniform(&r) < 0.5) v = 1 / v;

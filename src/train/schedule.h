@@ -8,8 +8,17 @@
 #include <stdint.h>
 
 /* darknet-compat 5.8; random: the head's key (0: one size, 1: factor 1.4, else the factor). */
-struct scale_plan { uint64_t seed; double random; int w, h, step, max_iterations; };
+struct scale_plan { uint64_t seed; double random; int w, h, step, max_iterations, images; bool dynamic; };
 void schedule_size(const struct scale_plan *, uint64_t iteration, int *w, int *h);
+/* Images of a mini-batch of that size: `images`, or with `dynamic` (dynamic_minibatch) as many more as smaller pictures leave
+ * room for. */
+int schedule_images(const struct scale_plan *, int w, int h);
+
+/* ema_alpha (darknet-compat 1.7): the average begins after iteration *start and replaces the weights after iteration *apply:
+ * max - 1000, or in runs too short for that three quarters of the way. */
+void schedule_average(int max_iterations, uint64_t *start, uint64_t *apply);
+/* Whether weights_reject_freq acts after iteration n. */
+bool schedule_reject(uint64_t n, int frequency, int max_iterations);
 
 /* Darknet's saving rule (darknet-compat 4.3); `last`: when such a file was written before, at first the
  * starting iteration. */

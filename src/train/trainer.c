@@ -7,12 +7,15 @@
 
 #include "base/io.h"
 #include "base/rng.h"
+#include "train/adversarial.h"
 #include "train/checkpoint.h"
+#include "train/diagnose.h"
 #include "train/optimizer.h"
+#include "train/reject.h"
 #include "train/schedule.h"
 
 enum { NAMED_IMAGES = 4, MAP_BATCH = 8 };
-static const uint64_t NOISE_STREAM = 0x6e6f697365, RATE_STREAM = 0x72617465;
+static const uint64_t NOISE_STREAM = 0x6e6f697365, RATE_STREAM = 0x72617465, ADVERSARY_STREAM = 0x616476;
 
 struct trainer {
     struct backend *be;
@@ -23,18 +26,18 @@ struct trainer {
     struct train_options defaults;  /* copy of *opt with its zeros filled in */
     struct text_list difficult;
 
-    int mini, subdivisions, step_images, max;
+    int mini, subdivisions, step_images, max, epoch_images;
     struct scale_plan scale;
     int cfg_w, cfg_h, cfg_max;
     struct head_info head;          /* the last one: Darknet takes classes, jitter and random from it */
 
-    struct loader *loader;
+    struct batch_source source;
     struct optimizer optimizer;
+    struct adversary adversary;     /* with adversarial_lr */
     struct checkpoint files;
     bool files_open, begun;         /* begun: iteration and seen are those of this run */
-    float *momentum;                /* host copy, for the state file */
     struct loss_stats *stats;
-    const char **step_path;         /* images of the current step */
+    uint64_t average_start, average_apply; /* ema_alpha */
     char *lines;
     size_t lines_cap, lines_n;
 
@@ -62,25 +65,26 @@ static void fill_defaults(struct trainer *t, const struct train_options *opt) {
     t->opt = o;
 }
 
-static enum status check_head(struct ctx *ctx, struct trainer *t) {
-    bool any = false;
+/* Boxes from label files and mAP need a detection head; other data need any loss. */
+static enum status check_losses(struct ctx *ctx, struct trainer *t) {
+    bool head = false, loss = false;
     for (int i = 0; i < t->net->n; ++i) {
         const struct layer *l = &t->net->layer[i];
+        loss |= l->ops->loss != NULL;
         if (!l->ops->head) continue;
         l->ops->head->info(l, &t->head);
-        any = true;
+        head = true;
     }
-    if (any) return ST_OK;
-    return ctx_fail(ctx, ST_CFG, "%s: has no detection head ([yolo] or [region]) to train",
-                    t->net->doc->path);
+    bool boxes = !t->opt->open_source || (t->opt->calc_map && !t->opt->measure);
+    if (boxes && !head)
+        return ctx_fail(ctx, ST_CFG, "%s: has no detection head ([yolo] or [region]) to train",
+                        t->net->doc->path);
+    if (!loss) return ctx_fail(ctx, ST_CFG, "%s: no layer of this network has a loss to train on", t->net->doc->path);
+    return ST_OK;
 }
 
 static enum status check_schedule(struct ctx *ctx, struct trainer *t) {
-    const struct net_options *o = &t->net->opt;
     const char *cfg = t->net->doc->path;
-    if (o->adam)
-        return ctx_fail(ctx, ST_UNSUPPORTED,
-                        "%s: [net] adam: not supported in this version, remove it to train with SGD", cfg);
     if (t->max < 1)
         return ctx_fail(ctx, ST_CFG, "%s: [net] max_batches: missing, it says how many iterations to train",
                         cfg);
@@ -103,11 +107,14 @@ static enum status check_schedule(struct ctx *ctx, struct trainer *t) {
 static enum status check_data(struct ctx *ctx, struct trainer *t) {
     long long boxes = 0;
     int background = 0;
-    if (t->images->n < 1) return ctx_fail(ctx, ST_USAGE, "the list of training images is empty");
-    TRY(dataset_check(ctx, t->images, t->head.classes, &boxes, &background, NULL));
-    ctx_log(ctx, LOG_INFO, "Training set: %d images, %lld boxes, %d images without objects", t->images->n,
-            boxes, background);
-    if (!t->opt->calc_map) return ST_OK;
+    if (!t->opt->open_source) {
+        if (!t->images || t->images->n < 1) return ctx_fail(ctx, ST_USAGE, "the list of training images is empty");
+        TRY(dataset_check(ctx, t->images, t->head.classes, &boxes, &background, NULL));
+        ctx_log(ctx, LOG_INFO, "Training set: %d images, %lld boxes, %d images without objects", t->images->n,
+                boxes, background);
+    }
+    t->epoch_images = t->opt->epoch_images > 0 ? t->opt->epoch_images : t->images ? t->images->n : 1;
+    if (!t->opt->calc_map || t->opt->measure) return ST_OK;
     if (!t->valid || t->valid->n < 1)
         return ctx_fail(ctx, ST_USAGE, "mAP during training needs a list of validation images (valid=)");
     TRY(dataset_check(ctx, t->valid, t->head.classes, &boxes, &background, NULL));
@@ -115,7 +122,8 @@ static enum status check_data(struct ctx *ctx, struct trainer *t) {
     return ST_OK;
 }
 
-static enum status open_eval(struct ctx *ctx, struct trainer *t) {
+/* A second network of the same cfg, for mAP or as the adversary. */
+static enum status open_twin(struct ctx *ctx, struct trainer *t, struct net **twin) {
     char *text;
     size_t size;
     struct cfg_doc *doc;
@@ -124,9 +132,9 @@ static enum status open_eval(struct ctx *ctx, struct trainer *t) {
     free(text);
     TRY(st);
     struct ctx quiet = { 0 }; /* warnings about this cfg were given when the caller opened it */
-    st = net_open_doc(&quiet, doc, false, &t->eval);
+    st = net_open_doc(&quiet, doc, false, twin);
     if (st != ST_OK) return ctx_fail(ctx, st, "%s", quiet.error);
-    if (t->eval->n_param != t->net->n_param)
+    if ((*twin)->n_param != t->net->n_param)
         return ctx_fail(ctx, ST_CFG, "%s: the network for mAP differs from the one trained",
                         t->net->doc->path);
     return ST_OK;
@@ -134,12 +142,24 @@ static enum status open_eval(struct ctx *ctx, struct trainer *t) {
 
 static void plan_batch(void *user, uint64_t i, int *n, int *w, int *h) {
     const struct trainer *t = user;
-    *n = t->mini;
     schedule_size(&t->scale, i / (uint64_t)t->subdivisions, w, h);
+    *n = schedule_images(&t->scale, *w, *h);
 }
 
-static enum status open_loader(struct ctx *ctx, struct trainer *t) {
+/* With track=1 sequences go on through several mini-batches of a step; else each has its own. */
+static uint64_t plan_sequence(void *user, uint64_t i) {
+    const struct trainer *t = user;
+    uint64_t parts = (uint64_t)t->subdivisions, step = i / parts;
+    if (!t->net->opt.track) return i;
+    uint64_t batches = (uint64_t)net_sequence_batches(&t->net->opt, (long long)step + 1);
+    return i - i % parts % batches;
+}
+
+/* The images of the list with their label files. */
+static enum status open_images(struct ctx *ctx, void *user, const struct batch_request *r, struct batch_source *out) {
+    struct trainer *t = user;
     const struct net_options *o = &t->net->opt;
+    struct loader *loader;
     struct loader_options lo = {
         .images = t->images,
         .augment = { .jitter = t->head.jitter,
@@ -152,13 +172,27 @@ static enum status open_loader(struct ctx *ctx, struct trainer *t) {
                      .max_boxes = t->head.max_boxes,
                      .classes = t->head.classes },
         .channels = o->channels,
-        .seed = t->opt->seed,
-        .threads = t->opt->loader_threads,
-        .plan = plan_batch,
-        .user = t,
-        .first = t->iteration * (uint64_t)t->subdivisions,
+        .seed = r->seed,
+        .threads = r->threads,
+        .plan = r->plan,
+        .user = r->user,
+        .first = r->first,
     };
-    return loader_open(ctx, &lo, &t->loader);
+    TRY(loader_open(ctx, &lo, &loader));
+    *out = loader_source(loader);
+    return ST_OK;
+}
+
+static enum status open_source(struct ctx *ctx, struct trainer *t) {
+    struct batch_request r = { .plan = plan_batch,
+                               .sequence = plan_sequence,
+                               .user = t,
+                               .steps = t->net->opt.time_steps,
+                               .first = t->iteration * (uint64_t)t->subdivisions,
+                               .seed = t->opt->seed,
+                               .threads = t->opt->loader_threads };
+    if (t->opt->open_source) return t->opt->open_source(ctx, t->opt->source_user, &r, &t->source);
+    return open_images(ctx, t, &r, &t->source);
 }
 
 /* Momentum and averages of an earlier run, when its state file belongs to these weights. */
@@ -168,10 +202,8 @@ static enum status resume(struct ctx *ctx, struct trainer *t) {
     t->last_numbered = t->last_last = t->iteration;
     if (!t->iteration) return ST_OK;
     if (t->files_open)
-        TRY(checkpoint_resume(ctx, &t->files, t->net, t->iteration, &t->state, t->momentum, &found));
-    if (found)
-        optimizer_put(&t->optimizer, t->momentum);
-    else
+        TRY(checkpoint_resume(ctx, &t->files, t->net, t->iteration, &t->state, &t->optimizer, &found));
+    if (!found)
         ctx_log(ctx, LOG_INFO,
                 "Training goes on at iteration %llu; no state file belongs to these weights, so momentum "
                 "starts at 0",
@@ -180,28 +212,31 @@ static enum status resume(struct ctx *ctx, struct trainer *t) {
 }
 
 static enum status prepare(struct ctx *ctx, struct trainer *t) {
-    TRY(check_head(ctx, t));
+    TRY(check_losses(ctx, t));
     TRY(check_schedule(ctx, t));
     if (t->opt->save) {
         t->files_open = true;
         TRY(checkpoint_open(ctx, t->data->backup ? t->data->backup : "backup", t->opt->base, &t->files));
     }
     TRY(check_data(ctx, t));
-    if (t->opt->calc_map) TRY(open_eval(ctx, t));
+    if (t->opt->calc_map) TRY(open_twin(ctx, t, &t->eval));
+    if (t->net->opt.adversarial_lr > 0) TRY(open_twin(ctx, t, &t->adversary.net));
     t->scale = (struct scale_plan){ .seed = t->opt->seed,
                                     .random = t->head.random,
                                     .w = t->cfg_w,
                                     .h = t->cfg_h,
                                     .step = t->net->opt.resize_step > 0 ? t->net->opt.resize_step : 32,
-                                    .max_iterations = t->max };
-    t->momentum = mem_zero(ctx, t->net->n_param, sizeof *t->momentum);
+                                    .max_iterations = t->max,
+                                    .images = t->mini,
+                                    .dynamic = t->net->opt.dynamic_minibatch };
+    schedule_average(t->max, &t->average_start, &t->average_apply);
     t->stats = mem_zero(ctx, (size_t)t->net->n, sizeof *t->stats);
-    t->step_path = mem_zero(ctx, (size_t)t->step_images, sizeof *t->step_path);
-    if (!t->momentum || !t->stats || !t->step_path) return ST_MEMORY;
+    if (!t->stats) return ST_MEMORY;
+    t->net->iteration = t->iteration; /* decides which layers are frozen */
     t->net->opt.max_batches = t->max; /* heads and rate policies look at it */
     t->net->seen = t->iteration * (uint64_t)t->step_images;
     t->begun = true;
-    TRY(open_loader(ctx, t)); /* reads ahead while the net is bound */
+    TRY(open_source(ctx, t)); /* reads ahead while the net is bound */
     TRY(net_bind(ctx, t->net, t->be, NET_TRAIN, t->mini));
     TRY(optimizer_open(ctx, t->net, &t->optimizer));
     return resume(ctx, t);
@@ -222,71 +257,127 @@ static enum status add_lines(struct ctx *ctx, struct trainer *t) {
     return ST_OK;
 }
 
-/* Training has failed in numbers: names the iteration and the images that did it. */
-static enum status not_finite(struct ctx *ctx, struct trainer *t, const char *what, const char *const *path,
-                              int n) {
-    char names[700] = "";
+/* Training has failed in numbers: names the layer, the iteration and the images that did it. */
+static enum status not_finite(struct ctx *ctx, struct trainer *t, const char *what, const struct batch *b) {
+    char names[560] = "";
     size_t at = 0;
     int named = 0;
-    for (; named < n && named < NAMED_IMAGES; ++named) {
-        size_t need = strlen(path[named]) + 2;
+    for (; b->path && named < b->n && named < NAMED_IMAGES && b->path[named]; ++named) {
+        size_t need = strlen(b->path[named]) + 2;
         if (at + need >= sizeof names) break;
-        at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", at ? ", " : "", path[named]);
+        at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", at ? ", " : "", b->path[named]);
     }
-    for (int i = named; i < n; ++i) ctx_log(ctx, LOG_INFO, "also in the failing batch: %s", path[i]);
+    for (int i = named; b->path && i < b->n && b->path[i]; ++i)
+        ctx_log(ctx, LOG_INFO, "also in the failing batch: %s", b->path[i]);
     ctx_clear(ctx);
-    return ctx_fail(
-        ctx, ST_NUMERIC,
-        "iteration %llu: %s; saved weights are kept; lower learning_rate or look at the images: %s%s",
-        (unsigned long long)t->iteration + 1, what, names, named < n ? ", ..." : "");
+    return ctx_fail(ctx, ST_NUMERIC, "iteration %llu: %s; saved weights are kept; lower learning_rate%s%s%s",
+                    (unsigned long long)t->iteration + 1, what, at ? " or look at the images: " : "", names,
+                    at && named < b->n ? ", ..." : "");
 }
 
-/* Forward, loss and backward of one of the step's sub-batches. */
-static enum status sub_step(struct ctx *ctx, struct trainer *t, int sub, double *loss, double *wait) {
+/* adversarial_lr: after the burn-in, in every second sub-batch by chance, *x becomes the disturbed pictures. */
+static enum status disturb(struct ctx *ctx, struct trainer *t, uint64_t number, const float **x) {
+    const struct net_options *o = &t->net->opt;
+    struct rng r = rng_stream(t->opt->seed, number, ADVERSARY_STREAM);
+    if (!t->adversary.net || t->iteration <= (uint64_t)o->burn_in || rng_uniform(&r) >= .5) return ST_OK;
+    double rate = o->adversarial_lr * (double)t->iteration / t->max;
+    return adversary_disturb(ctx, &t->adversary, t->net, *x, rate, 1, x);
+}
+
+/* Forward, loss and backward of one of the step's sub-batches.  *squares: of the gradient so far. */
+static enum status sub_step(struct ctx *ctx, struct trainer *t, int sub, double *loss, double *wait, double *squares) {
     struct net *net = t->net;
     const struct batch *b;
     double waited = 0, one = 0;
-    TRY(loader_next(ctx, t->loader, &b, &waited));
+    char what[256];
+    TRY(t->source.next(ctx, t->source.self, &b, &waited));
     *wait += waited;
     uint64_t number = t->iteration * (uint64_t)t->subdivisions + (uint64_t)sub;
     struct rng noise = rng_stream(t->opt->seed, number, NOISE_STREAM);
     net->seed = rng_u64(&noise);
-    net->iteration = t->iteration;
     memset(t->stats, 0, (size_t)net->n * sizeof *t->stats);
-    for (int i = 0; i < b->n; ++i) t->step_path[sub * t->mini + i] = b->path[i];
+    if (plan_sequence(t, number) == number) TRY(net_reset(ctx, net));
     struct net_truth truth = { .boxes = b->truth, .target = b->target, .target_size = b->target_size };
     net->boxes = b->truth;
-    TRY(net_forward(ctx, net, b->x));
+    const float *x = b->x;
+    TRY(disturb(ctx, t, number, &x));
+    TRY(net_forward(ctx, net, x));
     enum status st = net_loss(ctx, net, &truth, &one, t->stats);
-    if (st == ST_NUMERIC || (st == ST_OK && !isfinite(one)))
-        return not_finite(ctx, t, "the loss is not finite", b->path, b->n);
+    if (st == ST_NUMERIC || (st == ST_OK && !isfinite(one))) {
+        diagnose_forward(net, what, sizeof what);
+        return not_finite(ctx, t, what, b);
+    }
     TRY(st);
     TRY(net_backward(ctx, net));
+    *squares = t->be->ops->sum_squares(t->be, net->n_param, net->dev_grad);
+    if (!isfinite(*squares)) {
+        diagnose_backward(net, what, sizeof what);
+        return not_finite(ctx, t, what, b);
+    }
     TRY(add_lines(ctx, t));
     net->seen += (uint64_t)t->mini;
     *loss += one;
     return ST_OK;
 }
 
+/* Another size or number of images than in the step before, or layers that are frozen no longer. */
+static enum status shape_net(struct ctx *ctx, struct trainer *t, bool *changed) {
+    struct net *net = t->net;
+    int w, h;
+    schedule_size(&t->scale, t->iteration, &w, &h);
+    int images = schedule_images(&t->scale, w, h);
+    *changed = w != net->opt.width || h != net->opt.height || images != net->batch;
+    bool thaw = false;
+    net->iteration = t->iteration;
+    for (int i = 0; i < net->n; ++i)
+        thaw |= net->layer[i].frozen && !net->layer[i].common.onlyforward && t->iteration >= net->layer[i].thaw;
+    return *changed || thaw ? net_rebind(ctx, net, w, h, images) : ST_OK;
+}
+
+/* What [net] asks for beside the update: ema_alpha, weights_reject_freq. */
+static enum status after_update(struct ctx *ctx, struct trainer *t) {
+    struct net *net = t->net;
+    uint64_t n = t->iteration;
+    if (net->opt.ema_alpha > 0 && n > t->average_start && n < t->average_apply)
+        TRY(optimizer_average(ctx, &t->optimizer, net, net->opt.ema_alpha));
+    if (t->optimizer.average && n == t->average_apply) {
+        optimizer_get_average(&t->optimizer, net);
+        optimizer_drop_average(&t->optimizer);
+        ctx_log(ctx, LOG_INFO, "Iteration %llu: the averaged weights (ema_alpha) take the place of the trained ones",
+                (unsigned long long)n);
+        TRY(net_push(ctx, net));
+    }
+    if (schedule_reject(n, net->opt.weights_reject_freq, t->max)) {
+        net_pull(net);
+        if (reject_similar(net, t->opt->seed, n)) TRY(net_push(ctx, net));
+    }
+    return ST_OK;
+}
+
+/* The update from the gradients of `images` images; *rate: what the cfg's policy says. */
+static enum status update(struct ctx *ctx, struct trainer *t, double images, double squares, double *rate) {
+    uint64_t n = t->iteration + 1;
+    struct rng chance = rng_stream(t->opt->seed, n, RATE_STREAM);
+    *rate = net_learning_rate(&t->net->opt, (long long)n, rng_uniform(&chance)) * t->opt->rate_factor;
+    struct update u = { .number = n, .rate = *rate, .images = images, .squares = squares };
+    optimizer_step(&t->optimizer, t->net, &u);
+    t->iteration = n;
+    t->net->seen = n * (uint64_t)t->step_images;
+    TRY(net_refresh(ctx, t->net));
+    return after_update(ctx, t);
+}
+
 static enum status step(struct ctx *ctx, struct trainer *t, struct train_news *news) {
     struct net *net = t->net;
-    double start = io_seconds(), loss = 0, wait = 0;
-    int w, h;
+    double start = io_seconds(), loss = 0, wait = 0, squares = 0, rate;
+    bool resized;
     t->lines_n = 0;
     if (t->lines) t->lines[0] = '\0';
-    schedule_size(&t->scale, t->iteration, &w, &h);
-    if (w != net->opt.width || h != net->opt.height) TRY(net_resize(ctx, net, w, h));
-    for (int s = 0; s < t->subdivisions; ++s) TRY(sub_step(ctx, t, s, &loss, &wait));
-    loss /= t->step_images;
-    if (!isfinite(t->be->ops->sum_squares(t->be, net->n_param, net->dev_grad)))
-        return not_finite(ctx, t, "the gradient is not finite", t->step_path, t->step_images);
-
-    uint64_t n = net->seen / (uint64_t)t->step_images;
-    struct rng chance = rng_stream(t->opt->seed, n, RATE_STREAM);
-    double rate = net_learning_rate(&net->opt, (long long)n, rng_uniform(&chance)) * t->opt->rate_factor;
-    optimizer_step(&t->optimizer, net, rate, t->step_images);
-    TRY(net_refresh(ctx, net));
-    ++t->iteration;
+    TRY(shape_net(ctx, t, &resized));
+    for (int s = 0; s < t->subdivisions; ++s) TRY(sub_step(ctx, t, s, &loss, &wait, &squares));
+    double images = (double)net->batch * t->subdivisions;
+    loss /= images;
+    TRY(update(ctx, t, images, squares, &rate));
 
     double average = t->state.avg_loss;
     t->state.avg_loss = average < 0 || !isfinite(average) ? loss : 0.9 * average + 0.1 * loss;
@@ -297,9 +388,10 @@ static enum status step(struct ctx *ctx, struct trainer *t, struct train_news *n
         .iteration = t->iteration, .images = t->iteration * (uint64_t)t->step_images,
         .max_iterations = t->max, .loss = loss, .avg_loss = t->state.avg_loss, .rate = rate,
         .seconds = seconds - wait, .load_seconds = wait,
-        .images_per_second = seconds > 0 ? t->step_images / seconds : 0,
+        .images_per_second = seconds > 0 ? images / seconds : 0,
         .eta_seconds = (double)((uint64_t)t->max - t->iteration) * t->smooth_seconds,
-        .net_w = w, .net_h = h, .head_lines = t->lines_n ? t->lines : "",
+        .net_w = net->opt.width, .net_h = net->opt.height, .mini_batch = net->batch, .resized = resized,
+        .head_lines = t->lines_n ? t->lines : "",
     };
     return ST_OK;
 }
@@ -309,6 +401,11 @@ static enum status step(struct ctx *ctx, struct trainer *t, struct train_news *n
 static enum status measure(struct ctx *ctx, struct trainer *t) {
     memcpy(t->eval->param, t->net->param, t->net->n_param * sizeof *t->eval->param);
     TRY(net_bind(ctx, t->eval, t->be, NET_INFER, t->mini < MAP_BATCH ? t->mini : MAP_BATCH));
+    if (t->opt->measure) {
+        enum status st = t->opt->measure(ctx, t->opt->measure_user, t->eval, &t->map);
+        net_unbind(t->eval);
+        return st;
+    }
     struct map_options mo = { .thresh = t->opt->map_thresh, .iou_thresh = t->opt->map_iou };
     struct map_result result;
     memset(&result, 0, sizeof result);
@@ -320,13 +417,16 @@ static enum status measure(struct ctx *ctx, struct trainer *t) {
     return st;
 }
 
+static uint64_t next_map(const struct trainer *t) {
+    uint64_t next = schedule_next_map(t->state.last_map, t->opt->map_epochs, t->epoch_images, t->step_images,
+                                      t->net->opt.burn_in);
+    return next < (uint64_t)t->max ? next : (uint64_t)t->max;
+}
+
 static enum status map_if_due(struct ctx *ctx, struct trainer *t, bool *measured) {
     uint64_t n = t->iteration;
     *measured = false;
-    if (!t->opt->calc_map) return ST_OK;
-    uint64_t next = schedule_next_map(t->state.last_map, t->opt->map_epochs, t->images->n, t->step_images,
-                                      t->net->opt.burn_in);
-    if (n < next && n != (uint64_t)t->max) return ST_OK;
+    if (!t->opt->calc_map || (n < next_map(t) && n != (uint64_t)t->max)) return ST_OK;
     net_pull(t->net);
     TRY(measure(ctx, t));
     *measured = true;
@@ -336,11 +436,15 @@ static enum status map_if_due(struct ctx *ctx, struct trainer *t, bool *measured
     return t->opt->save ? checkpoint_save(ctx, &t->files, t->net, "best") : ST_OK;
 }
 
-/* The host copy of net must be up to date. */
+/* The host copy of net must be up to date; it is so afterwards, too. */
 static enum status save_last(struct ctx *ctx, struct trainer *t) {
     t->state.iteration = t->iteration;
-    optimizer_get(&t->optimizer, t->momentum);
-    return checkpoint_save_last(ctx, &t->files, t->net, &t->state, t->momentum);
+    TRY(checkpoint_save_last(ctx, &t->files, t->net, &t->state, &t->optimizer));
+    if (!t->optimizer.average) return ST_OK;
+    optimizer_get_average(&t->optimizer, t->net);
+    enum status st = checkpoint_save(ctx, &t->files, t->net, "ema");
+    net_pull(t->net);
+    return st;
 }
 
 static enum status save_if_due(struct ctx *ctx, struct trainer *t) {
@@ -349,7 +453,8 @@ static enum status save_if_due(struct ctx *ctx, struct trainer *t) {
     if (!o->save) return ST_OK;
     bool numbered = schedule_numbered(n, t->last_numbered, o->save_every);
     bool last = schedule_last(n, t->last_last, o->save_every, o->last_every);
-    if (!numbered && !last) return ST_OK;
+    bool backup = o->backup_every > 0 && n % (uint64_t)o->backup_every == 0;
+    if (!numbered && !last && !backup) return ST_OK;
     net_pull(t->net);
     if (numbered) {
         char name[32];
@@ -357,6 +462,7 @@ static enum status save_if_due(struct ctx *ctx, struct trainer *t) {
         TRY(checkpoint_save(ctx, &t->files, t->net, name));
         t->last_numbered = n;
     }
+    if (backup) TRY(checkpoint_save_bare(ctx, &t->files, t->net, "backup"));
     if (last) {
         TRY(save_last(ctx, t));
         t->last_last = n;
@@ -375,6 +481,11 @@ static enum status iterate(struct ctx *ctx, struct trainer *t) {
         news.map = t->map;
         news.best_map = t->state.best_map;
         news.new_map = measured;
+        news.next_map = t->opt->calc_map ? next_map(t) : 0;
+        struct train_point point = { t->iteration, t->state.avg_loss, measured ? t->map : -1 };
+        TRY(history_add(ctx, &t->state.history, &point));
+        news.history = &t->state.history;
+        news.stopping = stop_wanted(t);
         if (t->opt->news) t->opt->news(t->opt->user, &news);
         TRY(save_if_due(ctx, t));
         if (stop_wanted(t) && t->iteration < (uint64_t)t->max) break;
@@ -405,18 +516,18 @@ static void rescue(const struct ctx *ctx, struct trainer *t, uint64_t start) {
 
 static void finish(struct trainer *t) {
     struct ctx quiet = { 0 };
-    loader_close(t->loader);
+    if (t->source.close) t->source.close(t->source.self);
     optimizer_close(&t->optimizer);
     net_unbind(t->net);
     net_resize(&quiet, t->net, t->cfg_w, t->cfg_h);
     t->net->opt.max_batches = t->cfg_max;
     if (t->begun) t->net->seen = t->iteration * (uint64_t)t->step_images;
+    adversary_close(&t->adversary);
     if (t->eval) net_close(t->eval);
     if (t->files_open) checkpoint_close(&t->files);
     list_free(&t->difficult);
-    free(t->momentum);
+    history_free(&t->state.history);
     free(t->stats);
-    free(t->step_path);
     free(t->lines);
 }
 
@@ -427,7 +538,7 @@ enum status train_run(struct ctx *ctx, struct backend *be, struct net *net, cons
                          .cfg_w = net->opt.width, .cfg_h = net->opt.height, .cfg_max = net->opt.max_batches };
     double start = io_seconds();
     t.subdivisions = net->opt.subdivisions;
-    t.mini = net->opt.batch / net->opt.subdivisions;
+    t.mini = net->opt.batch / net->opt.subdivisions * net->opt.time_steps;
     t.step_images = t.mini * t.subdivisions;
     t.state.best_map = -1;
     fill_defaults(&t, opt);

@@ -1,4 +1,6 @@
 /* Flat vectors: what the optimiser does once per step. */
+#include <math.h>
+
 #include "backend/cpu/kernels.h"
 
 /* Pieces of fixed size, so that sums do not depend on the thread count. */
@@ -53,20 +55,76 @@ static double sum_squares(struct backend *be, size_t size, const real *x) {
     return total;
 }
 
-static void sgd(struct backend *be, size_t size, real *weights, real *gradient, real *momenta, double rate,
-                double momentum, double decay, double images) {
+static void blend(struct backend *be, size_t size, double keep, const real *x, real *y) {
     (void)be;
     ptrdiff_t n = (ptrdiff_t)size;
-    float *w = weights, *g = gradient, *m = momenta;
-    float keep = (float)momentum, pull = (float)(decay * images), step = (float)(rate / images);
-    PARALLEL_FOR(2 * n)
+    float k = (float)keep, rest = (float)(1 - keep);
+    PARALLEL_FOR(n)
     for (ptrdiff_t start = 0; start < n; start += PIECE) {
         ELEMENTWISE
-        for (ptrdiff_t i = start; i < piece_end(start, n); ++i) {
-            m[i] = keep * m[i] - g[i] - pull * w[i];
-            w[i] += step * m[i];
-            g[i] = 0;
-        }
+        for (ptrdiff_t i = start; i < piece_end(start, n); ++i)
+            ((float *)y)[i] = k * ((float *)y)[i] + rest * ((const float *)x)[i];
+    }
+}
+
+/* NaN passes, so that it is found. */
+ALWAYS_INLINE float within(float v, float limit) {
+    v = v > limit ? limit : v;
+    return v < -limit ? -limit : v;
+}
+
+static ptrdiff_t range_work(const struct update_range *range, int n) {
+    ptrdiff_t work = 0;
+    for (int i = 0; i < n; ++i) work += (ptrdiff_t)range[i].n;
+    return work;
+}
+
+static void sgd_range(const struct update_range *r, float *w, float *g, float *m, float scale, float momentum) {
+    float decay = (float)r->decay, rate = (float)r->rate, limit = (float)r->limit, clip = (float)r->clip;
+    ELEMENTWISE
+    for (size_t i = 0; i < r->n; ++i) {
+        float v = within(momentum * m[i] - scale * g[i] - decay * w[i], limit);
+        m[i] = v;
+        w[i] = within(w[i] + rate * v, clip);
+        g[i] = 0;
+    }
+}
+
+static void sgd(struct backend *be, const struct update_range *range, int n, real *w, real *g, real *m, double scale,
+                double momentum) {
+    (void)be;
+    PARALLEL_FOR(range_work(range, n))
+    for (int k = 0; k < n; ++k) {
+        size_t at = range[k].offset;
+        if (range[k].hold) memset((float *)g + at, 0, range[k].n * sizeof(float));
+        else sgd_range(&range[k], (float *)w + at, (float *)g + at, (float *)m + at, (float)scale, (float)momentum);
+    }
+}
+
+static void adam_range(const struct update_range *r, float *w, float *g, float *m, float *v, const struct adam_rule *a) {
+    float scale = (float)a->scale, clip = (float)r->clip, keep1 = (float)a->beta1, keep2 = (float)a->beta2, eps = (float)a->eps;
+    float new1 = (float)(1 - a->beta1), new2 = (float)(1 - a->beta2);
+    float decay = a->decoupled ? 0 : (float)r->decay, shrink = a->decoupled ? (float)(1 - r->rate * r->decay) : 1;
+    float rate = (float)(r->rate / a->correction1), even = (float)(1 / a->correction2);
+    ELEMENTWISE
+    for (size_t i = 0; i < r->n; ++i) {
+        float d = scale * g[i] + decay * w[i];
+        float first = keep1 * m[i] - new1 * d, second = keep2 * v[i] + new2 * d * d;
+        m[i] = first;
+        v[i] = second;
+        w[i] = within(shrink * w[i] + rate * first / (sqrtf(second * even) + eps), clip);
+        g[i] = 0;
+    }
+}
+
+static void adam(struct backend *be, const struct update_range *range, int n, real *w, real *g, real *m, real *v,
+                 const struct adam_rule *rule) {
+    (void)be;
+    PARALLEL_FOR(range_work(range, n))
+    for (int k = 0; k < n; ++k) {
+        size_t at = range[k].offset;
+        if (range[k].hold) memset((float *)g + at, 0, range[k].n * sizeof(float));
+        else adam_range(&range[k], (float *)w + at, (float *)g + at, (float *)m + at, (float *)v + at, rule);
     }
 }
 
@@ -74,5 +132,7 @@ void CPU_NAME(cpu_vector_kernels_)(struct backend_ops *ops) {
     ops->axpy = axpy;
     ops->scale = scale;
     ops->sum_squares = sum_squares;
+    ops->blend = blend;
     ops->sgd = sgd;
+    ops->adam = adam;
 }

@@ -1,0 +1,124 @@
+#include "cli/train_show.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "train/chart.h"
+
+enum { CHART_EVERY = 100 };
+
+/* --- JSON lines ----------------------------------------------------------------------------------------- */
+
+/* One object as one line, on disk at once.  A log that cannot be written does not end a training run. */
+static void write_line(struct train_show *s, cJSON *object) {
+    char *text = cJSON_PrintUnformatted(object);
+    cJSON_Delete(object);
+    errno = 0;
+    bool ok = text && fprintf(s->file, "%s\n", text) > 0 && fflush(s->file) == 0;
+    free(text);
+    if (ok) return;
+    ctx_log(s->ctx, LOG_WARN, "%s: cannot be written, it ends here: %s", s->log, strerror(errno));
+    fclose(s->file);
+    s->file = NULL;
+}
+
+enum status train_show_open(struct train_show *s, const struct net *net, uint64_t seed) {
+    if (!s->log) return ST_OK;
+    s->file = fopen(s->log, "a");
+    if (!s->file) return ctx_fail(s->ctx, ST_IO, "%s: cannot be written: %s", s->log, strerror(errno));
+    cJSON *o = cJSON_CreateObject();
+    cJSON_AddStringToObject(o, "run", s->base);
+    cJSON_AddStringToObject(o, "cfg", net->doc->path);
+    cJSON_AddNumberToObject(o, "seen", (double)net->seen);
+    cJSON_AddNumberToObject(o, "batch", net->opt.batch);
+    cJSON_AddNumberToObject(o, "max_batches", net->opt.max_batches);
+    cJSON_AddNumberToObject(o, "seed", (double)seed);
+    write_line(s, o);
+    return ST_OK;
+}
+
+static void log_news(struct train_show *s, const struct train_news *n) {
+    cJSON *o = cJSON_CreateObject();
+    const struct { const char *key; double value; } row[] = {
+        { "iteration", (double)n->iteration }, { "images", (double)n->images }, { "loss", n->loss }, { "avg_loss", n->avg_loss },
+        { "rate", n->rate }, { "seconds", n->seconds }, { "load_seconds", n->load_seconds },
+        { "images_per_second", n->images_per_second }, { "eta_seconds", n->eta_seconds },
+        { "width", n->net_w }, { "height", n->net_h }, { "mini_batch", n->mini_batch }
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; ++i) cJSON_AddNumberToObject(o, row[i].key, row[i].value);
+    if (n->new_map) {
+        cJSON_AddStringToObject(o, "score", s->score);
+        cJSON_AddNumberToObject(o, "value", n->map);
+        cJSON_AddNumberToObject(o, "best", n->best_map);
+    }
+    write_line(s, o);
+}
+
+/* --- Lines for people and log parsers ------------------------------------------------------------------- */
+
+/* Darknet's line, that log parsers read, and what it prints before it. */
+static void print_iteration(const struct train_show *s, const struct train_news *n) {
+    double hours = n->eta_seconds / 3600;
+    if (n->resized) printf("Resizing, random_coef = %.2f \n\n %d x %d \n", s->random == 1 ? 1.4 : s->random, n->net_w, n->net_h);
+    fputs(n->head_lines, stderr);
+    printf("Loaded: %f seconds\n", n->load_seconds);
+    if (n->next_map && !n->new_map) printf("\n (next %s calculation at %llu iterations) ", s->epoch_images ? s->score : "mAP", (unsigned long long)n->next_map);
+    if (s->score && n->map >= 0 && !n->new_map)
+        printf("\n Last accuracy %s = %2.2f %%, best = %2.2f %% ", s->score, n->map * 100, n->best_map * 100);
+    if (s->epoch_images > 0)
+        printf("\n %llu, %.3f: %f, %f avg, %f rate, %f seconds, %llu images, %f hours left\n", (unsigned long long)n->iteration,
+               (double)n->images / s->epoch_images, n->loss, n->avg_loss, n->rate, n->seconds, (unsigned long long)n->images, hours);
+    else
+        printf("\n %llu: %f, %f avg loss, %f rate, %f seconds, %llu images, %f hours left\n", (unsigned long long)n->iteration,
+               n->loss, n->avg_loss, n->rate, n->seconds, (unsigned long long)n->images, hours);
+}
+
+static void print_score(const struct train_show *s, const struct train_news *n) {
+    printf("\n %s = %f \n", s->score_line, n->map);
+    if (n->map >= n->best_map) printf("New best %s!\n", s->epoch_images ? s->score : "mAP");
+}
+
+/* --- Chart ---------------------------------------------------------------------------------------------- */
+
+static void draw(struct train_show *s, const struct train_news *n) {
+    struct chart c = { .title = s->base, .score = s->score ? s->score : "", .history = n->history,
+                       .max_iterations = n->max_iterations, .top_loss = s->top_loss, .eta_seconds = n->eta_seconds };
+    struct ctx own = { .log = s->ctx->log, .log_user = s->ctx->log_user };
+    char path[4096];
+    snprintf(path, sizeof path, "chart_%s.png", s->base);
+    enum status st = chart_write(&own, &c, s->chart ? s->chart : "chart.png");
+    if (st == ST_OK) st = chart_write(&own, &c, path);
+    if (st != ST_OK && !s->chart_failed) ctx_log(s->ctx, LOG_WARN, "the chart is missing: %s", own.error);
+    s->chart_failed = st != ST_OK;
+}
+
+/* --- All of it ------------------------------------------------------------------------------------------ */
+
+void train_show_news(void *user, const struct train_news *n) {
+    struct train_show *s = user;
+    if (!s->started) {
+        progress_start(&s->progress, s->what, "iterations");
+        s->progress.started -= n->seconds + n->load_seconds;
+        s->progress.first = (int)n->iteration - 1;
+        s->started = true;
+    }
+    if (!s->quiet || n->new_map) progress_end(&s->progress);
+    if (!s->quiet) print_iteration(s, n);
+    if (n->new_map) print_score(s, n);
+    fflush(stdout);
+    if (s->file) log_news(s, n);
+    if (n->iteration % CHART_EVERY == 0 || n->new_map || n->iteration == (uint64_t)n->max_iterations || n->stopping) draw(s, n);
+    size_t at = (size_t)snprintf(s->what, sizeof s->what, "loss %.3f, avg %.3f, rate %.5f, %.1f images/s", n->loss, n->avg_loss,
+                                 n->rate, n->images_per_second);
+    if (s->score && n->map >= 0 && at < sizeof s->what)
+        snprintf(s->what + at, sizeof s->what - at, ", %s %.1f %% (best %.1f)", s->score, n->map * 100, n->best_map * 100);
+    progress_eta(&s->progress, (int)n->iteration, n->max_iterations, n->eta_seconds);
+}
+
+void train_show_close(struct train_show *s) {
+    progress_end(&s->progress);
+    if (s->file && fclose(s->file) != 0) ctx_log(s->ctx, LOG_WARN, "%s: cannot be written: %s", s->log, strerror(errno));
+    s->file = NULL;
+}

@@ -1,0 +1,34 @@
+/* What a training command shows: Darknet's lines on stdout, a live progress line, chart.png, and JSON lines in a file. */
+#ifndef CLI_TRAIN_SHOW_H
+#define CLI_TRAIN_SHOW_H
+
+#include <stdio.h>
+
+#include "cli/console.h"
+#include "train/trainer.h"
+
+struct train_show {
+    /* set by the command */
+    struct ctx *ctx;              /* warnings about files that cannot be written */
+    const char *base;             /* of the run: chart_BASE.png */
+    const char *chart;            /* the chart's other file; NULL: chart.png */
+    const char *log;              /* JSON lines are appended here; NULL: no */
+    const char *score;            /* e.g. "mAP@0.50"; NULL: none is measured */
+    const char *score_line;       /* Darknet's name of it in front of the value: "mean_average_precision (mAP@0.50)" */
+    bool quiet;                   /* no lines per iteration */
+    int epoch_images;             /* > 0: the lines of the classifier, with epochs */
+    double random;                /* the head's key */
+    double top_loss;              /* of the chart; 0: chosen to fit */
+    /* its own */
+    struct progress progress;
+    char what[160];
+    bool started, chart_failed;
+    FILE *file;
+};
+/* Opens the log, with a first line about the run. */
+enum status train_show_open(struct train_show *, const struct net *, uint64_t seed);
+/* For train_options.news. */
+void train_show_news(void *show, const struct train_news *);
+void train_show_close(struct train_show *);
+
+#endif
