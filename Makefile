@@ -3,10 +3,11 @@
 # make demo            the whole job on data it makes itself: train, score, prune, fine-tune, report
 # make bench           timings; PEER=/path/to/darknet times another binary beside this one
 # make install-deps    scripts/setup: the Debian/Ubuntu packages this needs
-# Switches: V=1 shows the commands, ONEDNN=0 leaves oneDNN out, WERROR=1, DEBUG=1, CC=clang. AVX and OPENMP, known from Darknet, are always on.
+# Switches: V=1 shows the commands, ONEDNN=0 leaves oneDNN out, JPEG=0 libjpeg, WERROR=1, DEBUG=1, CC=clang. AVX and OPENMP, known from Darknet, are always on.
 
 CC ?= cc
 ONEDNN ?= $(shell echo 'int main(void) { return dnnl_version() == NULL; }' | $(CC) -include oneapi/dnnl/dnnl.h -x c - -ldnnl -o /dev/null 2>/dev/null && echo 1 || echo 0)
+JPEG ?= $(shell printf '\043include <stdio.h>\n\043include <jpeglib.h>\nint main(void) { return jpeg_std_error(NULL) == NULL; }\n' | $(CC) -x c - -ljpeg -o /dev/null 2>/dev/null && echo 1 || echo 0)
 
 ifeq ($(GPU),1)
 $(error GPU=1: the CUDA backend is not part of this version; build without it)
@@ -38,6 +39,13 @@ LDLIBS += -ldnnl
 else
 MODE := $(MODE)-plain
 $(info oneDNN not found or left out: building with the plain C convolutions, which are many times slower; scripts/setup installs it)
+endif
+ifeq ($(JPEG),1)
+CPPFLAGS += -DHAVE_JPEG
+LDLIBS += -ljpeg
+else
+MODE := $(MODE)-stb
+$(info libjpeg not found or left out: training reads JPEGs with the portable decoder, at a third of the speed; scripts/setup installs it)
 endif
 MODE := $(MODE)-$(notdir $(firstword $(CC)))
 OUT := build/$(MODE)

@@ -348,7 +348,7 @@ static void test_net(void) {
     struct ctx ctx = { .log = note, .log_user = &j };
     struct net_options o = { 0 };
     struct cfg_doc *doc =
-        parse(&ctx, "[network]\nwidth=8\nheight=4\nchannels=3\nmax_batches=70\nmosaic=1\nseen=3\n", true);
+        parse(&ctx, "[network]\nwidth=8\nheight=4\nchannels=3\nmax_batches=70\nequidistant_point=1\nseen=3\n", true);
     CHECK(net_options_read(&ctx, doc, true, &o) == ST_OK, "%s", ctx.error);
     CHECK(o.inputs == 96 && o.batch == 1 && o.subdivisions == 1 && o.sgdr_cycle == 70, "%d %d", o.inputs,
           o.sgdr_cycle);
@@ -356,11 +356,11 @@ static void test_net(void) {
     CHECK(o.learning_rate == .001 && o.momentum == .9 && o.decay == .0001 && o.power == 4, "defaults");
     CHECK(o.policy == POLICY_CONSTANT && o.saturation == 1 && o.exposure == 1 && o.hue == 0, "defaults");
     CHECK(j.n == 0, "%s", j.last);
-    CHECK(net_options_check_training(&ctx, doc, &o) == ST_UNSUPPORTED, "mosaic is not built");
-    CHECK(strstr(ctx.error, "a.cfg:6: [network] mosaic: "), "%s", ctx.error);
+    CHECK(net_options_check_training(&ctx, doc, &o) == ST_UNSUPPORTED, "equidistant_point is not built");
+    CHECK(strstr(ctx.error, "a.cfg:6: [network] equidistant_point: "), "%s", ctx.error);
     net_options_free(&o);
     cfg_free(doc);
-    const char *refused[] = { "policy=poly", "blur=1" };
+    const char *refused[] = { "policy=poly", "contrastive=1" };
     for (size_t i = 0; i < sizeof refused / sizeof *refused; ++i) {
         char text[80], at[40];
         snprintf(text, sizeof text, "[net]\ninputs=4\n%s\n", refused[i]);

@@ -343,29 +343,48 @@ static void test_bad_weights(void) {
     bad_file("detector test t.data t.cfg none.weights a.png -out o.json", "none.weights", "No such file");
 }
 
+/* The command goes on without the boxes and images that are wrong, and says so once. */
+static void told(const char *words, const char *where) {
+    run(words);
+    CHECK(run_.status == 0 && has(run_.err, where), "%s: status %d, %s", words, run_.status, run_.err);
+    const char *at = strstr(run_.err, where);
+    CHECK(at && !strstr(at + 1, where), "%s: told once: %s", words, run_.err);
+}
+
 static void test_bad_data(void) {
-    rename("b.txt", "kept.txt");
-    bad_file("detector train t.data t.cfg", "b.txt", "missing");
-    bad_file("detector map t.data t.cfg t.weights -json m.json", "b.txt", "missing");
-    spit("b.txt", "1 0.5 0.5 0.2 0.2\n2 0.5 0.5 0.2 0.2\n");
-    bad_file("detector train t.data t.cfg", "b.txt:2", "class 2");
     spit("fresh.data", "classes=2\ntrain=list.txt\nbackup=fresh\n");
-    bad_file("detector train fresh.data t.cfg t.weights -clear", "b.txt:2", "class 2");
+    rename("b.txt", "kept.txt");
+    bad_file("detector train t.data t.cfg -strict", "b.txt", "missing");
+    bad_file("detector map t.data t.cfg t.weights -json m.json -strict", "b.txt", "missing");
+    told("detector map t.data t.cfg t.weights", "b.txt: label file missing");
+    spit("b.txt", "1 0.5 0.5 0.2 0.2\n2 0.5 0.5 0.2 0.2\n");
+    bad_file("detector train t.data t.cfg -strict", "b.txt:2", "class 2");
+    bad_file("detector train fresh.data t.cfg t.weights -clear -strict", "b.txt:2", "class 2");
     CHECK(!io_exists("fresh"), "a refused training makes no folder");
-    bad_file("detector map t.data t.cfg t.weights -json m.json", "b.txt:2", "class 2");
-    spit("b.txt", "1 0.5 0.5 0.2\n");
-    bad_file("detector train t.data t.cfg", "b.txt:1", "");
+    bad_file("detector map t.data t.cfg t.weights -json m.json -strict", "b.txt:2", "class 2");
+    CHECK(!io_exists("bad_labels.txt"), "nothing was written");
+    spit("b.txt", "1 0.5 0.5 0.2\n5 .5 .5 .1 .1\n");
+    told("detector train fresh.data t.cfg -quiet", "b.txt:1: 4 columns");
+    CHECK(has(run_.err, "and 1 more in this file") && has(run_.err, "1 label files hold 2 bad lines"), "%s", run_.err);
+    char *list = slurp("bad_labels.txt");
+    CHECK(has(list, "b.txt:1: ") && has(list, "b.txt:2: class 5"), "all problems: %s", list);
+    free(list);
+    CHECK(io_exists("fresh/t_final.weights"), "training went on without them");
     rename("kept.txt", "b.txt");
     rename("b.png", "kept.png");
     spit("b.png", "");
     bad_file("detector test t.data t.cfg t.weights b.png -out o.json -save_labels", "b.png", "0 bytes");
-    bad_file("detector train t.data t.cfg", "b.png", "empty");
+    bad_file("detector train t.data t.cfg -strict", "b.png", "empty");
+    told("detector train fresh.data t.cfg -quiet", "b.png: image is empty");
     bad_file("detector map t.data t.cfg t.weights -json m.json", "b.png", "empty");
     spit("b.png", "\x89PNG\r\n\x1a\n garbage");
     bad_file("detector test t.data t.cfg t.weights b.png -out o.json", "b.png", "picture");
     char *label = slurp("b.txt");
     CHECK(has(label, "0.73"), "labels beside an unreadable picture stay: %s", label);
     free(label);
+    rename("a.png", "away.png");
+    bad_file("detector train t.data t.cfg", "none of the 2 images", "a.png");
+    rename("away.png", "a.png");
     rename("kept.png", "b.png");
     spit("t.data", "classes=2\ntrain=nowhere.txt\nvalid=nowhere.txt\nnames=t.names\nbackup=saved\n");
     bad_file("detector train t.data t.cfg", "nowhere.txt", "No such file");

@@ -206,6 +206,7 @@ static void test_errors(void) {
     struct text_list list = { 4, 4, items };
     struct loader_options o = loader_defaults();
     o.images = &list;
+    o.strict = true;
     int failed[2] = { -1, -1 };
     char text[2][1024];
     for (int run = 0; run < 2; ++run) {
@@ -238,43 +239,107 @@ static void test_errors(void) {
     struct sample s;
     struct pixels px = noise_picture(20, 20, 3);
     write_picture("lonely.png", &px);
-    CHECK(sample_load(&ctx, path_of(path, "lonely.png"), 3, 3, &s) == ST_IO,
-          "a missing label file is an error");
-    CHECK(strstr(ctx.error, "lonely.txt") != NULL, "%s", ctx.error);
-    ctx_clear(&ctx);
-    write_text("lonely.txt", "3 0.5 0.5 0.2 0.2\n");
-    CHECK(sample_load(&ctx, path, 3, 3, &s) == ST_FORMAT, "class 3 of 3");
-    CHECK(strstr(ctx.error, "lonely.txt:1") != NULL, "%s", ctx.error);
+    CHECK(sample_load(&ctx, path_of(path, "lonely.png"), 3, 3, 0, 0, &s) == ST_OK && s.truth.n == 0,
+          "a missing label file counts as empty");
+    sample_free(&s);
+    write_text("lonely.txt", "3 0.5 0.5 0.2 0.2\n1 0.5 0.5 0.2 0.2\nx\n");
+    CHECK(sample_load(&ctx, path, 3, 3, 0, 0, &s) == ST_OK && s.truth.n == 1 && s.truth.item[0].class_id == 1,
+          "bad lines are left out");
+    CHECK(s.truth.item[0].track % 4000 == 0, "tracks count the boxes of a file: %d", s.truth.item[0].track);
+    sample_free(&s);
     pixels_free(&px);
 }
 
-static void test_check(void) {
-    struct ctx ctx = { 0 };
-    long long boxes, per_class[3];
-    int background;
-    CHECK(dataset_check(&ctx, &set, 3, &boxes, &background, per_class) == ST_OK, "%s", ctx.error);
-    CHECK(boxes == 15 && background == 1, "%lld boxes, %d background", boxes, background);
-    CHECK(per_class[0] == 7 && per_class[1] == 5 && per_class[2] == 3, "%lld %lld %lld", per_class[0],
-          per_class[1], per_class[2]);
-    CHECK(dataset_check(&ctx, &set, 2, NULL, NULL, NULL) == ST_FORMAT && strstr(ctx.error, "set3.txt:3"),
-          "%s", ctx.error);
+static int warnings;
+static char warning[1024];
+static void count_warning(void *user, enum log_level level, const char *line) {
+    (void)user;
+    if (level != LOG_WARN) return;
+    ++warnings;
+    snprintf(warning, sizeof warning, "%s", line);
+}
 
-    const struct { const char *image, *says; enum status code; } bad[] = {
-                { "empty.png", "empty.png", ST_FORMAT },
-                { "nowhere.png", "nowhere.png", ST_IO },
-                { "nolabel.png", "nolabel.txt", ST_IO } };
+/* Without strict the pictures that cannot be read are passed over, the same way in every run. */
+static void test_unreadable(void) {
+    char bad[256];
+    char *items[] = { set_item[1], path_of(bad, "bad.png"), set_item[2] };
+    struct text_list list = { 3, 3, items };
+    struct loader_options o = loader_defaults();
+    uint64_t one[BATCHES], other[BATCHES];
+    o.images = &list;
+    batch_hashes(&o, one);
+    o.threads = 3;
+    o.cache_bytes = 1;
+    batch_hashes(&o, other);
+    CHECK(!memcmp(one, other, sizeof one), "the same batches with three threads");
+
+    struct ctx ctx = { .log = count_warning };
+    struct loader *l;
+    const struct batch *b;
+    warnings = 0;
+    CHECK(loader_open(&ctx, &o, &l) == ST_OK, "%s", ctx.error);
+    for (int i = 0; i < 20; ++i) {
+        CHECK(loader_next(&ctx, l, &b, NULL) == ST_OK, "%s", ctx.error);
+        for (int k = 0; k < b->n; ++k) CHECK(b->path[k] != items[1], "the bad image is not used");
+    }
+    loader_close(l);
+    CHECK(warnings == 1 && strstr(warning, "bad.png"), "told once: %d, %s", warnings, warning);
+    items[0] = items[2] = items[1];
+    CHECK(loader_open(&ctx, &o, &l) == ST_OK, "%s", ctx.error);
+    CHECK(loader_next(&ctx, l, &b, NULL) == ST_FORMAT && strstr(ctx.error, "bad.png"), "%s", ctx.error);
+    loader_close(l);
+}
+
+static void test_check(void) {
+    struct ctx ctx = { .log = count_warning };
+    struct dataset_report r;
+    char path[256];
+    CHECK(dataset_survey(&ctx, &set, 3, &r) == ST_OK, "%s", ctx.error);
+    CHECK(r.boxes == 15 && r.background == 1 && !r.text, "%lld boxes, %d background", r.boxes, r.background);
+    CHECK(r.per_class[0] == 7 && r.per_class[1] == 5 && r.per_class[2] == 3, "%lld %lld %lld", r.per_class[0],
+          r.per_class[1], r.per_class[2]);
+    CHECK(dataset_usable(&ctx, &r, DATASET_STRICT) == ST_OK, "%s", ctx.error);
+    dataset_report_free(&r);
+
+    CHECK(dataset_survey(&ctx, &set, 2, &r) == ST_OK, "%s", ctx.error);
+    CHECK(r.boxes == 12 && r.bad_lines == 3 && r.bad_files == 3, "%lld boxes, %lld bad lines", r.boxes, r.bad_lines);
+    CHECK(dataset_usable(&ctx, &r, DATASET_TRAIN) == ST_OK && dataset_usable(&ctx, &r, DATASET_SCORE) == ST_OK, "the rest will do");
+    CHECK(dataset_usable(&ctx, &r, DATASET_STRICT) == ST_FORMAT && strstr(ctx.error, "set3.txt:3: class 2"), "%s", ctx.error);
+    warnings = 0;
+    CHECK(dataset_tell(&ctx, &r, path_of(path, "bad_labels.txt")) == ST_OK, "%s", ctx.error);
+    CHECK(warnings == 4 && strstr(warning, "3 label files hold 3 bad lines"), "%d warnings: %s", warnings, warning);
+    dataset_report_free(&r);
+    char *text;
+    size_t size;
+    ctx_clear(&ctx);
+    CHECK(io_read(&ctx, path, &text, &size) == ST_OK, "%s", ctx.error);
+    CHECK(strstr(text, "set3.txt:3: ") && strstr(text, "set5.txt:3: "), "all problems stand in the file: %s", text);
+    free(text);
+
     struct pixels px = noise_picture(8, 8, 1);
     write_picture("nolabel.png", &px);
     pixels_free(&px);
     write_text("empty.png", "");
-    write_text("empty.txt", "");
+    write_text("empty.txt", "0 .5 .5 .1 .1\n9 .5 .5 .1 .1\n8 .5 .5 .1 .1\n");
+    const struct { const char *image, *says; int unreadable, no_labels; } bad[] = {
+        { "empty.png", "empty.png: ", 1, 0 },
+        { "nowhere.png", "nowhere.png: ", 1, 1 },
+        { "nolabel.png", "nolabel.txt: ", 0, 1 } };
     for (int i = 0; i < 3; ++i) {
-        char path[256];
-        char *items[] = { set_item[0], path_of(path, bad[i].image) };
+        char *items[] = { set_item[2], path_of(path, bad[i].image) };
         struct text_list list = { 2, 2, items };
         ctx_clear(&ctx);
-        CHECK(dataset_check(&ctx, &list, 3, NULL, NULL, NULL) == bad[i].code &&
-                  strstr(ctx.error, bad[i].says),
+        CHECK(dataset_survey(&ctx, &list, 3, &r) == ST_OK, "%s", ctx.error);
+        CHECK(r.unreadable == bad[i].unreadable && r.no_labels == bad[i].no_labels, "%s: %d %d", bad[i].image, r.unreadable,
+              r.no_labels);
+        CHECK(dataset_usable(&ctx, &r, DATASET_TRAIN) == ST_OK, "%s", ctx.error);
+        CHECK((dataset_usable(&ctx, &r, DATASET_SCORE) == ST_OK) == !bad[i].unreadable, "scores need every image");
+        ctx_clear(&ctx);
+        CHECK(dataset_usable(&ctx, &r, DATASET_STRICT) == ST_FORMAT && strstr(ctx.error, bad[i].says), "%s", ctx.error);
+        dataset_report_free(&r);
+        list = (struct text_list){ 1, 1, items + 1 };
+        ctx_clear(&ctx);
+        CHECK(dataset_check(&ctx, &list, 3, DATASET_TRAIN, NULL) == ST_FORMAT && strstr(ctx.error, "none of the 1 images"),
               "%s", ctx.error);
     }
 }
@@ -291,7 +356,7 @@ static void test_identity(void) {
     struct sample s;
     struct truth_list truth = { 0, 0, NULL };
     struct augment_options o = plain();
-    CHECK(sample_load(&ctx, set_item[3], 3, 3, &s) == ST_OK, "%s", ctx.error);
+    CHECK(sample_load(&ctx, set_item[3], 3, 3, 0, 0, &s) == ST_OK, "%s", ctx.error);
     int w = s.px.w, h = s.px.h, flips = 0;
     float *x = calloc((size_t)(w * h * 3), sizeof *x);
     o.flip = 1;
@@ -356,7 +421,7 @@ static void magenta_sample(struct sample *s, int w, int h, int x0, int y0, int b
     snprintf(text, sizeof text, "1 %.8f %.8f %.8f %.8f\n", (x0 + bw / 2.0) / w, (y0 + bh / 2.0) / h,
              (double)bw / w, (double)bh / h);
     write_text("magenta.txt", text);
-    CHECK(sample_load(&ctx, path_of(path, "magenta.png"), 3, 3, s) == ST_OK, "%s", ctx.error);
+    CHECK(sample_load(&ctx, path_of(path, "magenta.png"), 3, 3, 0, 0, s) == ST_OK, "%s", ctx.error);
 }
 
 static void test_boxes_follow(void) {
@@ -462,7 +527,7 @@ static void test_filters(void) {
     pixels_free(&px);
     write_text("small.txt",
                "0 0.5 0.5 0.03 0.5\n1 0.5 0.5 0.5 0.03\n2 0.25 0.25 0.04 0.04\n0 0.9 0.9 0.4 0.4\n");
-    CHECK(sample_load(&ctx, path_of(path, "small.png"), 3, 3, &s) == ST_OK, "%s", ctx.error);
+    CHECK(sample_load(&ctx, path_of(path, "small.png"), 3, 3, 0, 0, &s) == ST_OK, "%s", ctx.error);
     CHECK(sample_augment(&ctx, &s, &o, 0, 0, 0, 32, 32, x, &truth) == ST_OK, "%s", ctx.error);
     CHECK(truth.n == 2, "narrower than one of 32 pixels is dropped: %d stay", truth.n);
     for (int i = 0; i < truth.n; ++i) {
@@ -523,6 +588,7 @@ int main(void) {
     test_views_differ();
     test_draws_all();
     test_errors();
+    test_unreadable();
     test_check();
     test_identity();
     test_boxes_follow();

@@ -224,13 +224,12 @@ static void test_refusals(void) {
           "%s", r.ctx.error);
     r.opt.save = false;
 
-    char label[256];
-    path_of(label, "train5.txt");
-    path_of(path, "train5.away");
-    rename(label, path);
-    CHECK(train(&r, "cpu", net, "none") == ST_IO && strstr(r.ctx.error, "train5.txt") && r.watch.calls == 0,
-          "%s", r.ctx.error);
-    rename(path, label);
+    char *none[] = { path_of(path, "nowhere.png") };
+    struct text_list all = images;
+    images = (struct text_list){ 1, 1, none };
+    CHECK(train(&r, "cpu", net, "none") == ST_FORMAT && strstr(r.ctx.error, "nowhere.png") && r.watch.calls == 0,
+          "nothing to train on: %s", r.ctx.error);
+    images = all;
     net_close(net);
 
     net = open_net("batch=2\nlearning_rate=0.001", "", 0);
@@ -256,16 +255,22 @@ static void test_not_finite(void) {
     net_close(net);
 }
 
-/* An image that breaks during training: what was reached is saved. */
-static void break_image(void *user, const struct train_news *n) {
-    watch_news(user, n);
-    if (n->iteration != 2) return;
-    FILE *f = fopen(image_item[0], "wb");
-    if (f) fclose(f);
+/* A source that breaks during training: what was reached is saved. */
+static enum status failing_next(struct ctx *ctx, void *self, const struct batch **batch, double *wait) {
+    struct made_up *m = self;
+    if (m->next == 2) return ctx_fail(ctx, ST_IO, "batch 2: gone");
+    return made_up_next(ctx, self, batch, wait);
+}
+
+static enum status failing_open(struct ctx *ctx, void *user, const struct batch_request *r, struct batch_source *out) {
+    enum status st = made_up_open(ctx, user, r, out);
+    out->next = failing_next;
+    return st;
 }
 
 static void test_rescue(void) {
     static struct run r;
+    static struct made_up made;
     struct net *net = open_net("batch=2\nlearning_rate=0.001\nmax_batches=400", "", 0);
     char folder[256];
     struct backend *be;
@@ -274,25 +279,11 @@ static void test_rescue(void) {
     r.ctx.log_user = &r;
     CHECK(backend_open(&r.ctx, "cpu", &be) == ST_OK, "%s", r.ctx.error);
     r.data.backup = path_of(folder, "rescue");
-    r.opt = (struct train_options){
-        .base = "tiny", .save = true, .news = break_image, .user = &r.watch, .loader_threads = 1, .seed = 2
-    };
-    /* Only this image, and too many distinct paths for the cache to matter: the list is read anew by a fresh
-     * loader. */
-    char *one[64];
-    char copy[64][256];
-    for (int i = 0; i < 64; ++i) {
-        snprintf(copy[i], sizeof copy[i], "%s/%.*s%s", dir, 2 * (i % 60),
-                 "././././././././././././././././././././././././././././././"
-                 "././././././././././././././././././././././././././././././",
-                 "train0.png");
-        one[i] = copy[i];
-    }
-    struct text_list list = { 60, 64, one };
-    enum status st = train_run(&r.ctx, be, net, &r.data, &list, NULL, &r.opt, &r.result);
-    CHECK(st != ST_OK && st != ST_NUMERIC && strstr(r.ctx.error, "train0.png"), "%s", r.ctx.error);
-    CHECK(r.result.iteration >= 2 && there("rescue/tiny_last.weights"), "saved after %d",
-          (int)r.result.iteration);
+    r.opt = (struct train_options){ .base = "tiny", .save = true, .news = watch_news, .user = &r.watch,
+                                    .loader_threads = 1, .seed = 2, .open_source = failing_open, .source_user = &made };
+    enum status st = train_run(&r.ctx, be, net, &r.data, NULL, NULL, &r.opt, &r.result);
+    CHECK(st == ST_IO && strstr(r.ctx.error, "batch 2: gone"), "%s", r.ctx.error);
+    CHECK(r.result.iteration == 2 && there("rescue/tiny_last.weights"), "saved after %d", (int)r.result.iteration);
     CHECK(net->seen == r.result.iteration * 2, "seen counts finished steps");
     backend_close(be);
     net_close(net);

@@ -60,20 +60,22 @@ const struct cfg_key net_option_keys[] = {
     CFG_FLOAT(struct net_options, exposure, 1),
     CFG_FLOAT(struct net_options, angle, 0),
     CFG_FLOAT(struct net_options, aspect, 1),
-    CFG_FLOAT(struct net_options, label_smooth_eps, 0),
+    CFG_FLOAT_IN(struct net_options, label_smooth_eps, 0, 0, 1),
+    CFG_INT(struct net_options, mixup, 0, 0, MIX_CUT_OR_MOSAIC),
+    CFG_BOOL(struct net_options, cutmix, 0),
+    CFG_BOOL(struct net_options, mosaic, 0),
+    CFG_BOOL(struct net_options, mosaic_bound, 0),
+    CFG_INT(struct net_options, blur, 0, 0, 255),
+    CFG_FLOAT_IN(struct net_options, gaussian_noise, 0, 0, 1e9),
+    CFG_BOOL(struct net_options, contrastive, 0),
+    CFG_BOOL(struct net_options, contrastive_jit_flip, 0),
+    CFG_BOOL(struct net_options, contrastive_color, 0),
+    CFG_BOOL(struct net_options, unsupervised, 0),
     CFG_FLOAT_IN(struct net_options, max_chart_loss, 20, 0, 1e9),
-    CFG_TRAINING("mosaic", 0),
-    CFG_TRAINING("mixup", 0),
-    CFG_TRAINING("cutmix", 0),
-    CFG_TRAINING("blur", 0),
-    CFG_TRAINING("gaussian_noise", 0),
-    CFG_TRAINING("contrastive", 0),
-    CFG_TRAINING("unsupervised", 0),
     CFG_INT(struct net_options, equidistant_point, 0, 0, INT_MAX),
     CFG_FLOAT_IN(struct net_options, badlabels_rejection_percentage, 0, 0, 100),
     CFG_FLOAT_IN(struct net_options, num_sigmas_reject_badlabels, 0, 0, 1e9),
     /* Details of the above, which refuse training when they are on. */
-    CFG_IGNORED("mosaic_bound"), CFG_IGNORED("contrastive_jit_flip"), CFG_IGNORED("contrastive_color"),
     CFG_IGNORED("attention"),
     /* Upstream's GPU memory and display. */
     CFG_IGNORED("use_cuda_graph"), CFG_IGNORED("loss_scale"), CFG_IGNORED("optimized_memory"),
@@ -114,6 +116,13 @@ static enum status check_batch(struct ctx *ctx, const struct cfg_section *s, con
     return ST_OK;
 }
 
+/* Views of one picture come in pairs, and a pair must not be split. */
+static enum status check_pairs(struct ctx *ctx, const struct cfg_section *s, const struct net_options *o) {
+    if (!o->contrastive || o->batch / 2 >= o->subdivisions) return ST_OK;
+    return cfg_fail(ctx, s, "contrastive", "needs at least 2 images per mini-batch: batch=%d, subdivisions=%d", o->batch,
+                    o->subdivisions);
+}
+
 static enum status check_policy(struct ctx *ctx, const struct cfg_section *s, const struct net_options *o) {
     if (o->policy != POLICY_STEPS) return ST_OK;
     if (!o->steps.n) return cfg_fail(ctx, s, "policy", "steps needs steps= and scales=, steps= is missing");
@@ -150,6 +159,7 @@ enum status net_options_check_training(struct ctx *ctx, const struct cfg_doc *do
                                        const struct net_options *o) {
     const struct cfg_section *s = &doc->section[0];
     TRY(keys_check_training(ctx, s, net_option_keys));
+    TRY(check_pairs(ctx, s, o));
     if ((o->adam || o->adamw) && (o->B1 < 0 || o->B1 >= 1 || o->B2 < 0 || o->B2 >= 1 || o->eps <= 0))
         return cfg_fail(ctx, s, "adam", "needs 0 <= B1 < 1, 0 <= B2 < 1 and eps > 0");
     if (o->seq_scales.n && o->seq_scales.n < o->steps.n)
@@ -159,10 +169,18 @@ enum status net_options_check_training(struct ctx *ctx, const struct cfg_doc *do
     return ST_OK;
 }
 
+enum mix_kind net_mix(const struct net_options *o) {
+    if (o->mosaic && o->cutmix) return MIX_CUT_OR_MOSAIC;
+    if (o->cutmix) return MIX_CUT;
+    if (o->mosaic) return MIX_MOSAIC;
+    return (enum mix_kind)o->mixup;
+}
+
 int net_sequence_batches(const struct net_options *o, long long n) {
-    double batches = o->sequential_subdivisions;
-    for (int i = 0; i < o->seq_scales.n && i < o->steps.n && o->steps.v[i] <= n; ++i) batches *= o->seq_scales.v[i];
-    return batches < 1 ? 1 : batches > o->subdivisions ? o->subdivisions : (int)batches;
+    double sequences = o->sequential_subdivisions;
+    for (int i = 0; i < o->seq_scales.n && i < o->steps.n && o->steps.v[i] <= n; ++i) sequences *= o->seq_scales.v[i];
+    int whole = sequences < 1 ? 1 : sequences > o->subdivisions ? o->subdivisions : (int)sequences;
+    return o->subdivisions / whole;
 }
 
 static double rate_steps(const struct net_options *o, long long n) {

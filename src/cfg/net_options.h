@@ -4,6 +4,8 @@
 
 #include "cfg/keys.h"
 
+/* How training images are mixed, by upstream's numbers (darknet-compat 1.3). */
+enum mix_kind { MIX_NONE, MIX_UP, MIX_CUT, MIX_MOSAIC, MIX_CUT_OR_MOSAIC };
 enum rate_policy { POLICY_CONSTANT, POLICY_STEP, POLICY_EXP, POLICY_POLY, POLICY_STEPS, POLICY_SIGMOID, POLICY_RANDOM, POLICY_SGDR };
 
 struct net_options {
@@ -33,6 +35,10 @@ struct net_options {
     /* which deltas [yolo] leaves out late in training */
     int equidistant_point;
     double badlabels_rejection_percentage, num_sigmas_reject_badlabels;
+    int mixup, cutmix, mosaic, mosaic_bound, blur;   /* what they come to together: net_mix */
+    double gaussian_noise;
+    /* pairs of views of one picture */
+    int contrastive, contrastive_jit_flip, contrastive_color, unsupervised;
     /* chart */
     double max_chart_loss;
 };
@@ -44,10 +50,13 @@ extern const struct cfg_key net_option_keys[];
  * filled in (inputs, sgdr_cycle, max_crop, min_crop).  Keys whose effect on training is not built pass. */
 enum status net_options_read(struct ctx *, const struct cfg_doc *, bool strict, struct net_options *);
 void net_options_free(struct net_options *);
-/* Before training: ST_UNSUPPORTED naming file, line and key when [net] asks for something that is not built (mosaic, adam,
- * ema_alpha, ...); ST_CFG when policy=poly has no max_batches. */
+/* Before training: ST_UNSUPPORTED naming file, line and key when [net] asks for something that is not built
+ * (equidistant_point, ...); ST_CFG when policy=poly has no max_batches. */
 enum status net_options_check_training(struct ctx *, const struct cfg_doc *, const struct net_options *);
-/* Consecutive mini-batches of iteration n that hold one continuing sequence: 1..subdivisions (darknet-compat 1.5). */
+/* Which mixture mosaic, cutmix and mixup ask for together. */
+enum mix_kind net_mix(const struct net_options *);
+/* With track=1, step n's mini-batches show sequential_subdivisions sequences one after the other: how many of them one takes,
+ * 1..subdivisions. */
 int net_sequence_batches(const struct net_options *, long long n);
 /* The rate of iteration n (1 for the first update), darknet-compat 1.5; `uniform` in [0,1) feeds policy=random.
  * While n < burn_in: the warm-up alone. */

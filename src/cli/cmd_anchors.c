@@ -81,7 +81,7 @@ static enum status work(struct job *j, const char *data) {
     j->cluster = mem_zero(ctx, (size_t)j->boxes.n, sizeof *j->cluster);
     if (!j->anchor || !j->cluster) return ST_MEMORY;
     printf("\n num_of_clusters = %d, width = %d, height = %d \n", f->clusters, f->width, f->height);
-    printf(" read labels from %d images \n loaded \t image: %d \t box: %d\n all loaded. \n", j->images.n, j->images.n, j->boxes.n);
+    printf(" read labels from %d images \n loaded \t image: %d \t box: %d\n all loaded. \n", j->images.n, j->boxes.images, j->boxes.n);
     printf("\n calculating k-means++ ...\n");
     fflush(stdout);
     TRY(anchors_cluster(ctx, j->boxes.size, j->boxes.n, f->clusters, (uint64_t)f->seed, j->anchor, j->cluster, &result));

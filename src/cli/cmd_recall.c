@@ -4,7 +4,6 @@
 #include "cli/console.h"
 #include "cli/options.h"
 #include "cli/session.h"
-#include "data/loader.h"
 #include "eval/recall.h"
 
 struct recall_flags {
@@ -13,7 +12,7 @@ struct recall_flags {
 
 static const struct option recall_options[] = {
     { "dont_show", OPTION_FLAG, offsetof(struct recall_flags, dont_show), NULL, "no window; there never is one here", NULL, 1, 0 },
-    { "strict", OPTION_FLAG, offsetof(struct recall_flags, strict), NULL, "unknown cfg keys are errors", NULL, 1, 0 }, OPTION_END
+    { "strict", OPTION_FLAG, offsetof(struct recall_flags, strict), NULL, "unknown cfg keys and bad labels are errors", NULL, 1, 0 }, OPTION_END
 };
 
 /* Darknet's line per picture; its first number is the picture's, from 0. */
@@ -32,7 +31,7 @@ static enum status work(struct session *s, const struct recall_flags *flags, con
     };
     enum status st = session_open(s, &request);
     if (st == ST_OK) st = session_valid(s, &images);
-    if (st == ST_OK) st = dataset_check(&s->ctx, &images, s->classes, NULL, NULL, NULL);
+    if (st == ST_OK) st = session_check_set(s, &images, flags->strict);
     if (st == ST_OK) st = net_bind(&s->ctx, s->net, s->be, NET_INFER, 1);
     if (st == ST_OK) {
         session_print(s, words->word[2]);

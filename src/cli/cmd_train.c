@@ -7,6 +7,7 @@
 #include "cli/console.h"
 #include "cli/options.h"
 #include "cli/session.h"
+#include "cli/show_imgs.h"
 #include "cli/train_show.h"
 #include "train/trainer.h"
 
@@ -14,7 +15,7 @@ struct train_flags {
     bool map, clear, dont_show, quiet, strict, show_imgs, benchmark_layers;
     int map_epochs, seed, threads;
     double thresh, iou_thresh;
-    const char *gpus, *chart, *log, *mjpeg_port;
+    const char *chart, *log, *mjpeg_port;
 };
 
 #define AT(field) offsetof(struct train_flags, field)
@@ -32,13 +33,14 @@ static const struct option train_options_table[] = {
     { "threads", OPTION_INT, AT(threads), "N",
       "threads that read images; does not change the result (all processors)", NULL, 1, 1024 },
     { "quiet", OPTION_FLAG, AT(quiet), NULL, "only the progress line, no lines per iteration", NULL, 1, 0 },
-    { "strict", OPTION_FLAG, AT(strict), NULL, "unknown cfg keys are errors", NULL, 1, 0 },
+    { "strict", OPTION_FLAG, AT(strict), NULL, "unknown cfg keys, bad labels and unreadable images are errors",
+      NULL, 1, 0 },
     { "dont_show", OPTION_FLAG, AT(dont_show), NULL, "no window; there never is one here", NULL, 1, 0 },
-    { "gpus", OPTION_TEXT, AT(gpus), "LIST", "not in this version", NULL, 1, 0 },
     { "chart", OPTION_TEXT, AT(chart), "FILE", "the chart's file beside chart_BASE.png; a resumed run goes on drawing (chart.png)", NULL, 1, 0 },
     { "log", OPTION_TEXT, AT(log), "FILE", "append every iteration's numbers as a JSON line", NULL, 1, 0 },
     { "mjpeg_port", OPTION_TEXT, AT(mjpeg_port), "PORT", "not in this version", NULL, 1, 0 },
-    { "show_imgs", OPTION_FLAG, AT(show_imgs), NULL, "not in this version", NULL, 1, 0 },
+    { "show_imgs", OPTION_FLAG, AT(show_imgs), NULL,
+      "write the first images, augmented, with their boxes as aug_*.png", NULL, 1, 0 },
     { "benchmark_layers", OPTION_FLAG, AT(benchmark_layers), NULL, "not in this version", NULL, 1, 0 },
     OPTION_END
 };
@@ -48,9 +50,7 @@ static enum status check_flags(struct ctx *ctx, const struct train_flags *f) {
         const char *name;
         bool given;
         const char *instead;
-    } missing[] = { { "gpus", f->gpus != NULL, "this build trains on the CPU" },
-                    { "mjpeg_port", f->mjpeg_port != NULL, "the loss stands in the lines on stdout" },
-                    { "show_imgs", f->show_imgs, "augmented images are not written" },
+    } missing[] = { { "mjpeg_port", f->mjpeg_port != NULL, "the loss stands in the lines on stdout" },
                     { "benchmark_layers", f->benchmark_layers, "layers are not timed here" } };
     for (size_t i = 0; i < sizeof missing / sizeof *missing; ++i)
         if (missing[i].given)
@@ -142,6 +142,18 @@ static enum status train(struct session *s, const struct train_flags *flags, con
     return ST_OK;
 }
 
+/* Problems of labels and images are told once; the boxes and images that remain are trained on. */
+static enum status check_set(struct session *s, const struct text_list *images, enum dataset_use use, const char *list) {
+    struct ctx *ctx = &s->ctx;
+    struct dataset_report report;
+    TRY(dataset_survey(ctx, images, s->classes, &report));
+    enum status st = dataset_usable(ctx, &report, use);
+    if (st == ST_OK) st = dataset_tell(ctx, &report, list);
+    if (st == ST_OK && use != DATASET_SCORE) dataset_describe(ctx, &report, s->classes, NULL);
+    dataset_report_free(&report);
+    return st;
+}
+
 /* Everything that can be wrong is looked at before the first line is printed and the first file written. */
 static enum status check_sets(struct session *s, const struct train_flags *flags, struct text_list *images,
                               struct text_list *valid) {
@@ -149,10 +161,17 @@ static enum status check_sets(struct session *s, const struct train_flags *flags
     const char *path = s->data.train ? s->data.train : "data/train.txt";
     TRY(list_read(ctx, path, images));
     if (images->n == 0) return ctx_fail(ctx, ST_FORMAT, "%s: the list of images is empty", path);
-    TRY(dataset_check(ctx, images, s->classes, NULL, NULL, NULL));
+    TRY(check_set(s, images, flags->strict ? DATASET_STRICT : DATASET_TRAIN, "bad_labels.txt"));
     if (!flags->map) return ST_OK;
     TRY(session_valid(s, valid));
-    return dataset_check(ctx, valid, s->classes, NULL, NULL, NULL);
+    return check_set(s, valid, flags->strict ? DATASET_STRICT : DATASET_SCORE, NULL);
+}
+
+static enum status write_samples(struct session *s, const struct train_flags *flags, const struct text_list *images) {
+    int written;
+    TRY(show_imgs(s, images, (uint64_t)flags->seed, &written));
+    printf("Wrote the first %d training images with their boxes: aug_*.png\n", written);
+    return ST_OK;
 }
 
 static enum status work(struct session *s, const struct train_flags *flags, const struct arguments *words) {
@@ -170,6 +189,9 @@ static enum status work(struct session *s, const struct train_flags *flags, cons
     char *base = st == ST_OK ? base_name(&s->ctx, words->word[1]) : NULL;
     if (base) {
         print_start(s, flags, base, weights);
+        if (flags->show_imgs) st = write_samples(s, flags, &images);
+    }
+    if (base && st == ST_OK) {
         st = train(s, flags, base, &images, &valid);
     }
     if (st == ST_OK && !base) st = s->ctx.code;

@@ -113,3 +113,12 @@ enum status session_valid(struct session *s, struct text_list *list) {
     if (list->n) return ST_OK;
     return ctx_fail(&s->ctx, ST_FORMAT, "%s: the list of images is empty", path);
 }
+
+enum status session_check_set(struct session *s, const struct text_list *images, bool strict) {
+    struct dataset_report report;
+    TRY(dataset_survey(&s->ctx, images, s->classes, &report));
+    enum status st = dataset_usable(&s->ctx, &report, strict ? DATASET_STRICT : DATASET_SCORE);
+    if (st == ST_OK) st = dataset_tell(&s->ctx, &report, NULL);
+    dataset_report_free(&report);
+    return st;
+}

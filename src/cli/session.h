@@ -38,4 +38,7 @@ const char *session_name(const struct session *, int k, char number[16]);
 /* The list that `valid=` names, else the one of `train=`, else data/train.txt, as Darknet chooses. */
 enum status session_valid(struct session *, struct text_list *);
 
+/* Before scores: every image can be read; problems of labels are warnings.  Strictly, the first problem is an error. */
+enum status session_check_set(struct session *, const struct text_list *images, bool strict);
+
 #endif

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "base/rng.h"
 #include "vision/draw.h"
 
@@ -24,14 +25,25 @@ static enum status count_class(struct ctx *ctx, struct anchor_boxes *b, int clas
     return ST_OK;
 }
 
+/* Problems are told file by file, the first ones. */
+static void tell(struct ctx *ctx, struct anchor_boxes *b, const char *path, const struct label_issues *issues) {
+    enum { SHOWN = 10 };
+    if (issues->n && ++b->bad_files <= SHOWN)
+        ctx_log(ctx, LOG_WARN, "%s:%d: %s (%d bad lines in this file are left out)", path, issues->item[0].line, issues->item[0].text,
+                issues->n);
+}
+
 static enum status read_one(struct ctx *ctx, const char *image, int classes, int width, int height, struct truth_list *truth,
-                            struct anchor_boxes *b, size_t *class_cap) {
+                            struct label_issues *issues, struct anchor_boxes *b, size_t *class_cap) {
     char *path = label_path(ctx, image);
     if (!path) return ctx->code;
-    truth->n = 0;
-    enum status st = labels_read(ctx, path, classes, truth, NULL);
+    bool there = io_exists(path);
+    truth->n = issues->n = 0;
+    enum status st = there ? labels_read(ctx, path, classes, truth, issues) : ST_OK;
+    if (st == ST_OK) tell(ctx, b, path, issues);
     free(path);
     TRY(st);
+    b->images += there;
     size_t cap = (size_t)b->cap;
     TRY(mem_grow(ctx, &b->size, &cap, (size_t)b->n + (size_t)truth->n, sizeof *b->size));
     b->cap = (int)cap;
@@ -40,19 +52,20 @@ static enum status read_one(struct ctx *ctx, const char *image, int classes, int
         b->size[b->n++] = (struct anchor){ (double)t->box.w * width, (double)t->box.h * height };
         TRY(count_class(ctx, b, t->class_id, class_cap));
     }
-    ++b->images;
     return ST_OK;
 }
 
 enum status anchors_read(struct ctx *ctx, const struct text_list *images, int classes, int width, int height,
                          struct anchor_boxes *b) {
     struct truth_list truth = { 0 };
+    struct label_issues issues = { 0 };
     size_t class_cap = (size_t)classes;
     *b = (struct anchor_boxes){ .classes = classes, .per_class = mem_zero(ctx, class_cap, sizeof *b->per_class) };
     enum status st = b->per_class ? ST_OK : ST_MEMORY;
     for (int i = 0; i < images->n && st == ST_OK; ++i)
-        st = read_one(ctx, images->item[i], classes, width, height, &truth, b, &class_cap);
+        st = read_one(ctx, images->item[i], classes, width, height, &truth, &issues, b, &class_cap);
     free(truth.item);
+    free(issues.item);
     if (st != ST_OK) anchors_free(b);
     return st;
 }

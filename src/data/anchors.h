@@ -8,8 +8,8 @@
 struct anchor { double w, h; };
 
 /* Sizes of all labelled boxes in pixels of a width x height network input; counts per class (`classes` entries). */
-struct anchor_boxes { int n, cap; struct anchor *size; long long *per_class; int classes, images; };
-/* classes 0: as many as the labels name.  A label file that is missing or has a bad line is an error naming it. */
+struct anchor_boxes { int n, cap; struct anchor *size; long long *per_class; int classes, images, bad_files; }; /* images: with labels */
+/* classes 0: as many as the labels name.  Bad lines are left out and told as warnings. */
 enum status anchors_read(struct ctx *, const struct text_list *images, int classes, int width, int height, struct anchor_boxes *);
 void anchors_free(struct anchor_boxes *);
 

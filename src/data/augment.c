@@ -4,7 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/rng.h"
+#include "base/io.h"
+#include "data/dataset.h"
+
+void augment_from_net(const struct net_options *o, struct augment_options *a) {
+    a->hue = o->hue, a->saturation = o->saturation, a->exposure = o->exposure;
+    a->flip = o->flip, a->letter_box = o->letter_box;
+    a->blur = o->blur, a->gaussian_noise = o->gaussian_noise;
+    a->mix = net_mix(o), a->mosaic_bound = o->mosaic_bound;
+    a->contrastive = o->contrastive;
+    a->contrastive_jit_flip = o->contrastive_jit_flip, a->contrastive_color = o->contrastive_color;
+    a->angle = o->angle, a->aspect = o->aspect, a->label_smooth_eps = o->label_smooth_eps;
+    a->min_crop = o->min_crop, a->max_crop = o->max_crop;
+}
 
 /* --- Samples -------------------------------------------------------------------------------------------- */
 
@@ -18,25 +30,51 @@ static void mean_colour(struct sample *s) {
     for (size_t k = 0; k < c; ++k) s->mean[k] = (double)sum[k] / (double)pixels;
 }
 
-enum status sample_load(struct ctx *ctx, const char *image_path, int channels, int classes,
-                        struct sample *s) {
+/* Crops show less than the whole picture, and still should not have to enlarge it. */
+static int with_margin(int need) { return need + need / 4; }
+
+int sample_divisor(int w, int h, int need_w, int need_h) {
+    return pixels_divisor(w, h, with_margin(need_w), with_margin(need_h));
+}
+
+enum status sample_picture(struct ctx *ctx, const char *image_path, int channels, int need_w, int need_h,
+                           struct sample *s) {
     memset(s, 0, sizeof *s);
     if (channels < 1 || channels > 4)
         return ctx_fail(ctx, ST_UNSUPPORTED, "%s: channels=%d, pictures have 1 or 3", image_path, channels);
-    char *labels = label_path(ctx, image_path);
-    if (!labels) return ctx->code;
-    enum status st = pixels_read(ctx, image_path, channels, &s->px);
-    if (st == ST_OK && s->px.c != channels)
-        st = ctx_fail(ctx, ST_UNSUPPORTED, "%s: has %d channels, the network wants %d", image_path, s->px.c,
-                      channels);
-    if (st == ST_OK) st = labels_read(ctx, labels, classes, &s->truth, NULL);
-    free(labels);
-    if (st != ST_OK) {
-        sample_free(s);
-        return st;
-    }
+    struct pixels_small small = { .need_w = with_margin(need_w), .need_h = with_margin(need_h) };
+    TRY(pixels_read_small(ctx, image_path, channels, &small, &s->px));
+    s->w = small.w, s->h = small.h, s->divisor = small.divisor;
     mean_colour(s);
     return ST_OK;
+}
+
+/* FNV-1a. */
+static uint32_t name_hash(const char *s) {
+    uint32_t h = 2166136261u;
+    for (; *s; ++s) h = (h ^ (uint8_t)*s) * 16777619u;
+    return h;
+}
+
+static enum status load_labels(struct ctx *ctx, const char *path, int classes, struct truth_list *truth) {
+    enum { TRACKS_PER_FILE = 4000 };
+    struct label_issues issues = { 0 };
+    if (!io_exists(path)) return ST_OK;
+    enum status st = labels_read(ctx, path, classes, truth, &issues);
+    free(issues.item);
+    int first = (int)(name_hash(path) % TRACKS_PER_FILE) * TRACKS_PER_FILE;
+    for (int i = 0; i < truth->n; ++i) truth->item[i].track = first + i;
+    return st;
+}
+
+enum status sample_load(struct ctx *ctx, const char *image_path, int channels, int classes, int need_w, int need_h,
+                        struct sample *s) {
+    TRY(sample_picture(ctx, image_path, channels, need_w, need_h, s));
+    char *labels = label_path(ctx, image_path);
+    enum status st = labels ? load_labels(ctx, labels, classes, &s->truth) : ctx->code;
+    free(labels);
+    if (st != ST_OK) sample_free(s);
+    return st;
 }
 
 void sample_free(struct sample *s) {
@@ -50,22 +88,29 @@ size_t sample_bytes(const struct sample *s) {
            (size_t)s->truth.cap * sizeof *s->truth.item;
 }
 
-/* --- Random view ---------------------------------------------------------------------------------------- */
+/* --- Random numbers ------------------------------------------------------------------------------------- */
 
-/* The part of the source that becomes the network input; it may reach over the picture's edges. */
-struct view {
-    int left, top, w, h;
-    bool flip;
-    double hue, saturation, exposure;
-};
+enum { PASSES = 4 };
 
-/* A factor in [1, s] or its inverse, with equal chances. */
-static double random_factor(struct rng *r, double s) {
+struct image_key image_key(uint64_t seed, uint64_t batch, uint64_t index) {
+    struct image_key key = { .seed = seed };
+    for (int k = 0; k < DRAW_KINDS; ++k) key.of[k].batch = batch, key.of[k].index = index;
+    return key;
+}
+
+struct rng image_stream(const struct image_key *key, enum draw_kind kind, int pass) {
+    static const uint64_t tag[DRAW_KINDS] = { 0x63686f696365, 0x67656f6d65747279, 0x636f6c6f7572, 0x6c61796f7574, 0x6f776e };
+    return rng_stream(key->seed ^ tag[kind], key->of[kind].batch, key->of[kind].index * PASSES + (uint64_t)pass);
+}
+
+double random_factor(struct rng *r, double s) {
     double v = rng_between(r, 1, s);
     bool invert = rng_uniform(r) < 0.5;
     if (s <= 0) return 1;
     return invert ? 1 / v : v;
 }
+
+/* --- Random view ---------------------------------------------------------------------------------------- */
 
 /* Crop margins of one axis: `jitter` moves each edge by itself, `resize` moves both by shares of one range.
  * Whole pixels, cut towards zero after each addition, as Darknet computes them. */
@@ -81,13 +126,35 @@ static void random_margins(const struct augment_options *a, int size, double r_l
     *high = (int)(*high + range_low + (range_high - range_low) * q_high);
 }
 
+enum { BACKGROUND_KERNEL = 17, MAX_NOISE = 127 };
+
+/* All of one margin goes to the other side. */
+static void push(int *from, int *to) {
+    *to += *from;
+    *from = 0;
+}
+
+static void random_colour(struct rng r, const struct augment_options *a, struct view *v) {
+    v->hue = rng_between(&r, -a->hue, a->hue);
+    v->saturation = random_factor(&r, a->saturation);
+    v->exposure = random_factor(&r, a->exposure);
+    int blur = rng_int(&r, BLUR_NONE, BLUR_WHOLE);
+    v->kernel = a->blur / 2 * 2 + 1;
+    if (a->blur) v->blur = blur;
+    if (a->blur == 1 && blur == BLUR_WHOLE) v->blur = BLUR_BACKGROUND;
+    if (v->blur == BLUR_BACKGROUND) v->kernel = BACKGROUND_KERNEL;
+    if (rng_uniform(&r) < 0.5) v->noise = a->gaussian_noise < MAX_NOISE ? a->gaussian_noise : MAX_NOISE;
+}
+
 /* Every number is drawn whatever the options say: one option's change leaves the other draws alone. */
-static struct view random_view(struct rng *r, const struct augment_options *a, int ow, int oh, int w, int h) {
+struct view view_random(const struct image_key *key, int pass, const struct augment_options *a, const struct sample *s,
+                        int w, int h, int corner) {
+    struct rng r = image_stream(key, DRAW_GEOMETRY, pass);
     double u[6];
-    for (int i = 0; i < 6; ++i) u[i] = rng_uniform(r);
+    int ow = s->w, oh = s->h, left, right, top, bottom;
+    for (int i = 0; i < 6; ++i) u[i] = rng_uniform(&r);
     struct augment_options o = *a;
     if (!(o.resize > 0)) o.resize = 1;
-    int left, right, top, bottom;
     random_margins(&o, ow, u[0], u[1], u[4], u[5], &left, &right);
     random_margins(&o, oh, u[2], u[3], u[4], u[5], &top, &bottom);
     if (a->letter_box) {
@@ -100,13 +167,22 @@ static struct view random_view(struct rng *r, const struct augment_options *a, i
             left -= d, right -= d;
         }
     }
-    struct view v = { .left = left, .top = top, .w = ow - left - right, .h = oh - top - bottom };
+    struct view v = { .flip = rng_uniform(&r) < 0.5 && a->flip };
+    if (rng_uniform(&r) < 0.5 && corner >= 0) {
+        bool to_left = corner % 2 == 0;
+        if (to_left == v.flip)
+            push(&right, &left); /* a mirrored picture's right edge is on the left */
+        else
+            push(&left, &right);
+        if (corner < 2)
+            push(&top, &bottom);
+        else
+            push(&bottom, &top);
+    }
+    v.left = left, v.top = top, v.w = ow - left - right, v.h = oh - top - bottom;
     bool outside = v.left >= ow || v.top >= oh || v.left + v.w <= 0 || v.top + v.h <= 0;
     if (v.w < 1 || v.h < 1 || outside) v.left = v.top = 0, v.w = ow, v.h = oh;
-    v.flip = rng_uniform(r) < 0.5 && a->flip;
-    v.hue = rng_between(r, -a->hue, a->hue);
-    v.saturation = random_factor(r, a->saturation);
-    v.exposure = random_factor(r, a->exposure);
+    random_colour(image_stream(key, DRAW_COLOUR, pass), a, &v);
     return v;
 }
 
@@ -116,14 +192,18 @@ static struct view random_view(struct rng *r, const struct augment_options *a, i
  * colour outside the picture.  wa + wb + outside = 1. */
 struct taps { int a, b; float wa, wb, outside; };
 
-/* Pixel centres lie at +0.5; the view's edge is replicated, as when it is cut out first and resized then. */
-static void make_taps(struct taps *t, int n, int start, int length, int limit, bool mirror) {
+static int floor_div(int a, int d) { return a / d - (a % d < 0); }
+
+static int between(int v, int low, int high) { return v < low ? low : v > high ? high : v; }
+
+/* Pixel centres lie at +0.5; the view's edge is replicated, as when it is cut out first and resized then.  start and
+ * length count the picture's pixels, taps and limit those that were decoded, one for `divisor` of them. */
+static void make_taps(struct taps *t, int n, int start, int length, int divisor, int limit, bool mirror) {
+    int low = floor_div(start, divisor), high = floor_div(start + length - 1, divisor);
     for (int i = 0; i < n; ++i) {
-        double u = (i + 0.5) * length / n - 0.5, base = floor(u);
+        double u = (start + (i + 0.5) * length / n) / divisor - 0.5, base = floor(u);
         float part = (float)(u - base);
-        int a = (int)base, b = a + 1;
-        a = start + (a < 0 ? 0 : a);
-        b = start + (b >= length ? length - 1 : b);
+        int a = between((int)base, low, high), b = between((int)base + 1, low, high);
         struct taps *out = &t[mirror ? n - 1 - i : i];
         *out = (struct taps){ .a = a, .b = b, .wa = 1 - part, .wb = part };
         if (a < 0 || a >= limit) out->outside += out->wa, out->wa = 0, out->a = 0;
@@ -177,8 +257,8 @@ static enum status sample_view(struct ctx *ctx, const struct sample *s, const st
     }
     float mean[4];
     for (int k = 0; k < c; ++k) mean[k] = (float)s->mean[k];
-    make_taps(tx, w, v->left, v->w, s->px.w, v->flip);
-    make_taps(ty, h, v->top, v->h, s->px.h, false);
+    make_taps(tx, w, v->left, v->w, s->divisor, s->px.w, v->flip);
+    make_taps(ty, h, v->top, v->h, s->divisor, s->px.h, false);
     struct row_cache cache = { { -1, -1 }, { rows, rows + row } };
     for (int y = 0; y < h; ++y) {
         const float *a = cached_row(&cache, &s->px, ty[y].a, ty[y].b, tx, w, mean);
@@ -196,17 +276,66 @@ static enum status sample_view(struct ctx *ctx, const struct sample *s, const st
     return ST_OK;
 }
 
-static void sample_colour(const struct view *v, int w, int h, int c, float *x) {
-    if (v->hue == 0 && v->saturation == 1 && v->exposure == 1) return;
-    if (c == 3) {
-        struct image im = { .w = w, .h = h, .c = c, .data = x };
-        image_distort(&im, (float)v->hue, (float)v->saturation, (float)v->exposure);
+/* --- Colour, blur, noise -------------------------------------------------------------------------------- */
+
+void colour_shift(double hue, double saturation, double exposure, struct image *im) {
+    if (hue == 0 && saturation == 1 && exposure == 1) return;
+    if (im->c == 3) {
+        image_distort(im, (float)hue, (float)saturation, (float)exposure);
         return;
     }
-    size_t n = (size_t)w * (size_t)h * (size_t)c;
+    size_t n = (size_t)im->w * (size_t)im->h * (size_t)im->c;
     for (size_t i = 0; i < n; ++i) {
-        float value = x[i] * (float)v->exposure;
-        x[i] = value > 1 ? 1 : value;
+        float value = im->data[i] * (float)exposure;
+        im->data[i] = value > 1 ? 1 : value;
+    }
+}
+
+static void paste(const struct image *from, struct box b, struct image *to) {
+    int w = to->w, h = to->h;
+    int left = between((int)((b.x - b.w / 2) * (float)w), 0, w), top = between((int)((b.y - b.h / 2) * (float)h), 0, h);
+    int right = between(left + (int)(b.w * (float)w), 0, w), bottom = between(top + (int)(b.h * (float)h), 0, h);
+    for (int k = 0; k < to->c; ++k)
+        for (int y = top; y < bottom && left < right; ++y) {
+            size_t at = ((size_t)k * (size_t)h + (size_t)y) * (size_t)w + (size_t)left;
+            memcpy(to->data + at, from->data + at, (size_t)(right - left) * sizeof *to->data);
+        }
+}
+
+/* Objects stay sharp before a blurred background. */
+static enum status blur_background(struct ctx *ctx, struct image *im, int kernel, const struct truth_list *truth) {
+    struct image sharp;
+    TRY(image_new(ctx, im->w, im->h, im->c, &sharp));
+    memcpy(sharp.data, im->data, (size_t)im->w * (size_t)im->h * (size_t)im->c * sizeof *im->data);
+    enum status st = image_blur(ctx, im, kernel);
+    for (int i = 0; st == ST_OK && i < truth->n; ++i) paste(&sharp, truth->item[i].box, im);
+    image_free(&sharp);
+    return st;
+}
+
+/* A blur of the whole image must leave small objects recognisable: at most an eighth of the smallest side. */
+static int kernel_for(int kernel, const struct truth_list *truth, int w, int h) {
+    for (int i = 0; i < truth->n; ++i) {
+        const struct box *b = &truth->item[i].box;
+        float side = fminf(b->w * (float)w, b->h * (float)h) / 8;
+        if (side < (float)kernel) kernel = (int)side / 2 * 2 + 1;
+    }
+    return kernel;
+}
+
+static enum status view_blur(struct ctx *ctx, const struct view *v, const struct truth_list *truth, struct image *im) {
+    if (v->blur == BLUR_BACKGROUND) return blur_background(ctx, im, v->kernel, truth);
+    if (v->blur == BLUR_WHOLE) return image_blur(ctx, im, kernel_for(v->kernel, truth, im->w, im->h));
+    return ST_OK;
+}
+
+/* Upstream's noise is stored unsigned and can only brighten; this one goes both ways. */
+static void add_noise(struct rng *r, double deviation, struct image *im) {
+    size_t n = (size_t)im->w * (size_t)im->h * (size_t)im->c;
+    if (deviation <= 0) return;
+    for (size_t i = 0; i < n; ++i) {
+        float v = im->data[i] + (float)(rng_normal(r) * deviation / 255);
+        im->data[i] = v < 0 ? 0 : v > 1 ? 1 : v;
     }
 }
 
@@ -233,17 +362,21 @@ static bool move_box(const struct box *from, const struct view *v, int ow, int o
     return true;
 }
 
+enum status truth_reserve(struct ctx *ctx, struct truth_list *list, int n) {
+    size_t cap = (size_t)list->cap;
+    if (list->item && list->cap >= n) return ST_OK;
+    TRY(mem_grow(ctx, &list->item, &cap, (size_t)n, sizeof *list->item));
+    list->cap = (int)cap;
+    return ST_OK;
+}
+
 /* COMPAT: the limit on the number of boxes counts before those too small for the network are dropped. */
 static enum status move_truth(struct ctx *ctx, struct rng *r, const struct sample *s,
                               const struct augment_options *a, const struct view *v, int w, int h,
                               struct truth_list *out) {
     const struct truth_list *in = &s->truth;
     out->n = 0;
-    if (out->cap < in->n || !out->item) {
-        size_t cap = (size_t)out->cap;
-        TRY(mem_grow(ctx, &out->item, &cap, (size_t)in->n, sizeof *out->item));
-        out->cap = (int)cap;
-    }
+    TRY(truth_reserve(ctx, out, in->n));
     memcpy(out->item, in->item ? in->item : out->item, (size_t)in->n * sizeof *out->item);
     for (int i = in->n - 1; i > 0; --i) {
         int j = rng_int(r, 0, i);
@@ -255,7 +388,7 @@ static enum status move_truth(struct ctx *ctx, struct rng *r, const struct sampl
     for (int i = 0; i < limit; ++i) {
         struct truth t = out->item[i];
         if (a->classes > 0 && (t.class_id < 0 || t.class_id >= a->classes)) continue;
-        if (!move_box(&out->item[i].box, v, s->px.w, s->px.h, &t.box)) continue;
+        if (!move_box(&out->item[i].box, v, s->w, s->h, &t.box)) continue;
         if (t.box.w < 1.0 / w || t.box.h < 1.0 / h) continue;
         if (t.box.x <= 0 || t.box.x > 1 || t.box.y <= 0 || t.box.y > 1) continue;
         out->item[out->n++] = t;
@@ -263,22 +396,23 @@ static enum status move_truth(struct ctx *ctx, struct rng *r, const struct sampl
     return ST_OK;
 }
 
+enum status view_render(struct ctx *ctx, const struct view *v, const struct image_key *key, int pass,
+                        const struct augment_options *a, const struct sample *s, int w, int h, float *x,
+                        struct truth_list *truth) {
+    struct rng own = image_stream(key, DRAW_OWN, pass);
+    struct image im = { .w = w, .h = h, .c = s->px.c, .data = x };
+    TRY(sample_view(ctx, s, v, w, h, x));
+    TRY(move_truth(ctx, &own, s, a, v, w, h, truth));
+    colour_shift(v->hue, v->saturation, v->exposure, &im);
+    TRY(view_blur(ctx, v, truth, &im));
+    add_noise(&own, v->noise, &im);
+    return ST_OK;
+}
+
 enum status sample_augment(struct ctx *ctx, const struct sample *s, const struct augment_options *a,
                            uint64_t seed, uint64_t batch, int index, int w, int h, float *x,
                            struct truth_list *truth) {
-    struct rng r = rng_stream(seed, batch, (uint64_t)index);
-    struct view v = random_view(&r, a, s->px.w, s->px.h, w, h);
-    TRY(sample_view(ctx, s, &v, w, h, x));
-    sample_colour(&v, w, h, s->px.c, x);
-    return move_truth(ctx, &r, s, a, &v, w, h, truth);
-}
-
-enum status augment_sample(struct ctx *ctx, const char *image_path, const struct augment_options *a,
-                           uint64_t seed, uint64_t batch, int index, int w, int h, int c, float *x,
-                           struct truth_list *truth) {
-    struct sample s;
-    TRY(sample_load(ctx, image_path, c, a->classes, &s));
-    enum status st = sample_augment(ctx, &s, a, seed, batch, index, w, h, x, truth);
-    sample_free(&s);
-    return st;
+    struct image_key key = image_key(seed, batch, (uint64_t)index);
+    struct view v = view_random(&key, 0, a, s, w, h, -1);
+    return view_render(ctx, &v, &key, 0, a, s, w, h, x, truth);
 }

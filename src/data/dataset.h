@@ -39,4 +39,28 @@ struct label_issues { int n, cap; struct label_issue *item; };
  * error "path:line: what, what would be right" (ST_FORMAT).  A missing file is ST_IO with the path. */
 enum status labels_read(struct ctx *, const char *path, int classes, struct truth_list *, struct label_issues *issues);
 
+/* What training will find (dataset_check.c).  Every problem is one line "FILE:LINE: reason" in `text`, those of
+ * pictures before those of labels. */
+struct dataset_report {
+    int images, unreadable, no_labels, background;  /* no_labels: label file missing; background: no boxes, for any reason */
+    int bad_files;                                  /* label files with lines that are left out or changed */
+    long long boxes, bad_lines, *per_class;
+    char *text;                                     /* '\n' separated; NULL: all is well */
+    size_t text_size, text_cap;
+};
+/* Reads every label file and every picture's head once.  The content never makes it fail. */
+enum status dataset_survey(struct ctx *, const struct text_list *images, int classes, struct dataset_report *);
+void dataset_report_free(struct dataset_report *);
+/* The first few problems and their number, as warnings; all of them go to `path` (NULL: nowhere). */
+enum status dataset_tell(struct ctx *, const struct dataset_report *, const char *path);
+/* The data set in a few lines: images, boxes of each class (by number, where `names` has none), images without objects. */
+void dataset_describe(struct ctx *, const struct dataset_report *, int classes, const struct text_list *names);
+/* Whether it will do.  For training something must be left: an image that can be read, one label file.  For scores every
+ * image must be readable.  Strictly, the first problem is an error. */
+enum dataset_use { DATASET_TRAIN, DATASET_SCORE, DATASET_STRICT };
+enum status dataset_usable(struct ctx *, const struct dataset_report *, enum dataset_use);
+/* Survey and dataset_usable in one; the counts of the report, without its text, go to `counts` (may be NULL). */
+enum status dataset_check(struct ctx *, const struct text_list *images, int classes, enum dataset_use,
+                          struct dataset_report *counts);
+
 #endif

@@ -6,22 +6,27 @@
 #include <unistd.h>
 
 #include "base/io.h"
-#include "base/rng.h"
-#include "data/augment.h"
 
 /* The batch that the caller holds, and those prepared ahead of it. */
 enum { RING = 4, MAX_THREADS = 64 };
-/* Keeps the choice of images apart from their augmentation. */
-static const uint64_t CHOICE_STREAM = 0x63686f696365;
 
 struct slot {
     struct batch batch;
     size_t x_cap;
     int truth_cap;            /* lists in batch.truth, whose memory stays */
+    float *target;            /* truth_cap vectors, for classifiers */
     int taken, done;          /* images handed to threads, and finished */
     int failed;               /* smallest index of an image that failed; batch.n: none */
     enum status code;
     char error[sizeof((struct ctx *)0)->error];
+};
+
+/* What is known of one picture.  Samples never change once there: one for each divisor that it was decoded with. */
+enum { DIVISORS = 4 };
+struct picture {
+    int w, h;                 /* 0: not read yet */
+    enum status code;         /* why it cannot be read */
+    struct sample *sample[DIVISORS];
 };
 
 struct loader {
@@ -34,40 +39,76 @@ struct loader {
     uint64_t next;            /* number of the batch that loader_next will deliver */
     uint64_t filled;          /* batches below this number are set up in the ring */
     struct slot slot[RING];
-    struct sample **cache;    /* per image; entries never change once there */
+    struct picture *picture;  /* per image of the list */
     size_t cache_left;
+    char *unread;             /* warnings about pictures that could not be read, not told yet */
+    size_t unread_size, unread_cap;
+    struct picture_source source;
 };
 
 /* --- Cache ---------------------------------------------------------------------------------------------- */
 
 /* Decoded pictures stay until the budget is used; with uniform draws no other choice does better. */
 
+static int divisor_index(int divisor) { return divisor == 8 ? 3 : divisor / 2; }
+
+/* Under the lock: the sample that decoding for w x h would give, if it is there. */
+static const struct sample *cached(const struct picture *p, int w, int h) {
+    return p->w ? p->sample[divisor_index(sample_divisor(p->w, p->h, w, h))] : NULL;
+}
+
+/* Under the lock.  Without memory for the text there is no warning. */
+static void note_unread(struct loader *l, const char *error) {
+    struct ctx quiet = { 0 };
+    size_t n = strlen(error);
+    if (mem_grow(&quiet, &l->unread, &l->unread_cap, l->unread_size + n + 2, 1) != ST_OK) return;
+    memcpy(l->unread + l->unread_size, error, n);
+    memcpy(l->unread + l->unread_size + n, "\n", 2);
+    l->unread_size += n + 1;
+}
+
+static enum status read_sample(struct ctx *ctx, const struct loader *l, const char *path, int w, int h, struct sample *out) {
+    if (l->opt.classes) return sample_picture(ctx, path, l->opt.channels, w, h, out);
+    return sample_load(ctx, path, l->opt.channels, l->opt.augment.classes, w, h, out);
+}
+
 /* A sample from the cache, or one read into `own`, which the caller frees. */
-static enum status get_sample(struct ctx *ctx, struct loader *l, int image, struct sample *own,
+static enum status get_sample(struct ctx *ctx, void *user, int i, int w, int h, struct sample *own,
                               const struct sample **out) {
+    struct loader *l = user;
+    struct picture *p = &l->picture[i];
     pthread_mutex_lock(&l->lock);
-    *out = l->cache[image];
+    enum status known = p->code;
+    *out = cached(p, w, h);
     pthread_mutex_unlock(&l->lock);
     if (*out) return ST_OK;
-    TRY(sample_load(ctx, l->opt.images->item[image], l->opt.channels, l->opt.augment.classes, own));
+    if (known != ST_OK && !l->opt.strict) return ctx_fail(ctx, known, "%s: cannot be read", l->opt.images->item[i]);
+    enum status st = read_sample(ctx, l, l->opt.images->item[i], w, h, own);
     size_t bytes = sample_bytes(own);
     struct sample *kept = NULL;
     pthread_mutex_lock(&l->lock);
-    bool fits = !l->cache[image] && bytes <= l->cache_left && (kept = malloc(sizeof *kept)) != NULL;
-    if (fits) {
-        *kept = *own;
-        memset(own, 0, sizeof *own);
-        l->cache[image] = kept;
-        l->cache_left -= bytes;
+    if (st != ST_OK) {
+        if (p->code == ST_OK && st != ST_MEMORY) note_unread(l, ctx->error);
+        if (st != ST_MEMORY) p->code = st;
+    } else {
+        struct sample **place = &p->sample[divisor_index(own->divisor)];
+        p->w = own->w, p->h = own->h;
+        bool fits = !*place && bytes <= l->cache_left && (kept = malloc(sizeof *kept)) != NULL;
+        if (fits) {
+            *kept = *own;
+            memset(own, 0, sizeof *own);
+            *place = kept;
+            l->cache_left -= bytes;
+        }
     }
     pthread_mutex_unlock(&l->lock);
     *out = kept ? kept : own;
-    return ST_OK;
+    return st;
 }
 
 /* --- Threads -------------------------------------------------------------------------------------------- */
 
-static enum status slot_reserve(struct ctx *ctx, struct slot *s, int n, int w, int h, int c) {
+static enum status slot_reserve(struct ctx *ctx, struct slot *s, int n, int w, int h, int c, int target_size) {
     size_t need = (size_t)n * (size_t)w * (size_t)h * (size_t)c;
     if (need > s->x_cap) {
         free(s->batch.x);
@@ -76,21 +117,26 @@ static enum status slot_reserve(struct ctx *ctx, struct slot *s, int n, int w, i
         if (!s->batch.x) return ST_MEMORY;
         s->x_cap = need;
     }
-    if (n > s->truth_cap) {
-        struct truth_list *truth = mem_zero(ctx, (size_t)n, sizeof *truth);
-        const char **path = mem_zero(ctx, (size_t)n, sizeof *path);
-        if (!truth || !path) {
-            free(truth);
-            free(path);
-            return ST_MEMORY;
-        }
-        if (s->truth_cap) memcpy(truth, s->batch.truth, (size_t)s->truth_cap * sizeof *truth);
-        free(s->batch.truth);
-        free(s->batch.path);
-        s->batch.truth = truth;
-        s->batch.path = path;
-        s->truth_cap = n;
+    if (n <= s->truth_cap) return ST_OK;
+    struct truth_list *truth = mem_zero(ctx, (size_t)n, sizeof *truth);
+    const char **path = mem_zero(ctx, (size_t)n, sizeof *path);
+    float *target = mem_zero(ctx, (size_t)n * (size_t)target_size, sizeof *target);
+    if (!truth || !path || !target) {
+        free(truth);
+        free(path);
+        free(target);
+        return ST_MEMORY;
     }
+    if (s->truth_cap) memcpy(truth, s->batch.truth, (size_t)s->truth_cap * sizeof *truth);
+    free(s->batch.truth);
+    free(s->batch.path);
+    free(s->target);
+    s->batch.truth = truth;
+    s->batch.path = path;
+    s->target = target;
+    s->batch.target = target_size ? target : NULL;
+    s->batch.target_size = target_size;
+    s->truth_cap = n;
     return ST_OK;
 }
 
@@ -100,7 +146,7 @@ static void slot_setup(struct loader *l) {
     struct ctx ctx = { 0 };
     int n = 0, w = 0, h = 0;
     l->opt.plan(l->opt.user, l->filled, &n, &w, &h);
-    s->code = slot_reserve(&ctx, s, n, w, h, l->opt.channels);
+    s->code = slot_reserve(&ctx, s, n, w, h, l->opt.channels, l->opt.classes ? l->opt.classes->names->n : 0);
     if (s->code != ST_OK) {
         memcpy(s->error, ctx.error, sizeof s->error);
         n = 0;
@@ -111,19 +157,42 @@ static void slot_setup(struct loader *l) {
     ++l->filled;
 }
 
+static bool in_pairs(const struct loader *l) { return l->opt.augment.contrastive != 0; }
+
+/* Which random numbers image `index` of batch `number` shares with others: see enum draw_kind. */
+static struct image_key key_of(const struct loader *l, uint64_t number, int index, int n, struct frame *frame) {
+    const struct augment_options *a = &l->opt.augment;
+    struct image_key key = image_key(l->opt.seed, number, (uint64_t)index);
+    uint64_t row = (uint64_t)index;
+    *frame = (struct frame){ 0, 0 };
+    if (l->opt.sequence) {
+        uint64_t streams = (uint64_t)(n / l->opt.steps), begun = l->opt.sequence(l->opt.user, number);
+        frame->number = (int)((number - begun) * (uint64_t)l->opt.steps + (uint64_t)index / streams);
+        frame->augment_speed = l->opt.augment_speed < 1 ? 1 : l->opt.augment_speed;
+        row = (uint64_t)index % streams;
+        for (int k = 0; k < DRAW_OWN; ++k) key.of[k].batch = begun, key.of[k].index = row;
+    }
+    if (in_pairs(l)) {
+        key.of[DRAW_CHOICE].index = row / 2;
+        if (!l->opt.classes && !a->contrastive_jit_flip) key.of[DRAW_GEOMETRY].index = row / 2;
+        if (!l->opt.classes && !a->contrastive_color) key.of[DRAW_COLOUR].index = row / 2;
+    }
+    return key;
+}
+
 static enum status load_one(struct ctx *ctx, struct loader *l, struct slot *s, uint64_t number, int index) {
     struct batch *b = &s->batch;
-    size_t image_size = (size_t)b->w * (size_t)b->h * (size_t)b->c;
-    struct rng r = rng_stream(l->opt.seed ^ CHOICE_STREAM, number, (uint64_t)index);
-    int image = rng_int(&r, 0, l->opt.images->n - 1);
-    b->path[index] = l->opt.images->item[image];
-    struct sample own = { 0 };
-    const struct sample *sample;
-    enum status st = get_sample(ctx, l, image, &own, &sample);
-    if (st == ST_OK)
-        st = sample_augment(ctx, sample, &l->opt.augment, l->opt.seed, number, index, b->w, b->h,
-                            b->x + (size_t)index * image_size, &b->truth[index]);
-    sample_free(&own);
+    struct image_out out = { .w = b->w, .h = b->h, .c = b->c };
+    struct frame frame;
+    struct image_key key = key_of(l, number, index, b->n, &frame);
+    out.x = b->x + (size_t)index * (size_t)b->w * (size_t)b->h * (size_t)b->c;
+    enum status st;
+    if (l->opt.classes)
+        st = compose_class(ctx, &l->source, &l->opt.augment, l->opt.classes, &key, &out,
+                           s->target + (size_t)index * (size_t)b->target_size);
+    else
+        st = compose_boxes(ctx, &l->source, &l->opt.augment, &key, frame, &out, &b->truth[index]);
+    b->path[index] = out.path;
     return st;
 }
 
@@ -185,15 +254,17 @@ enum status loader_open(struct ctx *ctx, const struct loader_options *opt, struc
     struct loader *l = mem_zero(ctx, 1, sizeof *l);
     if (!l) return ST_MEMORY;
     l->opt = *opt;
+    if (l->opt.steps < 1) l->opt.steps = 1;
     l->next = l->filled = opt->first;
     l->cache_left = opt->cache_bytes ? opt->cache_bytes : (size_t)512 << 20;
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->work, NULL);
     pthread_cond_init(&l->ready, NULL);
     int threads = thread_count(opt->threads);
-    l->cache = mem_zero(ctx, (size_t)opt->images->n, sizeof(struct sample *));
+    l->picture = mem_zero(ctx, (size_t)opt->images->n, sizeof *l->picture);
+    l->source = (struct picture_source){ .images = opt->images, .get = get_sample, .user = l, .strict = opt->strict };
     l->thread = mem_zero(ctx, (size_t)threads, sizeof *l->thread);
-    if (!l->cache || !l->thread) {
+    if (!l->picture || !l->thread) {
         loader_close(l);
         return ST_MEMORY;
     }
@@ -207,6 +278,17 @@ enum status loader_open(struct ctx *ctx, const struct loader_options *opt, struc
     return ST_OK;
 }
 
+/* Under the lock: what the threads could not read, told by the thread whose log it is. */
+static void tell_unread(struct ctx *ctx, struct loader *l) {
+    for (char *line = l->unread, *end; line && *line; line = end + 1) {
+        end = strchr(line, '\n');
+        *end = '\0';
+        ctx_log(ctx, LOG_WARN, "left out: %s", line);
+    }
+    l->unread_size = 0;
+    if (l->unread) *l->unread = '\0';
+}
+
 enum status loader_next(struct ctx *ctx, struct loader *l, const struct batch **out, double *wait) {
     double start = io_seconds();
     pthread_mutex_lock(&l->lock);
@@ -214,6 +296,7 @@ enum status loader_next(struct ctx *ctx, struct loader *l, const struct batch **
     pthread_cond_broadcast(&l->work);
     struct slot *s = &l->slot[number % RING];
     while (number >= l->filled || s->done < s->batch.n) pthread_cond_wait(&l->ready, &l->lock);
+    if (!l->opt.strict) tell_unread(ctx, l);
     pthread_mutex_unlock(&l->lock);
     if (wait) *wait = io_seconds() - start;
     *out = &s->batch;
@@ -226,6 +309,7 @@ static void slot_free(struct slot *s) {
     free(s->batch.truth);
     free(s->batch.path);
     free(s->batch.x);
+    free(s->target);
 }
 
 void loader_close(struct loader *l) {
@@ -236,12 +320,14 @@ void loader_close(struct loader *l) {
     pthread_mutex_unlock(&l->lock);
     for (int i = 0; i < l->n_thread; ++i) pthread_join(l->thread[i], NULL);
     for (int i = 0; i < RING; ++i) slot_free(&l->slot[i]);
-    for (int i = 0; l->cache && i < l->opt.images->n; ++i) {
-        if (!l->cache[i]) continue;
-        sample_free(l->cache[i]);
-        free(l->cache[i]);
-    }
-    free(l->cache);
+    for (int i = 0; l->picture && i < l->opt.images->n; ++i)
+        for (int k = 0; k < DIVISORS; ++k) {
+            if (!l->picture[i].sample[k]) continue;
+            sample_free(l->picture[i].sample[k]);
+            free(l->picture[i].sample[k]);
+        }
+    free(l->picture);
+    free(l->unread);
     free(l->thread);
     pthread_cond_destroy(&l->ready);
     pthread_cond_destroy(&l->work);

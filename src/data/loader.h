@@ -1,16 +1,11 @@
-/* Training batches: threads read, augment and stack images ahead of the trainer.  A batch depends on (seed, iteration,
- * subdivision, size) alone, never on the number of threads. */
+/* Training batches: threads read, augment and stack images ahead of the trainer.  A batch depends on (seed, number,
+ * size) alone, never on the number of threads. */
 #ifndef DATA_LOADER_H
 #define DATA_LOADER_H
 
-#include "cfg/net_options.h"
+#include "data/classify.h"
 #include "data/dataset.h"
 
-struct augment_options {
-    double jitter, resize, hue, saturation, exposure;
-    int flip, letter_box;
-    int max_boxes, classes;
-};
 struct batch {
     int n, w, h, c;
     float *x;                     /* (n, c, h, w) */
@@ -41,30 +36,28 @@ struct batch_request {
 struct loader_options {
     const struct text_list *images;
     struct augment_options augment;
+    const struct class_options *classes; /* targets from the paths instead of boxes from label files; NULL: boxes */
     int channels;
     uint64_t seed;
     int threads;
     /* Size and number of images of batch number i (0-based, all sub-batches counted); must be a pure function of i. */
     void (*plan)(void *user, uint64_t i, int *n, int *w, int *h);
+    /* Frames in order, `steps` of a sequence in each batch, from the batch on that `sequence` gives (see batch_request), the
+     * entries of the list 1..augment_speed apart and all frames augmented alike.  NULL: every image stands alone. */
+    uint64_t (*sequence)(void *user, uint64_t i);
+    int steps, augment_speed;
     void *user;
     uint64_t first;               /* first batch number to deliver */
     size_t cache_bytes;           /* decoded pictures kept in memory, so that small sets are decoded once; 0: 512 MiB */
+    bool strict;                  /* a picture that cannot be read fails the batch; else others are drawn, with a warning */
 };
 struct loader;
-/* Checks nothing but that there are images; a label or image that cannot be read fails the batch that draws it.  Images are
- * drawn uniformly with replacement, as Darknet does. */
+/* Checks nothing but that there are images.  Images are drawn uniformly with replacement, as Darknet does; with contrastive
+ * images 2k and 2k+1 are views of one picture. */
 enum status loader_open(struct ctx *, const struct loader_options *, struct loader **);
 /* The next batch, in order; valid until the following call.  Blocks; *wait: seconds blocked. */
 enum status loader_next(struct ctx *, struct loader *, const struct batch **, double *wait);
 void loader_close(struct loader *);
 struct batch_source loader_source(struct loader *); /* its close closes the loader */
-
-/* One augmented sample, the loader's work for one image; also what -show_imgs writes. */
-enum status augment_sample(struct ctx *, const char *image_path, const struct augment_options *, uint64_t seed, uint64_t batch,
-                           int index, int w, int h, int c, float *x, struct truth_list *truth);
-
-/* Before training: every label file of the list is read once.  *boxes, *background: counts; per_class: boxes of each class
- * (may be NULL).  The first missing label file or bad line is an error naming it (nothing is trained on a broken set). */
-enum status dataset_check(struct ctx *, const struct text_list *images, int classes, long long *boxes, int *background, long long *per_class);
 
 #endif

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "base/io.h"
+
 static const float THRESH = .001f, NMS = .4f;
 static const double IOU = .5;
 
@@ -28,8 +30,10 @@ static enum status one_image(struct ctx *ctx, struct net *net, const char *path,
     struct image im = { 0 };
     char *labels = label_path(ctx, path);
     if (!labels) return ctx->code;
+    struct label_issues issues = { 0 }; /* dataset_survey tells them */
     truth->n = 0;
-    enum status st = labels_read(ctx, labels, 0, truth, NULL);
+    enum status st = io_exists(labels) ? labels_read(ctx, labels, 0, truth, &issues) : ST_OK;
+    free(issues.item);
     free(labels);
     if (st == ST_OK) st = image_read(ctx, path, net->opt.channels, &im);
     if (st == ST_OK) st = detect_image(ctx, net, &im, &opt, list);

@@ -17,7 +17,7 @@ static const struct cfg_choice weights_types[] = { { "none", WEIGHTS_NONE },    
                                                    { "per_layer", WEIGHTS_PER_LAYER }, { "per_channel", WEIGHTS_PER_CHANNEL },
                                                    { NULL, 0 } };
 static const struct cfg_choice normalizations[] = {
-    { "none", MIX_NONE }, { "relu", MIX_RELU }, { "avg_relu", MIX_RELU }, { "softmax", MIX_SOFTMAX }, { NULL, 0 }
+    { "none", MIX_PLAIN }, { "relu", MIX_RELU }, { "avg_relu", MIX_RELU }, { "softmax", MIX_SOFTMAX }, { NULL, 0 }
 };
 
 /* Darknet takes any weights_normalization without weights, and refuses `none` with them; here an unknown name warns and
@@ -28,7 +28,7 @@ static const struct cfg_key keys[] = {
       .choices = activation_choices },
     CFG_CHOICE(struct shortcut, weights_type, WEIGHTS_NONE, weights_types),
     { .name = "weights_normalization", .type = CFG_T_CHOICE, .offset = offsetof(struct shortcut, weights_normalization),
-      .def = MIX_NONE, .choices = normalizations, .lenient = true },
+      .def = MIX_PLAIN, .choices = normalizations, .lenient = true },
     CFG_END
 };
 

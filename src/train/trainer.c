@@ -105,19 +105,18 @@ static enum status check_schedule(struct ctx *ctx, struct trainer *t) {
 }
 
 static enum status check_data(struct ctx *ctx, struct trainer *t) {
-    long long boxes = 0;
-    int background = 0;
+    struct dataset_report found;
     if (!t->opt->open_source) {
         if (!t->images || t->images->n < 1) return ctx_fail(ctx, ST_USAGE, "the list of training images is empty");
-        TRY(dataset_check(ctx, t->images, t->head.classes, &boxes, &background, NULL));
-        ctx_log(ctx, LOG_INFO, "Training set: %d images, %lld boxes, %d images without objects", t->images->n,
-                boxes, background);
+        TRY(dataset_check(ctx, t->images, t->head.classes, DATASET_TRAIN, &found));
+        ctx_log(ctx, LOG_INFO, "Training set: %d images, %lld boxes, %d images without objects", found.images, found.boxes,
+                found.background);
     }
     t->epoch_images = t->opt->epoch_images > 0 ? t->opt->epoch_images : t->images ? t->images->n : 1;
     if (!t->opt->calc_map || t->opt->measure) return ST_OK;
     if (!t->valid || t->valid->n < 1)
         return ctx_fail(ctx, ST_USAGE, "mAP during training needs a list of validation images (valid=)");
-    TRY(dataset_check(ctx, t->valid, t->head.classes, &boxes, &background, NULL));
+    TRY(dataset_check(ctx, t->valid, t->head.classes, DATASET_SCORE, NULL));
     if (t->data->difficult) TRY(list_read(ctx, t->data->difficult, &t->difficult));
     return ST_OK;
 }
@@ -164,20 +163,19 @@ static enum status open_images(struct ctx *ctx, void *user, const struct batch_r
         .images = t->images,
         .augment = { .jitter = t->head.jitter,
                      .resize = t->head.resize,
-                     .hue = o->hue,
-                     .saturation = o->saturation,
-                     .exposure = o->exposure,
-                     .flip = o->flip,
-                     .letter_box = o->letter_box,
                      .max_boxes = t->head.max_boxes,
                      .classes = t->head.classes },
         .channels = o->channels,
         .seed = r->seed,
         .threads = r->threads,
         .plan = r->plan,
+        .sequence = o->track ? r->sequence : NULL,
+        .steps = r->steps,
+        .augment_speed = o->augment_speed,
         .user = r->user,
         .first = r->first,
     };
+    augment_from_net(o, &lo.augment);
     TRY(loader_open(ctx, &lo, &loader));
     *out = loader_source(loader);
     return ST_OK;

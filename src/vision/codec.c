@@ -1,13 +1,15 @@
-/* The one translation unit that compiles the picture codecs.  They see memory only; files go
+/* The one translation unit that compiles the portable picture codecs.  They see memory only; files go
  * through base/io. */
 #include "vision/image.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/io.h"
+#include "vision/jpeg.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wconversion"
@@ -44,26 +46,94 @@
 /* gcc reports declared, never defined statics at the end of the unit, past the pop above. */
 #pragma GCC diagnostic ignored "-Wunused-function"
 
-enum status pixels_read(struct ctx *ctx, const char *path, int channels, struct pixels *out) {
-    if (channels != 0 && channels != 1 && channels != 3)
-        return ctx_fail(ctx, ST_USAGE, "%s: cannot be read as %d channels, only as 1 or 3", path, channels);
-    char *bytes;
-    size_t size;
-    TRY(io_read(ctx, path, &bytes, &size));
-    if (size == 0 || size > INT_MAX) {
-        free(bytes);
-        return ctx_fail(ctx, ST_FORMAT, "%s: file of %zu bytes, a picture was expected", path, size);
-    }
+int pixels_divisor(int w, int h, int need_w, int need_h) {
+    int divisor = 8;
+    if (need_w < 1 || need_h < 1) return 1;
+    while (divisor > 1 && (w / divisor < need_w || h / divisor < need_h)) divisor /= 2;
+    return divisor;
+}
+
+/* Means of blocks of divisor x divisor pixels; those at the right and lower border may be smaller. */
+static enum status shrink(struct ctx *ctx, const struct pixels *px, int divisor, struct pixels *out) {
+    TRY(pixels_new(ctx, (px->w + divisor - 1) / divisor, (px->h + divisor - 1) / divisor, px->c, out));
+    uint8_t *to = out->data;
+    for (int y = 0; y < px->h; y += divisor)
+        for (int x = 0; x < px->w; x += divisor)
+            for (int k = 0; k < px->c; ++k) {
+                unsigned sum = 0, n = 0;
+                for (int v = y; v < y + divisor && v < px->h; ++v)
+                    for (int u = x; u < x + divisor && u < px->w; ++u, ++n)
+                        sum += px->data[((size_t)v * (size_t)px->w + (size_t)u) * (size_t)px->c + (size_t)k];
+                *to++ = (uint8_t)((sum + n / 2) / n);
+            }
+    return ST_OK;
+}
+
+static enum status decode_portably(struct ctx *ctx, const char *path, const char *bytes, size_t size, int channels,
+                                   struct pixels_small *small, struct pixels *out) {
     int w = 0, h = 0, c = 0;
     uint8_t *data = stbi_load_from_memory((const uint8_t *)bytes, (int)size, &w, &h, &c, channels);
-    free(bytes);
     if (!data) {
         const char *why = stbi_failure_reason();
         return ctx_fail(ctx, ST_FORMAT, "%s: not a readable picture (%s); JPEG, PNG, BMP, TGA, GIF, PSD or"
                         " PNM expected", path, why ? why : "unknown reason");
     }
+    small->w = w;
+    small->h = h;
+    small->divisor = pixels_divisor(w, h, small->need_w, small->need_h);
     *out = (struct pixels){w, h, channels ? channels : c, data}; /* from malloc, as pixels_free expects */
-    return ST_OK;
+    if (small->divisor == 1) return ST_OK;
+    struct pixels whole = *out;
+    enum status st = shrink(ctx, &whole, small->divisor, out);
+    pixels_free(&whole);
+    return st;
+}
+
+static enum status read_bytes(struct ctx *ctx, const char *path, int channels, char **bytes, size_t *size) {
+    if (channels != 0 && channels != 1 && channels != 3)
+        return ctx_fail(ctx, ST_USAGE, "%s: cannot be read as %d channels, only as 1 or 3", path, channels);
+    TRY(io_read(ctx, path, bytes, size));
+    if (*size > 0 && *size <= INT_MAX) return ST_OK;
+    free(*bytes);
+    return ctx_fail(ctx, ST_FORMAT, "%s: file of %zu bytes, a picture was expected", path, *size);
+}
+
+enum status pixels_read_small(struct ctx *ctx, const char *path, int channels, struct pixels_small *small,
+                              struct pixels *out) {
+    char *bytes;
+    size_t size;
+    bool done;
+    TRY(read_bytes(ctx, path, channels, &bytes, &size));
+    enum status st = jpeg_decode(ctx, path, bytes, size, channels, small, out, &done);
+    if (st == ST_OK && !done) st = decode_portably(ctx, path, bytes, size, channels, small, out);
+    free(bytes);
+    return st;
+}
+
+enum status pixels_read(struct ctx *ctx, const char *path, int channels, struct pixels *out) {
+    struct pixels_small whole = {0};
+    char *bytes;
+    size_t size;
+    TRY(read_bytes(ctx, path, channels, &bytes, &size));
+    enum status st = decode_portably(ctx, path, bytes, size, channels, &whole, out);
+    free(bytes);
+    return st;
+}
+
+static int probe_read(void *file, char *to, int n) { return (int)fread(to, 1, (size_t)n, file); }
+static void probe_skip(void *file, int n) { (void)fseek(file, n, SEEK_CUR); }
+static int probe_end(void *file) { return feof((FILE *)file); }
+
+enum status pixels_probe(struct ctx *ctx, const char *path, int *w, int *h, int *c) {
+    static const stbi_io_callbacks calls = {probe_read, probe_skip, probe_end};
+    FILE *file = fopen(path, "rb");
+    if (!file) return ctx_fail(ctx, ST_IO, "%s: %s", path, strerror(errno));
+    int known = stbi_info_from_callbacks(&calls, file, w, h, c);
+    bool empty = !known && fseek(file, 0, SEEK_END) == 0 && ftell(file) == 0;
+    fclose(file);
+    if (known) return ST_OK;
+    return empty ? ctx_fail(ctx, ST_FORMAT, "%s: image is empty (0 bytes)", path)
+                 : ctx_fail(ctx, ST_FORMAT, "%s: not a readable picture", path);
 }
 
 enum status image_read(struct ctx *ctx, const char *path, int channels, struct image *out) {
