@@ -329,6 +329,45 @@ static void test_classifier(void) {
     CHECK(run_.status == 0 && has(run_.out, "rot: 0.576117\n") && has(run_.out, "blau: "), "classify: %s%s", run_.out, run_.err);
 }
 
+static void test_classifier_train(void) {
+    static const char *const name[] = { "red", "green", "blue" };
+    char list[1024] = "", path[64];
+    for (int i = 0; i < 12; ++i) {
+        snprintf(path, sizeof path, "%s_%d.png", name[i % 3], i);
+        colour_picture(path, i % 3, (uint8_t)(10 * i));
+        strcat(strcat(list, path), "\n");
+    }
+    spit("train.list", list);
+    spit("ct.data", "classes=3\ntrain=train.list\nvalid=train.list\nlabels=c.labels\nnames=c.names\nbackup=saved\ntop=1\n");
+    spit("ct.v1.cfg", "[net]\nbatch=6\nsubdivisions=2\nwidth=8\nheight=8\nchannels=3\nmax_batches=130\nlearning_rate=0.2\nburn_in=1\n"
+                      "min_crop=8\nmax_crop=10\nangle=5\naspect=1.1\nsaturation=1.1\nexposure=1.1\nhue=.02\n"
+                      "[convolutional]\nfilters=3\nsize=1\nstride=1\nactivation=linear\n[avgpool]\n[softmax]\n");
+    run("classifier train ct.data ct.v1.cfg -topk -dont_show -seed 3");
+    CHECK(run_.status == 0 && strncmp(run_.out, "ct\n3 classes, 12 training images\n", 33) == 0, "%s%s", run_.out, run_.err);
+    int iteration = 0;
+    unsigned images = 0;
+    double epochs, loss, avg, rate, seconds, hours;
+    const char *line = strstr(run_.out, "\n 3, ");
+    CHECK(line &&
+              sscanf(line, " %d, %lf: %lf, %lf avg, %lf rate, %lf seconds, %u images, %lf hours left\n", &iteration, &epochs, &loss,
+                     &avg, &rate, &seconds, &images, &hours) == 8 &&
+              iteration == 3 && images == 18 && epochs == 1.5,
+          "Darknet's line: %s", run_.out);
+    CHECK(has(run_.out, "accuracy top1 = 1.000000") && io_exists("saved/ct_final.weights") && io_exists("saved/ct_best.weights"),
+          "it learns: %s", run_.out);
+    run("classifier valid ct.data ct.v1.cfg saved/ct_final.weights");
+    CHECK(run_.status == 0 && has(run_.out, "11: top 1: 1.000000, top 1: 1.000000\n"), "%s", run_.out);
+    run("classifier train ct.data ct.v1.cfg saved/ct_final.weights");
+    CHECK(run_.status == 1 && has(run_.err, "-clear"), "nothing left to do: %s", run_.err);
+    spit("train.list", "red_0.png\na.png\n");
+    run("classifier train ct.data ct.v1.cfg -topk");
+    CHECK(run_.status == 1 && has(run_.err, "a.png: no label"), "validation needs classes: %s", run_.err);
+    run("classifier train ct.data ct.v1.cfg -strict");
+    CHECK(run_.status == 1 && has(run_.err, "1 paths hold no class"), "strict: %s", run_.err);
+    run("classifier train ct.data t.cfg");
+    check_refused("a detector", "t.cfg", "detector");
+}
+
 static void test_classifier_refused(void) {
     run("classifier predict t.data t.cfg t.weights a.png");
     check_refused("a detector", "t.cfg", "detector");
@@ -361,6 +400,7 @@ int main(void) {
     test_layers_timed();
     test_valid_json();
     test_classifier();
+    test_classifier_train();
     test_classifier_refused();
     cli_end();
     return test_end("cli_commands");

@@ -191,11 +191,9 @@ static enum status label(struct job *j) { return each_picture(j, "data/train.lis
 
 /* --- valid ---------------------------------------------------------------------------------------------- */
 
-struct running { int top; };
-
 static void show_score(void *user, const struct classify_score *s) {
-    const struct running *r = user;
-    printf("%d: top 1: %f, top %d: %f\n", s->images - 1, (double)s->top1 / s->images, r->top, (double)s->topk / s->images);
+    const struct job *j = user;
+    printf("%d: top 1: %f, top %d: %f\n", s->images - 1, (double)s->top1 / s->images, j->top, (double)s->topk / s->images);
     fflush(stdout);
 }
 
@@ -204,16 +202,13 @@ static enum status valid(struct job *j) {
     struct text_list images = { 0 };
     struct classify_score score;
     TRY(start(j, CLASSIFIER_LABELS, NET_INFER));
-    struct running running = { j->top };
     const char *path = c->data.valid ? c->data.valid : "data/train.list";
     TRY(list_read(&c->ctx, path, &images));
     enum status st = images.n ? ST_OK : ctx_fail(&c->ctx, ST_FORMAT, "%s: the list of images is empty", path);
-    for (int i = 0; i < images.n && st == ST_OK; ++i)
-        if (classify_label(&c->labels, images.item[i]) < 0)
-            st = ctx_fail(&c->ctx, ST_FORMAT, "%s: no label occurs in the path %s, so its class is not known", path, images.item[i]);
+    if (st == ST_OK) st = classify_check(&c->ctx, &images, &c->labels);
     if (st == ST_OK) {
         classifier_print(c, j->words.word[2]);
-        st = classify_evaluate(&c->ctx, c->net, &images, &c->labels, j->view, j->top, show_score, &running, &score);
+        st = classify_evaluate(&c->ctx, c->net, &images, &c->labels, j->view, j->top, show_score, j, &score);
     }
     list_free(&images);
     return st;

@@ -59,16 +59,6 @@ static enum status check_flags(struct ctx *ctx, const struct train_flags *f) {
     return ST_OK;
 }
 
-/* CFG's name without folder, up to its first dot: what Darknet calls its checkpoints. */
-static char *base_name(struct ctx *ctx, const char *cfg) {
-    const char *start = cfg;
-    for (const char *p = cfg; *p; ++p)
-        if (*p == '/' || *p == '\\') start = p + 1;
-    char *base = mem_text(ctx, start);
-    if (base) base[strcspn(base, ".")] = '\0';
-    return base;
-}
-
 static void print_start(const struct session *s, const struct train_flags *flags, const char *base,
                         const char *weights) {
     const struct net_options *o = &s->net->opt;
@@ -88,11 +78,6 @@ static void print_start(const struct session *s, const struct train_flags *flags
     printf("Learning Rate: %g, Momentum: %g, Decay: %g\n", o->learning_rate, o->momentum, o->decay);
     session_print_heads(s);
     fflush(stdout);
-}
-
-/* A top that the cfg asks for; else the chart finds one. */
-static double chart_top(const struct net *net) {
-    return cfg_value(&net->doc->section[0], "max_chart_loss") ? net->opt.max_chart_loss : 0;
 }
 
 static double last_head_random(const struct session *s) {
@@ -115,7 +100,7 @@ static enum status train(struct session *s, const struct train_flags *flags, con
                                .score_line = line,
                                .quiet = flags->quiet,
                                .random = last_head_random(s),
-                               .top_loss = chart_top(s->net) };
+                               .top_loss = train_chart_top(s->net) };
     TRY(train_show_open(&show, s->net, (uint64_t)flags->seed));
     struct train_options opt = { .base = base,
                                  .clear = flags->clear,
@@ -186,7 +171,7 @@ static enum status work(struct session *s, const struct train_flags *flags, cons
                                        .seed = (uint64_t)flags->seed };
     enum status st = session_open(s, &request);
     if (st == ST_OK) st = check_sets(s, flags, &images, &valid);
-    char *base = st == ST_OK ? base_name(&s->ctx, words->word[1]) : NULL;
+    char *base = st == ST_OK ? train_base_name(&s->ctx, words->word[1]) : NULL;
     if (base) {
         print_start(s, flags, base, weights);
         if (flags->show_imgs) st = write_samples(s, flags, &images);

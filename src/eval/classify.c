@@ -123,6 +123,16 @@ int classify_label(const struct text_list *labels, const char *path) {
     return -1;
 }
 
+enum status classify_check(struct ctx *ctx, const struct text_list *images, const struct text_list *labels) {
+    int w, h, c;
+    for (int i = 0; i < images->n; ++i) {
+        if (classify_label(labels, images->item[i]) < 0)
+            return ctx_fail(ctx, ST_FORMAT, "%s: no label occurs in this path, so its class is not known", images->item[i]);
+        TRY(pixels_probe(ctx, images->item[i], &w, &h, &c));
+    }
+    return ST_OK;
+}
+
 static enum status evaluate(struct ctx *ctx, struct net *net, const struct text_list *images, const struct text_list *labels,
                             enum classify_view view, int k, void (*each)(void *user, const struct classify_score *), void *user,
                             struct classify_score *score, float *p, int *best) {
@@ -152,9 +162,6 @@ enum status classify_evaluate(struct ctx *ctx, struct net *net, const struct tex
     int outputs;
     *score = (struct classify_score){ 0 };
     TRY(classify_outputs(ctx, net, &outputs));
-    for (int i = 0; i < images->n; ++i)
-        if (classify_label(labels, images->item[i]) < 0)
-            return ctx_fail(ctx, ST_FORMAT, "%s: no label occurs in this path, so its class is not known", images->item[i]);
     if (k > outputs) k = outputs;
     float *p = mem_zero(ctx, (size_t)outputs, sizeof *p);
     int *best = mem_zero(ctx, (size_t)k, sizeof *best);

@@ -31,8 +31,10 @@ void classify_top(const float *p, int n, int k, int *index);
  * none. */
 int classify_label(const struct text_list *labels, const char *path);
 
+/* Before scores: every path holds a label, and a picture. */
+enum status classify_check(struct ctx *, const struct text_list *images, const struct text_list *labels);
+
 struct classify_score { int images, top1, topk; };
-/* Every path must hold a label: checked before the first picture. */
 enum status classify_evaluate(struct ctx *, struct net *, const struct text_list *images, const struct text_list *labels,
                               enum classify_view, int k, void (*each)(void *user, const struct classify_score *), void *user,
                               struct classify_score *);
