@@ -191,6 +191,14 @@ static void test_anchors(void) {
     first = slurp("anchors.txt");
     CHECK(strcmp(first, "1.3000,1.3000, 4.8750,8.1250\n") == 0, "cells have fractions: %s", first);
     free(first);
+    char *labels = slurp("b.txt"), more[256];
+    snprintf(more, sizeof more, "%s7 0.5 0.5 0.2 0.2\n", labels);
+    spit("b.txt", more);
+    run("detector calc_anchors t.data -num_of_clusters 2 -width 100 -height 100");
+    CHECK(run_.status == 0 && has(run_.err, "warning: b.txt:3: class 7") && has(run_.out, "box: 3\n"), "bad lines are told: %s%s",
+          run_.err, run_.out);
+    spit("b.txt", labels);
+    free(labels);
     run("detector calc_anchors t.data -num_of_clusters 4 -width 100 -height 100");
     check_refused("too many", "3 boxes", "4 anchors");
     run("detector calc_anchors t.data");
@@ -329,6 +337,38 @@ static void test_classifier(void) {
     CHECK(run_.status == 0 && has(run_.out, "rot: 0.576117\n") && has(run_.out, "blau: "), "classify: %s%s", run_.out, run_.err);
 }
 
+/* Two animals below "animal", and "stone": with outputs 1, 0, 0, 0 each group's softmax is known. */
+static void test_classifier_tree(void) {
+    struct ctx ctx = { 0 };
+    struct net *net = NULL;
+    spit("w.tree", "animal -1\nstone -1\ncat 0\ndog 0\n");
+    spit("w.names", "Animal\nStone\nCat\nDog\n");
+    spit("w.labels", "animal\nstone\nred\ngreen\n");
+    spit("w.list", "red.png\n");
+    spit("w.data", "classes=4\nvalid=w.list\nnames=w.names\nlabels=w.labels\ntop=4\n");
+    spit("w.cfg", "[net]\nwidth=8\nheight=8\nchannels=3\n[convolutional]\nfilters=4\nsize=1\nstride=1\nactivation=linear\n"
+                  "[avgpool]\n[softmax]\ntree=w.tree\n");
+    if (net_open(&ctx, "w.cfg", true, &net) != ST_OK) {
+        CHECK(false, "%s", ctx.error);
+        return;
+    }
+    for (size_t i = 0; i < net->n_param; ++i) net->param[i] = 0;
+    net->param[net->layer[0].param[0].offset] = 1;
+    net->param[net->layer[0].param[0].offset + 2] = 1;
+    CHECK(net_save(&ctx, net, "w.weights", -1) == ST_OK, "%s", ctx.error);
+    net_close(net);
+    run("classifier predict w.data w.cfg w.weights red.png");
+    /* e/(e+1) = 0.731059, its square and the product with 1/(e+1) */
+    CHECK(run_.status == 0 && has(run_.out, "0, Animal: 0.731059, parent: Root \n2, Cat: 0.534447, parent: Animal \n"
+                                            "1, Stone: 0.268941, parent: Root \n3, Dog: 0.196612, parent: Animal \n"),
+          "%s%s", run_.out, run_.err);
+    run("classifier valid w.data w.cfg w.weights -t 1");
+    CHECK(run_.status == 0 && has(run_.out, "0: top 1: 1.000000, "), "leaves alone count, so the cat beats the animal: %s", run_.out);
+    spit("w.data", "classes=4\nnames=w.names\nleaves=w.names\n");
+    run("classifier predict w.data w.cfg w.weights red.png");
+    check_refused("leaves", "w.data", "leaves=");
+}
+
 static void test_classifier_train(void) {
     static const char *const name[] = { "red", "green", "blue" };
     char list[1024] = "", path[64];
@@ -400,6 +440,7 @@ int main(void) {
     test_layers_timed();
     test_valid_json();
     test_classifier();
+    test_classifier_tree();
     test_classifier_train();
     test_classifier_refused();
     cli_end();

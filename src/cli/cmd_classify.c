@@ -52,7 +52,10 @@ static enum status start(struct job *j, int want, enum net_mode mode) {
     j->p = mem_zero(&c->ctx, (size_t)c->outputs, sizeof *j->p);
     j->best = mem_zero(&c->ctx, (size_t)j->top, sizeof *j->best);
     if (!j->p || !j->best) return ST_MEMORY;
-    return net_bind(&c->ctx, c->net, c->be, mode, 1);
+    TRY(net_bind(&c->ctx, c->net, c->be, mode, 1));
+    if (!c->data.leaves || !classify_tree(c->net)) return ST_OK;
+    return ctx_fail(&c->ctx, ST_UNSUPPORTED, "%s: leaves=: another set of leaves than the tree's is not supported, leave it out",
+                    c->data.path);
 }
 
 static enum status classify(struct job *j, const struct image *im, bool only_leaves) {

@@ -32,10 +32,15 @@ static void print_row(void *user, const char *text) {
 
 /* Darknet counts matrix products alone here; unlike it, groups are honoured, as in the table. */
 static double product_flops(const struct net *net) {
+    static const char *const product[] = { "convolutional", "connected", "rnn", "gru", "lstm" };
     double sum = 0;
     for (int i = 0; i < net->n; ++i) {
-        const char *name = net->layer[i].ops->name;
-        if (strcmp(name, "convolutional") == 0 || strcmp(name, "connected") == 0) sum += net->layer[i].flops;
+        const struct layer *l = &net->layer[i];
+        bool counted = false;
+        for (size_t k = 0; k < sizeof product / sizeof *product; ++k) counted |= strcmp(l->ops->name, product[k]) == 0;
+        if (!counted) continue;
+        /* the table shows none for some recurrent layers */
+        sum += l->flops > 0 || !l->ops->flops_at ? l->flops : l->ops->flops_at(l, l->in_shape[0].c, l->out.c);
     }
     return sum;
 }

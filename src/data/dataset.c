@@ -118,7 +118,7 @@ static enum status data_fill(struct ctx *ctx, const struct cfg_doc *doc, struct 
     const struct { const char *key; char **to; } text[] = {
         { "train", &o->train }, { "valid", &o->valid }, { "names", &o->names }, { "backup", &o->backup },
         { "results", &o->results }, { "difficult", &o->difficult }, { "eval", &o->eval }, { "map", &o->map },
-        { "labels", &o->labels }, { "test", &o->test }
+        { "labels", &o->labels }, { "test", &o->test }, { "leaves", &o->leaves }
     };
     const struct cfg_key *tables[] = { data_keys };
     struct data_numbers numbers;
@@ -145,7 +145,7 @@ enum status data_read(struct ctx *ctx, const char *path, struct data_options *o)
 
 void data_free(struct data_options *o) {
     char *text[] = { o->train, o->valid, o->names, o->backup, o->results,
-                     o->difficult, o->eval, o->map, o->labels, o->test, o->path };
+                     o->difficult, o->eval, o->map, o->labels, o->test, o->leaves, o->path };
     for (size_t i = 0; i < sizeof text / sizeof *text; ++i) free(text[i]);
     *o = (struct data_options){ 0 };
 }

@@ -15,7 +15,7 @@ struct data_options {
     int classes;             /* 0: not given, as the two below; texts: NULL when not given */
     char *train, *valid, *names, *backup, *results, *difficult, *eval, *map;
     int save_weights, save_last;
-    char *labels, *test;     /* of classifiers: names of the classes as they stand in paths; pictures to label */
+    char *labels, *test, *leaves; /* of classifiers: names of the classes as they stand in paths; pictures to label; leaves of a tree */
     int top;                 /* of classifiers: how many of the best classes to look at */
     char *path;              /* of the .data file */
 };
