@@ -34,6 +34,8 @@ static void test_words(void) {
     }
     run("detector demo t.data t.cfg t.weights -c 0 -json_port 8070");
     check_refused("video", "detector demo", "OpenCV");
+    run("detect t.cfg");
+    check_refused("short form", "detector test", "needs CFG WEIGHTS [IMAGE]");
     run("detect t.cfg t.weights a.png");
     check_refused("short form", "cfg/coco.data", "No such file");
     CHECK(mkdir("cfg", 0777) == 0, "cfg");

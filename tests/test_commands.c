@@ -97,6 +97,16 @@ static void test_anchors(void) {
     ctx_clear(&ctx);
     CHECK(anchors_cluster(&ctx, size, N, 3, 1, found, NULL, &result) == ST_OK && result.iou > 1 - 1e-9, "three do make three: %g", result.iou);
 
+    /* rare sizes far from the many: what weighing by distance finds, and drawing evenly does not */
+    for (int i = 0; i < N; ++i) size[i] = (struct anchor){ 50 + i % 7 * .005, 50 + i % 5 * .005 };
+    for (int k = 0; k < K - 1; ++k) size[17 * k] = (struct anchor){ centre[k].w / 10, 4 * centre[k].h };
+    CHECK(anchors_cluster(&ctx, size, N, K, 1, found, NULL, &result) == ST_OK && result.iou > .9, "%s", ctx.error);
+    for (int k = 0; k < K - 1; ++k) {
+        double best = 0;
+        for (int j = 0; j < K; ++j) best = fmax(best, anchor_iou(found[j], size[17 * k]));
+        CHECK(best > .999, "the rare size %d is found: %g", k, best);
+    }
+
     struct pixels px = { 0 };
     CHECK(anchors_draw(&ctx, size, cluster, 0, centre, K, 400, 200, &px) == ST_OK && px.w == 800 && px.h == 40 + 360 + 40 + 16,
           "picture %d x %d", px.w, px.h);
@@ -337,6 +347,13 @@ static void test_views(void) {
         right = fmaxf(right, p[1]);
     }
     CHECK(left < .35f && right > .65f, "crops anywhere: %g to %g", (double)left, (double)right);
+    struct image tall;
+    CHECK(image_new(&ctx, 40, 80, 3, &tall) == ST_OK, "%s", ctx.error);
+    for (int y = 0; y < 80; ++y)
+        for (int x = 0; x < 40; ++x) tall.data[y * 40 + x] = (float)y / 79;
+    opt.view = VIEW_CENTRE;
+    CHECK(classify_image(&ctx, net, &tall, &opt, p) == ST_OK && fabsf(p[0] - .5f) < .01f, "the middle of a tall one: %g", (double)p[0]);
+    image_free(&tall);
     image_free(&im);
     net_close(net);
     backend_close(be);
@@ -344,6 +361,34 @@ static void test_views(void) {
     int outputs;
     CHECK(classify_outputs(&ctx, net, &outputs) == ST_CFG && strstr(ctx.error, "detector"), "%s", ctx.error);
     net_close(net);
+}
+
+/* The network sees what rises to the right alone; a mirrored view of such a picture gives nothing. */
+static void test_mirrored_views(void) {
+    struct net *net = open_net("[net]\nwidth=20\nheight=20\nchannels=3\n"
+                               "[convolutional]\nfilters=1\nsize=3\nstride=1\nactivation=relu\n[avgpool]\n", 1);
+    struct backend *be = NULL;
+    struct image im;
+    float p = 0;
+    for (size_t i = 0; i < net->n_param; ++i) net->param[i] = 0;
+    float *w = net->param + net->layer[0].param[1].offset; /* red, middle row */
+    w[3] = -1, w[5] = 1;
+    CHECK(backend_open(&ctx, "ref", &be) == ST_OK && net_bind(&ctx, net, be, NET_INFER, 1) == ST_OK, "%s", ctx.error);
+    CHECK(image_new(&ctx, 80, 40, 3, &im) == ST_OK, "%s", ctx.error);
+    for (int y = 0; y < 40; ++y)
+        for (int x = 0; x < 80; ++x) im.data[y * 80 + x] = (float)x / 79;
+    struct classify_options opt = { .w = 20, .h = 20, .view = VIEW_TEN };
+    CHECK(classify_image(&ctx, net, &im, &opt, &p) == ST_OK, "%s", ctx.error);
+    CHECK_NEAR(1000 * p, 1000. / 51, 1e-3, "half of ten crops are mirrored");
+    opt.view = VIEW_MULTI;
+    CHECK(classify_image(&ctx, net, &im, &opt, &p) == ST_OK, "%s", ctx.error);
+    double sum = 0;
+    static const int side[] = { 224, 288, 320, 352, 384 };
+    for (int i = 0; i < 5; ++i) sum += 2. / (2 * side[i] - 1) / 10;
+    CHECK_NEAR(1e4 * p, 1e4 * sum, 1e-3, "half of the sizes are mirrored");
+    image_free(&im);
+    net_close(net);
+    backend_close(be);
 }
 
 /* --- Pictures of filters -------------------------------------------------------------------------------- */
@@ -447,6 +492,12 @@ static void test_provoke(void) {
     for (int i = 0; i < 3 * 32 * 32; ++i) change = fmaxf(change, fabsf(x.data[i] - .5f));
     CHECK_NEAR(change, last.change, 1e-6, "the largest change is told");
     CHECK(change <= .5f && change <= .02f * (float)last.rounds + 1e-5f, "steps and limit: %g", (double)change);
+    for (int i = 0; i < 3 * 32 * 32; ++i) x.data[i] = .5f;
+    o.limit = .03f, o.thresh = 1;
+    CHECK(provoke(&ctx, net, &o, &x, NULL, NULL, &last) == ST_OK && last.rounds == 60, "%s", ctx.error);
+    change = 0;
+    for (int i = 0; i < 3 * 32 * 32; ++i) change = fmaxf(change, fabsf(x.data[i] - .5f));
+    CHECK_NEAR(change, .03, 1e-6, "never beyond the limit");
     image_free(&x);
     net_close(net);
     backend_close(be);
@@ -466,6 +517,7 @@ int main(void) {
     test_recall();
     test_top();
     test_views();
+    test_mirrored_views();
     test_filters();
     return test_end("commands");
 }
