@@ -353,6 +353,14 @@ static void test_views(void) {
         for (int x = 0; x < 40; ++x) tall.data[y * 40 + x] = (float)y / 79;
     opt.view = VIEW_CENTRE;
     CHECK(classify_image(&ctx, net, &tall, &opt, p) == ST_OK && fabsf(p[0] - .5f) < .01f, "the middle of a tall one: %g", (double)p[0]);
+    opt.view = VIEW_CROP;
+    left = 1, right = 0;
+    for (opt.draw = 1; opt.draw < 30; ++opt.draw) {
+        CHECK(classify_image(&ctx, net, &tall, &opt, p) == ST_OK, "%s", ctx.error);
+        left = fminf(left, p[0]);
+        right = fmaxf(right, p[0]);
+    }
+    CHECK(left < .35f && right > .65f, "up and down, too: %g to %g", (double)left, (double)right);
     image_free(&tall);
     image_free(&im);
     net_close(net);
