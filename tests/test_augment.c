@@ -154,6 +154,29 @@ static void test_mosaic(void) {
     }
 }
 
+/* Half of the views for a corner have no margin beside it, mirrored or not. */
+static void test_corners(void) {
+    struct sample s = { .w = 100, .h = 80, .divisor = 1 };
+    struct augment_options o = plain();
+    o.jitter = 0.2, o.resize = 1.5, o.flip = 1;
+    for (int corner = -1; corner < 4; ++corner) {
+        int pushed = 0, flipped = 0;
+        for (uint64_t b = 0; b < 200; ++b) {
+            struct image_key key = image_key(1, b, 0);
+            struct view v = view_random(&key, 0, &o, &s, 64, 64, corner), still = view_random(&key, 0, &o, &s, 64, 64, -1);
+            int right = s.w - v.left - v.w, bottom = s.h - v.top - v.h;
+            int side = (corner % 2 == 0) == v.flip ? right : v.left, end = corner < 2 ? v.top : bottom;
+            bool there = side == 0 && end == 0;
+            CHECK(v.w == still.w && v.h == still.h && v.flip == still.flip, "the view is moved, not changed");
+            CHECK(there || v.left == still.left, "or it stays");
+            pushed += there;
+            flipped += there && v.flip;
+        }
+        CHECK(corner < 0 ? pushed < 10 : pushed > 70 && pushed < 130 && flipped > 25 && flipped < pushed - 25,
+              "corner %d: %d of 200, %d mirrored", corner, pushed, flipped);
+    }
+}
+
 /* A tile shows the picture's corner and not the margin outside it: a shrunk picture is pushed there, or its margin skipped. */
 static void test_mosaic_margin(void) {
     enum { W = 96, H = 96 };
@@ -243,11 +266,11 @@ static void test_blur_kernel(void) {
     image_free(&im);
 }
 
-/* Mean difference of neighbours in a rectangle: what blur takes away. */
+/* Mean squared difference of neighbours in a square: what blur takes away. */
 static double roughness(const float *x, int w, int x0, int y0, int n) {
     double sum = 0;
     for (int y = y0; y < y0 + n; ++y)
-        for (int i = x0; i < x0 + n; ++i) sum += fabs(x[y * w + i] - x[y * w + i + 1]);
+        for (int i = x0; i < x0 + n; ++i) sum += pow(x[y * w + i] - x[y * w + i + 1], 2);
     return sum / (n * n);
 }
 
@@ -255,7 +278,7 @@ static void test_blur(void) {
     enum { W = 96 };
     static float x[3 * W * W], sharp[3 * W * W];
     struct pixels px = flat(W, W, 0);
-    for (int i = 0; i < W * W * 3; ++i) px.data[i] = (i / 3 % W + i / 3 / W) % 2 ? 220 : 40;
+    for (int i = 0; i < W * W * 3; ++i) px.data[i] = (i / 3 % W / 4 + i / 3 / W / 4) % 2 ? 220 : 40;
     save("checks.png", &px, "0 .25 .25 .25 .25\n");
     char path[256];
     struct sample s;
@@ -263,16 +286,16 @@ static void test_blur(void) {
     CHECK(sample_load(&ctx, path_of(path, "checks.png"), 3, 3, 0, 0, &s) == ST_OK, "%s", ctx.error);
     struct augment_options o = plain();
     CHECK(sample_augment(&ctx, &s, &o, 0, 0, 0, W, W, sharp, &truth) == ST_OK, "%s", ctx.error);
-    double full = roughness(sharp, W, 40, 40, 40);
+    double full = roughness(sharp, W, 40, 40, 40), object = roughness(sharp, W, 16, 16, 15);
     for (int mode = 0; mode < 3; ++mode) { /* background only; a small kernel; one that the box of 24 pixels limits to 3 */
         int none = 0, background = 0, whole = 0;
         o.blur = mode == 0 ? 1 : mode == 1 ? 3 : 31;
         for (uint64_t b = 0; b < 150; ++b) {
             CHECK(sample_augment(&ctx, &s, &o, 0, b, 0, W, W, x, &truth) == ST_OK, "%s", ctx.error);
-            double in = roughness(x, W, 15, 15, 16), out = roughness(x, W, 40, 40, 40);
-            none += in > 0.99 * full && out > 0.99 * full;
-            background += in > 0.99 * full && out < 0.1 * full;
-            whole += in < 0.7 * full && fabs(in - out) < 0.05 * full;
+            double in = roughness(x, W, 16, 16, 15) * full / object, out = roughness(x, W, 40, 40, 40);
+            none += in > 0.9 * full && out > 0.99 * full;
+            background += in > 0.9 * full && out < 0.15 * full;
+            whole += in < 0.7 * full && in > 0.15 * full && fabs(in - out) < 0.1 * full; /* what 3 taps leave */
         }
         CHECK(none + background + whole == 150, "blur=%d: %d + %d + %d", o.blur, none, background, whole);
         CHECK(none > 30 && none < 70, "blur=%d: %d of 150 stay", o.blur, none);
@@ -521,6 +544,21 @@ static void test_class_view(void) {
         low = fmin(low, red), high = fmax(high, red);
     }
     CHECK(low < 1.4 * 256 && low > 0.9 * 256 && high > 2.5 * 256 && high < 4.3 * 256, "crops from %g to %g", low, high);
+    /* A square picture at its own size is shown as it is, or mirrored. */
+    int mirrored = 0;
+    o.max_crop = N, o.flip = 1;
+    paint(&s.px, 3, 50, 9, 6, 0, 255, 0);
+    for (uint64_t b = 0; b < 30; ++b) {
+        struct image_key key = image_key(1, b, 0);
+        double off[2] = { 0, 0 };
+        CHECK(class_view(&ctx, &s, &o, &key, 0, N, N, x) == ST_OK, "%s", ctx.error);
+        for (int i = 0; i < N * N; ++i)
+            for (int flip = 0; flip < 2; ++flip)
+                off[flip] = fmax(off[flip], fabs(x[N * N + i] * 255 - s.px.data[3 * (flip ? i / N * N + N - 1 - i % N : i) + 1]));
+        CHECK(fmin(off[0], off[1]) < 1e-3, "off by %g and %g", off[0], off[1]);
+        mirrored += off[1] < off[0];
+    }
+    CHECK(mirrored > 7 && mirrored < 23, "%d of 30 mirrored", mirrored);
     sample_free(&s);
 }
 
@@ -625,6 +663,7 @@ int main(void) {
     if (!mkdtemp(dir)) return 1;
     make_pictures();
     test_mosaic();
+    test_corners();
     test_mosaic_margin();
     test_mixup();
     test_blur_kernel();

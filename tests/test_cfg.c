@@ -356,8 +356,7 @@ static void test_net(void) {
     CHECK(o.learning_rate == .001 && o.momentum == .9 && o.decay == .0001 && o.power == 4, "defaults");
     CHECK(o.policy == POLICY_CONSTANT && o.saturation == 1 && o.exposure == 1 && o.hue == 0, "defaults");
     CHECK(j.n == 0, "%s", j.last);
-    CHECK(net_options_check_training(&ctx, doc, &o) == ST_UNSUPPORTED, "equidistant_point is not built");
-    CHECK(strstr(ctx.error, "a.cfg:6: [network] equidistant_point: "), "%s", ctx.error);
+    CHECK(net_options_check_training(&ctx, doc, &o) == ST_OK && o.equidistant_point == 1, "%s", ctx.error);
     net_options_free(&o);
     cfg_free(doc);
     const char *refused[] = { "policy=poly", "contrastive=1" };

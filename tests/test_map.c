@@ -217,7 +217,7 @@ static void mapping_back(struct backend *be, bool tall) {
     CHECK(image_new(&ctx, w, h, 3, &im) == ST_OK, "%s", ctx.error);
     for (int y = y0; y < y0 + 2; ++y)
         for (int x = x0; x < x0 + 2; ++x) im.data[y * w + x] = im.data[w * h + y * w + x] = 1;
-    struct detect_options o = { .25f, .45f, true, false };
+    struct detect_options o = { .thresh = .25f, .nms = .45f, .letter_box = true };
     CHECK(detect_image(&ctx, net, &im, &o, &list) == ST_OK && list.classes == 2 && list.n > 0, "%s",
           ctx.error);
     struct box best = list.item[0].box;

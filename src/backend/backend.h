@@ -50,7 +50,7 @@ struct conv_plan;
 
 /* Activations that mix channels (darknet-compat 2.0), and how a weighted shortcut normalises its weights (2.7). */
 enum channel_norm { CHANNEL_NORM_NONE, CHANNEL_NORM_RELU, CHANNEL_NORM_SOFTMAX, CHANNEL_NORM_MAXVAL };
-enum mix_norm { MIX_PLAIN, MIX_RELU, MIX_SOFTMAX }; /* Darknet's numbers */
+enum mix_norm { MIX_NORM_NONE, MIX_NORM_RELU, MIX_NORM_SOFTMAX }; /* Darknet's numbers */
 
 /* Window of pooling; x0 = ox*stride_x + offset_x is the first input column of output column ox; cells outside are ignored. */
 struct pool_desc { int size, stride_x, stride_y, offset_x, offset_y; };

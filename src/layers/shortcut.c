@@ -17,7 +17,7 @@ static const struct cfg_choice weights_types[] = { { "none", WEIGHTS_NONE },    
                                                    { "per_layer", WEIGHTS_PER_LAYER }, { "per_channel", WEIGHTS_PER_CHANNEL },
                                                    { NULL, 0 } };
 static const struct cfg_choice normalizations[] = {
-    { "none", MIX_PLAIN }, { "relu", MIX_RELU }, { "avg_relu", MIX_RELU }, { "softmax", MIX_SOFTMAX }, { NULL, 0 }
+    { "none", MIX_NORM_NONE }, { "relu", MIX_NORM_RELU }, { "avg_relu", MIX_NORM_RELU }, { "softmax", MIX_NORM_SOFTMAX }, { NULL, 0 }
 };
 
 /* Darknet takes any weights_normalization without weights, and refuses `none` with them; here an unknown name warns and
@@ -28,7 +28,7 @@ static const struct cfg_key keys[] = {
       .choices = activation_choices },
     CFG_CHOICE(struct shortcut, weights_type, WEIGHTS_NONE, weights_types),
     { .name = "weights_normalization", .type = CFG_T_CHOICE, .offset = offsetof(struct shortcut, weights_normalization),
-      .def = MIX_PLAIN, .choices = normalizations, .lenient = true },
+      .def = MIX_NORM_NONE, .choices = normalizations, .lenient = true },
     CFG_END
 };
 
@@ -65,7 +65,7 @@ static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *a
     if (s->weights_type)
         layer_param(l, &(struct param){ .name = "weights", .role = PARAM_MIX, .dim = { l->n_in, row_size(l), 1 },
                                         .out_axis = s->weights_type == WEIGHTS_PER_CHANNEL ? 1 : -1, .in_axis = -1,
-                                        .flags = PARAM_TRAIN | PARAM_DECAY, .init_mean = 1 });
+                                        .flags = PARAM_TRAIN | PARAM_LIMIT_STEP, .init_mean = 1 });
     return ST_OK;
 }
 

@@ -1,5 +1,6 @@
 #include "train/adversarial.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,12 +34,22 @@ static enum status look(struct ctx *ctx, struct net *rival, const float *x, floa
     return st;
 }
 
+/* Rolling statistics say little at the start of training, and numbers may overflow on them: that is no disturbance. */
+static enum status look_or_not(struct ctx *ctx, struct net *rival, const float *x, size_t n, float *gradient) {
+    struct ctx own = { .log = ctx->log, .log_user = ctx->log_user };
+    enum status st = look(&own, rival, x, gradient);
+    if (st != ST_OK && st != ST_NUMERIC) return ctx_fail(ctx, st, "%s", own.error);
+    for (size_t i = 0; i < n; ++i)
+        if (st == ST_NUMERIC || !isfinite(gradient[i])) gradient[i] = 0;
+    return ST_OK;
+}
+
 enum status adversary_disturb(struct ctx *ctx, struct adversary *a, struct net *trained, const float *x, double rate, int every,
                               const float **disturbed) {
     size_t image = (size_t)trained->opt.channels * (size_t)trained->opt.width * (size_t)trained->opt.height;
     TRY(follow(ctx, a->net, trained));
     TRY(mem_grow(ctx, &a->x, &a->cap, image * (size_t)trained->batch, sizeof *a->x));
-    TRY(look(ctx, a->net, x, a->x));
+    TRY(look_or_not(ctx, a->net, x, image * (size_t)trained->batch, a->x));
     for (int n = 0; n < trained->batch; ++n) {
         bool moves = n % every == every - 1;
         for (size_t i = (size_t)n * image; i < (size_t)(n + 1) * image; ++i) {

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "vision/draw.h"
 
@@ -22,15 +23,26 @@ static void write_text(struct pixels *px, float x, float y, enum align align, st
     draw_text(px, floorf(x - (align == AT_CENTRE ? width / 2 : align == AT_RIGHT ? width : 0)), floorf(y), TEXT, text, c);
 }
 
-/* The top of the loss axis: above what the curve reaches once the steep beginning is over. */
-static double loss_top(const struct chart *c) {
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The top of the loss axis: the curve fills it except for the steep beginning, where a loss is hundreds of times larger. */
+static enum status loss_top(struct ctx *ctx, const struct chart *c, double *top) {
     const struct history *h = c->history;
-    double most = 0;
-    if (c->top_loss > 0) return c->top_loss;
-    for (size_t i = h->n / 20; i < h->n; ++i) most = fmax(most, h->point[i].loss);
-    if (!(most > 0) || !isfinite(most)) return 1;
-    double step = tick_step(1.1 * most, 8);
-    return ceil(1.1 * most / step) * step;
+    size_t n = 0;
+    *top = c->top_loss > 0 ? c->top_loss : 1;
+    if (c->top_loss > 0) return ST_OK;
+    double *sorted = mem_zero(ctx, h->n, sizeof *sorted);
+    if (!sorted) return ST_MEMORY;
+    for (size_t i = 0; i < h->n; ++i)
+        if (isfinite(h->point[i].loss) && h->point[i].loss > 0) sorted[n++] = h->point[i].loss;
+    qsort(sorted, n, sizeof *sorted, by_value);
+    double most = n ? 1.4 * sorted[n * 85 / 100] : 1, step = tick_step(most, 8);
+    free(sorted);
+    *top = ceil(most / step) * step;
+    return ST_OK;
 }
 
 struct axes { double top, last; };
@@ -131,8 +143,9 @@ static void draw_heading(struct pixels *px, const struct chart *c, bool scores) 
 }
 
 enum status chart_draw(struct ctx *ctx, const struct chart *c, struct pixels *px) {
-    struct axes a = { loss_top(c), c->max_iterations > 0 ? c->max_iterations : 1 };
+    struct axes a = { 1, c->max_iterations > 0 ? c->max_iterations : 1 };
     bool scores = any_score(c->history);
+    TRY(loss_top(ctx, c, &a.top));
     TRY(pixels_new(ctx, SIDE, SIDE, 3, px));
     draw_rect(px, 0, 0, SIDE, SIDE, paper);
     draw_axes(px, c, &a, scores);

@@ -279,7 +279,7 @@ static enum status disturb(struct ctx *ctx, struct trainer *t, uint64_t number, 
     struct rng r = rng_stream(t->opt->seed, number, ADVERSARY_STREAM);
     if (!t->adversary.net || t->iteration <= (uint64_t)o->burn_in || rng_uniform(&r) >= .5) return ST_OK;
     double rate = o->adversarial_lr * (double)t->iteration / t->max;
-    return adversary_disturb(ctx, &t->adversary, t->net, *x, rate, 1, x);
+    return adversary_disturb(ctx, &t->adversary, t->net, *x, rate, o->contrastive ? 2 : 1, x);
 }
 
 /* Forward, loss and backward of one of the step's sub-batches.  *squares: of the gradient so far. */
