@@ -109,7 +109,7 @@ $(OUT)/src/%.o: src/%.c
 	$(call say,  CC $<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
-$(OUT)/tests/%: tests/%.c tests/test.h $(OUT)/libdarknet.a
+$(OUT)/tests/%: tests/%.c tests/test.h tests/cli_rig.h $(OUT)/libdarknet.a
 	@mkdir -p $(@D)
 	$(call say,  LD $@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -Itests $(LDFLAGS) -o $@ $< $(OUT)/libdarknet.a $(LDLIBS)

@@ -94,6 +94,8 @@ int net_output_layer(const struct net *);
 void net_describe(const struct net *, void (*line)(void *user, const char *text), void *user);
 double net_flops(const struct net *);                 /* Darknet's count, per image */
 size_t net_activation_count(const struct net *);      /* elements of all layer outputs, one image */
+struct array_stats { double rms, mean, variance, min, max; };  /* variance over n - 1 */
+struct array_stats net_param_stats(const struct net *, const struct param *); /* of the host copy */
 int net_heads(const struct net *, int *layer, int cap); /* indices of detection heads; returns how many there are */
 
 #endif
