@@ -192,7 +192,7 @@ enum status affine_backward(struct affine *a, struct pass *p, int slice, const s
         if (a->d.act != ACT_LINEAR) ops->act_backward(p->be, a->d.act, pre, y, dy, dy, false);
         if (train) ops->bias_backward(p->be, dy, p->grad[a->rows.bias]);
     }
-    if (train) {
+    if (p->grad[a->rows.weights]) {
         struct tensor in = matrix(&a->d) ? flat_view(x, flat_copy(a, slice)) : *x;
         TRY(ops->conv_backward_weights(p->be, p->ctx, a->plan, &in, dy, p->grad[a->rows.weights]));
     }

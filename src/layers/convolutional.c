@@ -456,7 +456,7 @@ static enum status weights_gradient(struct layer *l, struct pass *p, const struc
     TRY(ops->conv_backward_weights(p->be, p->ctx, run->plan, conv_input(l, p), dy, dw));
     if (run->maps) ops->tie_kernels_backward(p->be, dw, c->filters, w->dim[1], w->dim[2], deformation_stages(deformation_of(c)), run->maps);
     /* Gradient centralisation (Yong et al. 2020), as upstream only beside batch norm; a projection, so sums may be centred again. */
-    if (c->grad_centr && normed(c)) ops->centre_rows(p->be, dw, c->filters, param_count(w) / (size_t)c->filters);
+    if (c->grad_centr && normed(c) && p->mode == NET_TRAIN) ops->centre_rows(p->be, dw, c->filters, param_count(w) / (size_t)c->filters);
     return ST_OK;
 }
 
@@ -468,7 +468,7 @@ static enum status backward(struct layer *l, struct pass *p) {
     if (run->blur.plan) TRY(blur_backward(p, &run->blur));
     if (run->acted.data) p->be->ops->excite(p->be, dy, &run->boxes, alpha_of(l, p), dy);
     through_activation(l, p, dy);
-    if (p->mode == NET_TRAIN) TRY(weights_gradient(l, p, dy));
+    if (p->grad[weights_row(l)]) TRY(weights_gradient(l, p, dy));
     return p->dx[0] ? send_to_input(l, p, dy) : ST_OK;
 }
 

@@ -61,6 +61,12 @@ bool layer_has_filters(const struct layer *l) {
     return false;
 }
 
+const struct param *layer_filters(const struct layer *l) {
+    for (int k = 0; k < l->n_param; ++k)
+        if (l->param[k].role == PARAM_WEIGHT && l->param[k].out_axis == 0) return &l->param[k];
+    return NULL;
+}
+
 void layer_param(struct layer *l, const struct param *p) {
     assert(l->n_param < LAYER_MAX_PARAM);
     l->param[l->n_param++] = *p;

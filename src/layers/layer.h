@@ -200,6 +200,8 @@ enum status layer_inputs(struct ctx *, struct layer *, const char *key, const in
 void layer_param(struct layer *, const struct param *);
 /* True when the layer makes its channels itself, with weights of its own or shared ones: they are filters to the pruner. */
 bool layer_has_filters(const struct layer *);
+/* The array of a layer's weights whose rows are its output channels; NULL: it has none. */
+const struct param *layer_filters(const struct layer *);
 enum status layer_fail(struct ctx *, const struct layer *, const char *key, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 bool layer_repeats(const struct layer *); /* for ops->repeats: always */

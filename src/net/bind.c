@@ -157,7 +157,7 @@ static enum status allocate(struct ctx *ctx, struct net *net) {
         if (out_count(net, i) > widest) widest = out_count(net, i);
     if (net->mode != NET_INFER) net->buffers->scratch = ops->alloc(net->be, ctx, widest);
     net->dev_param = ops->alloc(net->be, ctx, net->n_param);
-    if (net->mode == NET_TRAIN) net->dev_grad = ops->alloc(net->be, ctx, net->n_param);
+    if (net->mode == NET_TRAIN || (net->wants_dweights && net->mode == NET_SCORE)) net->dev_grad = ops->alloc(net->be, ctx, net->n_param);
     return ctx->code;
 }
 

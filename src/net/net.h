@@ -29,6 +29,8 @@ struct net {
     bool checkpoint_activations;   /* set before net_bind with TRAIN: less memory, segments are computed twice */
     bool wants_dinput;             /* set before net_bind with SCORE: backward leaves dU/dinput in dinput */
     struct tensor dinput;
+    bool wants_dweights;           /* set before net_bind with SCORE: backward adds the gradients of convolutions' and dense
+                                    * layers' weights, with batch norm folded into them, to dev_grad */
     struct tensor *y, *dy;         /* per layer; y of aliases is the input's tensor; data NULL where there is none */
     struct net_buffers *buffers;
     const uint8_t *const *mask;    /* per layer: NULL or a keep flag per output channel; the pruner's self check */

@@ -20,3 +20,22 @@ const struct criterion *criterion_find(const char *name) {
         if (!strcmp(all[i]->name, name)) return all[i];
     return NULL;
 }
+
+enum status criteria_score(struct ctx *ctx, const struct criterion_input *in, const struct criterion *const *list, int n,
+                           double *const *score) {
+    struct criterion_input own = *in;
+    struct saliency objects = { 0 };
+    struct loss_evidence loss = { 0 };
+    unsigned needs = 0;
+    for (int i = 0; i < n; ++i) needs |= list[i]->needs;
+    loss.wants_weights = needs & NEEDS_WEIGHT_GRADIENTS;
+    own.detail = !(needs & NEEDS_OBJECTS) ? NULL : in->detail ? in->detail : &objects;
+    own.loss = needs & (NEEDS_LOSS | NEEDS_WEIGHT_GRADIENTS) ? &loss : NULL;
+    enum status st = needs && !in->images ? ctx_fail(ctx, ST_USAGE, "this criterion needs images") : ST_OK;
+    if (st == ST_OK && (own.detail || own.loss))
+        st = saliency_collect(ctx, in->net, in->be, in->channels, in->images, in->options, in->mean, own.detail, own.loss);
+    for (int i = 0; i < n && st == ST_OK; ++i) st = list[i]->score(ctx, &own, score[i]);
+    saliency_free(&objects);
+    loss_evidence_free(&loss);
+    return st;
+}

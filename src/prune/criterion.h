@@ -12,14 +12,20 @@ struct criterion_input {
     const struct score_source *images;   /* NULL when the criterion needs none and none were given */
     const struct saliency_options *options;
     const double *mean;
-    struct saliency *detail;             /* filled by data-driven criteria; may be NULL */
+    struct saliency *detail;             /* with NEEDS_OBJECTS */
+    struct loss_evidence *loss;          /* with NEEDS_LOSS */
 };
+/* What a criterion looks at besides the weights; the driver gathers it, once for all criteria that run together. */
+enum { NEEDS_OBJECTS = 1, NEEDS_LOSS = 2, NEEDS_WEIGHT_GRADIENTS = 4 /* of the loss */, NEEDS_MAPS = 8 /* runs the images itself */ };
 struct criterion {
     const char *name, *help;
-    bool needs_images;
-    bool priced;          /* divide by cost^gamma (saliency); weight criteria rank by themselves */
+    unsigned needs;
+    double cost_power;    /* the score's usual divisor is cost^cost_power; 0: ranks by itself */
     enum status (*score)(struct ctx *, const struct criterion_input *, double *score);
 };
+/* Scores by n criteria, score[i] per group by list[i].  in->detail (may be NULL) is filled where one needs objects. */
+enum status criteria_score(struct ctx *, const struct criterion_input *, const struct criterion *const *list, int n,
+                           double *const *score);
 const struct criterion *criterion_find(const char *name);
 int criterion_count(void);
 const struct criterion *criterion_at(int i);

@@ -13,4 +13,4 @@ static enum status score(struct ctx *ctx, const struct criterion_input *in, doub
     return criterion_by_filter(ctx, in, scale, out);
 }
 
-const struct criterion bn_criterion = { "bn", "magnitude of the batch-norm scale", false, false, score };
+const struct criterion bn_criterion = { "bn", "magnitude of the batch-norm scale", 0, 0, score };

@@ -4,9 +4,7 @@
 #include "prune/criterion_weights.h"
 
 static double mean_abs(const struct net *net, const struct layer *l, int filter) {
-    const struct param *w = NULL;
-    for (int k = 0; k < l->n_param && !w; ++k)
-        if (l->param[k].role == PARAM_WEIGHT && l->param[k].out_axis == 0) w = &l->param[k];
+    const struct param *w = layer_filters(l);
     if (!w) return -1;
     size_t per = param_count(w) / (size_t)w->dim[0];
     const float *v = net->param + w->offset + per * (size_t)filter;
@@ -19,4 +17,4 @@ static enum status score(struct ctx *ctx, const struct criterion_input *in, doub
     return criterion_by_filter(ctx, in, mean_abs, out);
 }
 
-const struct criterion l1_criterion = { "l1", "mean absolute weight of a filter", false, false, score };
+const struct criterion l1_criterion = { "l1", "mean absolute weight of a filter", 0, 0, score };

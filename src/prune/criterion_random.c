@@ -9,4 +9,4 @@ static enum status score(struct ctx *ctx, const struct criterion_input *in, doub
     return ST_OK;
 }
 
-const struct criterion random_criterion = { "random", "a seeded draw", false, false, score };
+const struct criterion random_criterion = { "random", "a seeded draw", 0, 0, score };

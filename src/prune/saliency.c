@@ -28,6 +28,10 @@ struct scoring {
     double *dot, *sum;
     float *maps;
     size_t dot_cap, sum_cap, maps_cap;
+    /* the backward pass at work */
+    bool by_object, by_loss;
+    struct loss_evidence *loss;    /* NULL: not wanted */
+    double *loss_t;                /* per image of the batch: n_group responses to the loss */
     /* all votes so far */
     struct vote *vote;
     size_t n_vote, vote_cap;
@@ -195,23 +199,24 @@ static enum status seed_utility(struct scoring *s) {
     return st;
 }
 
-/* U = -loss: plain Taylor on what training minimises. */
+/* U = -loss: plain Taylor on what training minimises.  The places of the batch that hold no image give nothing. */
 static enum status seed_loss(struct scoring *s) {
     double loss;
     struct net_truth truth = { .boxes = s->truth };
     TRY(net_loss(s->ctx, s->net, &truth, &loss, NULL));
     for (int i = 0; i < s->net->n; ++i) {
         struct layer *l = &s->net->layer[i];
-        size_t n = l->head_delta ? (size_t)s->net->batch * shape_count(l->in_shape[0]) : 0;
+        size_t per = l->head_delta ? shape_count(l->in_shape[0]) : 0, n = (size_t)s->valid * per;
         for (size_t k = 0; k < n; ++k) l->head_delta[k] = -l->head_delta[k];
+        if (per) memset(l->head_delta + n, 0, ((size_t)s->net->batch * per - n) * sizeof *l->head_delta);
     }
     return ST_OK;
 }
 
 /* --- responses ------------------------------------------------------------------------------------------------------- */
 
-static enum status respond(void *user, struct pass *p, const struct layer *l, const struct tensor *x, const struct tensor *dx) {
-    struct scoring *s = user;
+static enum status respond_to_objects(struct scoring *s, struct pass *p, const struct layer *l, const struct tensor *x,
+                                      const struct tensor *dx) {
     int from = l->in[0], c = x->c, cells = x->h * x->w;
     const int *group = s->ch->group_of + s->ch->first_node[from];
     const double *mean = s->mean + s->ch->first_node[from];
@@ -236,6 +241,31 @@ static enum status respond(void *user, struct pass *p, const struct layer *l, co
         }
     }
     return ST_OK;
+}
+
+static enum status respond_to_loss(struct scoring *s, struct pass *p, const struct layer *l, const struct tensor *x,
+                                   const struct tensor *dx) {
+    int from = l->in[0], c = x->c, cells = x->h * x->w;
+    const int *group = s->ch->group_of + s->ch->first_node[from];
+    const double *mean = s->mean + s->ch->first_node[from];
+    TRY(mem_grow(p->ctx, &s->maps, &s->maps_cap, (size_t)cells, sizeof *s->maps));
+    TRY(mem_grow(p->ctx, &s->dot, &s->dot_cap, (size_t)c, sizeof *s->dot));
+    TRY(mem_grow(p->ctx, &s->sum, &s->sum_cap, (size_t)c, sizeof *s->sum));
+    for (int i = 0; i < cells; ++i) s->maps[i] = 1;
+    for (int b = 0; b < s->valid; ++b) {
+        double *t = s->loss_t + (size_t)b * (size_t)s->ch->n_group;
+        memset(s->dot, 0, (size_t)c * sizeof *s->dot);
+        memset(s->sum, 0, (size_t)c * sizeof *s->sum);
+        p->be->ops->channel_dot(p->be, x, dx, b, 1, s->maps, s->dot, s->sum);
+        for (int i = 0; i < c; ++i) t[group[i]] += s->opt->centred ? s->dot[i] - mean[i] * s->sum[i] : s->dot[i];
+    }
+    return ST_OK;
+}
+
+static enum status respond(void *user, struct pass *p, const struct layer *l, const struct tensor *x, const struct tensor *dx) {
+    struct scoring *s = user;
+    if (s->by_object) TRY(respond_to_objects(s, p, l, x, dx));
+    return s->by_loss ? respond_to_loss(s, p, l, x, dx) : ST_OK;
 }
 
 static int bin_of(const struct net *net, struct box b) {
@@ -266,7 +296,41 @@ static enum status cast_votes(struct scoring *s) {
     return ST_OK;
 }
 
-static enum status score_batches(struct scoring *s, const struct score_source *src, float *x) {
+static enum status add_to_evidence(struct scoring *s) {
+    int n = s->ch->n_group;
+    for (int b = 0; b < s->valid; ++b)
+        for (int g = 0; g < n; ++g) {
+            double t = s->loss_t[(size_t)b * (size_t)n + (size_t)g];
+            if (!isfinite(t)) return ctx_fail(s->ctx, ST_NUMERIC, "image %d of the list: its gradients are not finite", s->first_image + b);
+            s->loss->magnitude[g] += fabs(t);
+            s->loss->square[g] += t * t;
+        }
+    return ST_OK;
+}
+
+/* The gradients that are wanted, one after the other where they differ: the outputs stay between passes in SCORE. */
+static enum status look_back(struct scoring *s, bool objects) {
+    bool loss = s->loss != NULL, shared = loss && objects && s->opt->utility == UTILITY_LOSS;
+    if (loss) memset(s->loss_t, 0, (size_t)s->net->batch * (size_t)s->ch->n_group * sizeof *s->loss_t);
+    if (objects) {
+        s->by_object = true, s->by_loss = shared;
+        TRY(s->opt->utility == UTILITY_LOSS ? seed_loss(s) : seed_utility(s));
+        real *grad = s->net->dev_grad; /* of the loss only */
+        if (!shared) s->net->dev_grad = NULL;
+        enum status st = net_backward(s->ctx, s->net);
+        s->net->dev_grad = grad;
+        TRY(st);
+        TRY(cast_votes(s));
+    }
+    if (loss && !shared) {
+        s->by_object = false, s->by_loss = true;
+        TRY(seed_loss(s));
+        TRY(net_backward(s->ctx, s->net));
+    }
+    return loss ? add_to_evidence(s) : ST_OK;
+}
+
+static enum status score_batches(struct scoring *s, const struct score_source *src, float *x, bool objects) {
     struct net *net = s->net;
     for (int first = 0; first < src->count; first += net->batch) {
         s->valid = src->count - first < net->batch ? src->count - first : net->batch;
@@ -279,9 +343,7 @@ static enum status score_batches(struct scoring *s, const struct score_source *s
             if (!s->t[b]) return ST_MEMORY;
         }
         TRY(net_forward(s->ctx, net, x));
-        TRY(s->opt->utility == UTILITY_LOSS ? seed_loss(s) : seed_utility(s));
-        TRY(net_backward(s->ctx, net));
-        TRY(cast_votes(s));
+        TRY(look_back(s, objects));
         report(src, "saliency", first + s->valid);
     }
     return ST_OK;
@@ -392,22 +454,87 @@ static enum status conclude(struct scoring *s, struct saliency *out) {
     return s->ctx->code;
 }
 
+/* --- what the loss says ---------------------------------------------------------------------------------------------- */
+
+/* By what batch norm multiplies the weights of filter f once it is folded into them (see bn_fold). */
+static double fold_factor(const struct net *net, const struct layer *l, int f) {
+    const struct param *scale = NULL, *variance = NULL;
+    for (int k = 0; k < l->n_param; ++k) {
+        if (l->param[k].role == PARAM_SCALE) scale = &l->param[k];
+        if (l->param[k].role == PARAM_VARIANCE) variance = &l->param[k];
+    }
+    if (!scale || !variance) return 1;
+    return (double)net->param[scale->offset + (size_t)f] / sqrt((double)net->param[variance->offset + (size_t)f] + 1e-5);
+}
+
+/* w * dL/dw is the same whether w is the stored or the folded weight; dev_grad is of the folded one, summed over images. */
+static enum status weigh_filters(struct scoring *s, int images) {
+    const struct net *net = s->net;
+    const struct channels *ch = s->ch;
+    float *grad = mem_zero(s->ctx, net->n_param, sizeof *grad);
+    if (!grad) return ST_MEMORY;
+    net->be->ops->get(net->be, net->dev_grad, net->n_param, grad);
+    for (int k = 0; k < ch->n_node; ++k) s->loss->weight[k] = -1;
+    for (int i = 0; i < net->n; ++i) {
+        const struct layer *l = &net->layer[i];
+        const struct param *w = layer_filters(l);
+        size_t per = w ? param_count(w) / (size_t)w->dim[0] : 0;
+        for (int f = 0; w && param_owned(w) && f < w->dim[0]; ++f) {
+            double sum = 0, factor = fold_factor(net, l, f);
+            for (size_t j = w->offset + (size_t)f * per; j < w->offset + (size_t)(f + 1) * per; ++j)
+                sum += fabs((double)net->param[j] * (double)grad[j]);
+            s->loss->weight[ch->first_node[i] + f] = sum * fabs(factor) / images;
+        }
+    }
+    free(grad);
+    return ST_OK;
+}
+
+static enum status evidence_new(struct scoring *s) {
+    size_t groups = (size_t)s->ch->n_group;
+    s->loss_t = mem_zero(s->ctx, (size_t)s->net->batch * groups, sizeof *s->loss_t);
+    s->loss->magnitude = mem_zero(s->ctx, groups, sizeof *s->loss->magnitude);
+    s->loss->square = mem_zero(s->ctx, groups, sizeof *s->loss->square);
+    s->loss->weight = s->loss->wants_weights ? mem_zero(s->ctx, (size_t)s->ch->n_node, sizeof *s->loss->weight) : NULL;
+    return s->ctx->code;
+}
+
+static enum status evidence_conclude(struct scoring *s, int images) {
+    for (int g = 0; g < s->ch->n_group; ++g) s->loss->magnitude[g] /= images, s->loss->square[g] /= images;
+    return s->loss->weight ? weigh_filters(s, images) : ST_OK;
+}
+
+void loss_evidence_free(struct loss_evidence *e) {
+    free(e->magnitude), free(e->square), free(e->weight);
+    *e = (struct loss_evidence){ .wants_weights = e->wants_weights };
+}
+
 enum status saliency_score(struct ctx *ctx, struct net *net, struct backend *be, const struct channels *ch,
                            const struct score_source *src, const struct saliency_options *opt, const double *mean,
                            struct saliency *out) {
-    memset(out, 0, sizeof *out);
+    return saliency_collect(ctx, net, be, ch, src, opt, mean, out, NULL);
+}
+
+enum status saliency_collect(struct ctx *ctx, struct net *net, struct backend *be, const struct channels *ch,
+                             const struct score_source *src, const struct saliency_options *opt, const double *mean,
+                             struct saliency *out, struct loss_evidence *loss) {
+    if (out) memset(out, 0, sizeof *out);
     if (src->count < 1) return ctx_fail(ctx, ST_USAGE, "no images to score on");
-    struct scoring s = { .ctx = ctx, .net = net, .ch = ch, .opt = opt, .mean = mean };
+    struct scoring s = { .ctx = ctx, .net = net, .ch = ch, .opt = opt, .mean = mean, .loss = loss };
     struct net_hook hook = { &s, respond };
+    net->wants_dweights = loss && loss->wants_weights;
     enum status st = net_bind(ctx, net, be, NET_SCORE, opt->batch < src->count ? opt->batch : src->count);
+    net->wants_dweights = false;
     size_t batch = st == ST_OK ? (size_t)net->batch : 0;
     float *x = mem_zero(ctx, batch * image_floats(net), sizeof *x);
     s.truth = mem_zero(ctx, batch, sizeof *s.truth);
     s.t = mem_zero(ctx, batch, sizeof *s.t);
+    if (st == ST_OK && loss) st = evidence_new(&s);
     if (st == ST_OK && ctx->code == ST_OK) {
         net->hook = &hook;
-        st = score_batches(&s, src, x);
-        if (st == ST_OK) st = conclude(&s, out);
+        st = score_batches(&s, src, x, out != NULL);
+        if (st == ST_OK && out) st = conclude(&s, out);
+        if (st == ST_OK && loss) st = evidence_conclude(&s, src->count);
         net->hook = NULL;
     }
     net_unbind(net);
@@ -416,8 +543,9 @@ enum status saliency_score(struct ctx *ctx, struct net *net, struct backend *be,
         if (s.truth) free(s.truth[b].item);
     }
     for (size_t i = 0; i < s.n_vote; ++i) free(s.vote[i].t);
-    free(s.vote), free(s.t), free(s.truth), free(s.dot), free(s.sum), free(s.maps), free(x);
-    if (ctx->code != ST_OK) saliency_free(out);
+    free(s.vote), free(s.t), free(s.truth), free(s.dot), free(s.sum), free(s.maps), free(s.loss_t), free(x);
+    if (ctx->code != ST_OK && out) saliency_free(out);
+    if (ctx->code != ST_OK && loss) loss_evidence_free(loss);
     return ctx->code != ST_OK ? ctx->code : st;
 }
 

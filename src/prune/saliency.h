@@ -57,6 +57,18 @@ enum status saliency_score(struct ctx *, struct net *, struct backend *, const s
                            const struct saliency_options *, const double *mean, struct saliency *);
 void saliency_free(struct saliency *);
 
+/* What the gradient of the training loss says, for the criteria that go by it. */
+struct loss_evidence {
+    double *magnitude, *square;  /* per group: means over the images of |t| and t*t; t: the group's response, all cells alike */
+    bool wants_weights;          /* set before: fill `weight`, too */
+    double *weight;              /* per node with weights of its own: sum of |w * dL/dw| over its filter; L: mean loss; else -1 */
+};
+void loss_evidence_free(struct loss_evidence *);
+/* saliency_score and the evidence of the loss from one forward pass, each left out when NULL; backward runs once more only
+ * where both are wanted and the utility is not the loss itself. */
+enum status saliency_collect(struct ctx *, struct net *, struct backend *, const struct channels *, const struct score_source *,
+                             const struct saliency_options *, const double *mean, struct saliency *, struct loss_evidence *);
+
 /* m_o(p) of section 3 on a grid of w x h cells of an input of net_w x net_h pixels; map: h*w floats. */
 void saliency_map(struct box box, int w, int h, int net_w, int net_h, double context, double background, float *map);
 /* Maps of k boxes with shared cells divided in proportion of their claims, and, behind them, what no box claims. */

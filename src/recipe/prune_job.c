@@ -150,15 +150,15 @@ enum status prune_score(struct ctx *ctx, struct prune_job *job) {
     struct saliency_options opt = job->opt.saliency;
     opt.centred = job->opt.compensate; /* score what removal will do */
     if (job->opt.compensate) TRY(saliency_means(ctx, job->net, job->be, job->channels, &src, opt.batch, job->mean));
-    struct criterion_input in = { job->net, job->be, job->channels, &src, &opt, job->mean, &job->detail };
-    return criterion->score(ctx, &in, job->score);
+    struct criterion_input in = { job->net, job->be, job->channels, &src, &opt, job->mean, &job->detail, NULL };
+    return criteria_score(ctx, &in, &criterion, 1, &job->score);
 }
 
 enum status prune_select(struct ctx *ctx, struct prune_job *job) {
     if (job->opt.from_plan) return audit_read_plan(ctx, job, job->opt.from_plan);
     struct select_options opt = job->opt.select;
     opt.keep_layer = job->keep_layer;
-    if (opt.cost_power < 0) opt.cost_power = criterion_find(job->opt.criterion)->priced ? 0.5 : 0;
+    if (opt.cost_power < 0) opt.cost_power = criterion_find(job->opt.criterion)->cost_power;
     job->opt.select.cost_power = opt.cost_power;
     TRY(select_groups(ctx, job->channels, job->score, &opt, &job->selection));
     if (!job->selection.reached)
