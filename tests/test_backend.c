@@ -459,6 +459,7 @@ static const struct parity_case parity_cases[] = {
     {"conv 3x3 stride 2 odd", conv_body, {2, 3, 11, 13}, 16, 3, 2, 1, 1, ACT_SWISH},
     {"conv 1x1", conv_body, {3, 17, 7, 6}, 19, 1, 1, 1, 1, ACT_LOGISTIC},
     {"conv 1x1 stride 2", conv_body, {1, 16, 9, 8}, 8, 1, 2, 1, 1, ACT_RELU},
+    {"conv 1x1 stride 2 narrow", conv_body, {5, 6, 16, 16}, 7, 1, 2, 1, 1, ACT_LEAKY},
     {"conv 1x1 on 1x1", conv_body, {4, 20, 1, 1}, 5, 1, 1, 1, 1, ACT_TANH},
     {"conv dilation 2", conv_body, {1, 8, 12, 12}, 8, 3, 1, 1, 2, ACT_RELU6},
     {"conv dilation 3 stride 2", conv_body, {1, 4, 13, 12}, 8, 3, 2, 1, 3, ACT_LINEAR},

@@ -152,6 +152,12 @@ static void cpu_conv_free(struct backend *be, struct conv_plan *plan) {
     free(plan);
 }
 
+/* oneDNN up to and including 3.x: the weights' gradient of a strided 1x1 convolution writes past its workspace when a block of
+ * input channels (8, with AVX-512 16) is not full (uxlfoundation/oneDNN, issue 6035). */
+static bool onednn_overruns(const struct conv_desc *d) {
+    return d->backward && d->size == 1 && (d->stride_x > 1 || d->stride_y > 1) && d->x.c / d->groups < 16;
+}
+
 static enum status cpu_conv_new(struct backend *be, struct ctx *ctx, const struct conv_desc *desc,
                                 struct conv_plan **out) {
     struct cpu_state *state = be->state;
@@ -167,7 +173,7 @@ static enum status cpu_conv_new(struct backend *be, struct ctx *ctx, const struc
     plan->winograd = unit_strides(desc) && winograd_fits(desc);
     plan->winograd_weights = plan->winograd && winograd_weights_fit(desc);
     bool rest = !plan->winograd || (desc->backward && !plan->winograd_weights); /* something is left for another algorithm */
-    if (rest && dense(&desc->x) && dense(&desc->y))
+    if (rest && dense(&desc->x) && dense(&desc->y) && !onednn_overruns(desc))
         plan->dnn = onednn_conv_new(state->dnn, be, desc, plan->winograd, &plan->fused);
     enum status status = ST_OK;
     if (plan->winograd && !winograd_new(state, be, ctx, &plan->win, desc))
