@@ -8,7 +8,7 @@
 #include "prune/saliency.h"
 #include "prune/select.h"
 #include "prune_nets.h"
-#include "recipe/prune_job.h"
+#include "recipe/compare.h"
 #include "vision/image.h"
 
 static char folder[64];
@@ -462,6 +462,68 @@ static void check_nothing(void) {
     backend_close(be);
 }
 
+/* What a cut by one criterion alone has. */
+static void check_row(struct ctx *ctx, struct backend *be, struct prune_options opt, const struct compare_row *row) {
+    struct prune_job *job;
+    opt.criterion = row->criterion->name, opt.compare = false;
+    enum status st = prune_open(ctx, be, &opt, &job);
+    if (st == ST_OK) st = prune_score(ctx, job);
+    if (st == ST_OK) st = prune_select(ctx, job);
+    if (st == ST_OK) st = prune_cut(ctx, job);
+    if (st == ST_OK) st = prune_map(ctx, job, job->small, &job->map_after);
+    CHECK(st == ST_OK, "%s: %s", opt.criterion, ctx->error);
+    if (st != ST_OK) return;
+    CHECK(row->flops.mean == job->selection.after.flops && row->params.mean == job->selection.after.params &&
+              row->cost_power == job->opt.select.cost_power && row->reached == job->selection.reached,
+          "%s: %g FLOPs, alone %g", opt.criterion, row->flops.mean, job->selection.after.flops);
+    CHECK_NEAR(row->map.mean, job->map_after.map, 1e-6, opt.criterion);
+    for (int i = 0; i < MAP_SIZES; ++i) CHECK_NEAR(row->map_size[i].mean, job->map_after.map_size[i], 1e-6, opt.criterion);
+    prune_close(job);
+}
+
+static void check_compare(void) {
+    static const struct { const char *list; bool compare; const char *says; } bad[] = {
+        { "l1,l2", false, "-compare" }, { "l1,salience,l2", true, "salience: unknown" }, { "l1,l2,l1", true, "l1 twice" },
+        { "l1,", true, "unknown" } };
+    struct ctx ctx = { 0 };
+    struct backend *be;
+    struct prune_job *job = NULL;
+    struct comparison table;
+    char out[256], data[256], cfg[256], weights[256], *text = NULL;
+    size_t size;
+    if (!make_files(&ctx) || backend_open(&ctx, "cpu", &be) != ST_OK) return;
+    snprintf(data, sizeof data, "%s", in_folder("a.data"));
+    snprintf(cfg, sizeof cfg, "%s", in_folder("a.cfg"));
+    snprintf(weights, sizeof weights, "%s", in_folder("a.weights"));
+    snprintf(out, sizeof out, "%s", in_folder("versus"));
+    struct prune_options opt = prune_defaults();
+    opt.data = data, opt.cfg = cfg, opt.weights = weights, opt.out = out;
+    opt.compare = true, opt.seeds = 4;
+    opt.select.target = TARGET_FLOPS, opt.select.value = .6, opt.select.cost_power = -1, opt.select.min_filters = 4, opt.select.round = 1;
+    opt.criterion = "saliency,group-fisher,random,lamp";
+    CHECK(prune_open(&ctx, be, &opt, &job) == ST_OK && prune_ready(&ctx, job) == ST_OK &&
+              prune_compare(&ctx, job, &table) == ST_OK && compare_write(&ctx, job, &table) == ST_OK,
+          "%s", ctx.error);
+    if (ctx.code != ST_OK) return;
+    CHECK(table.n == 5 && !table.row[0].criterion && table.row[3].runs == 4 && table.row[1].runs == 1, "%d rows", table.n);
+    CHECK(table.row[3].flops.spread > 0 && table.row[1].flops.spread == 0 && table.row[0].flops.mean > table.row[1].flops.mean / .61,
+          "spread %g, uncut %g, cut %g", table.row[3].flops.spread, table.row[0].flops.mean, table.row[1].flops.mean);
+    for (int i = 1; i < table.n; ++i)
+        if (i != 3) check_row(&ctx, be, opt, &table.row[i]);
+    CHECK(io_read(&ctx, in_folder("versus.compare.json"), &text, &size) == ST_OK && strstr(text, "\"group-fisher\"") &&
+              strstr(text, "\"map_small\"") && strstr(text, "\"flops_spread\""), "%s", text);
+    CHECK(!io_exists(in_folder("versus.cfg")) && !io_exists(in_folder("versus.weights")), "a cut was written");
+    CHECK(prune_ready(&ctx, job) == ST_USAGE && strstr(ctx.error, "versus.compare.json"), "%s", ctx.error);
+    prune_close(job);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; ++i) {
+        ctx_clear(&ctx);
+        opt.criterion = bad[i].list, opt.compare = bad[i].compare;
+        CHECK(prune_open(&ctx, be, &opt, &job) == ST_USAGE && strstr(ctx.error, bad[i].says), "%s: %s", bad[i].list, ctx.error);
+    }
+    free(text);
+    backend_close(be);
+}
+
 static int remove_visit(const char *path, const struct stat *st, int type, struct FTW *at) {
     (void)st, (void)type, (void)at;
     return remove(path);
@@ -473,6 +535,7 @@ int main(void) {
     check_runs(true);
     check_runs(false);
     check_nothing();
+    check_compare();
     check_bad_data();
     const char *root = test_data("pruning real networks");
     if (root) {

@@ -5,7 +5,7 @@
 
 #include "cli/console.h"
 #include "cli/options.h"
-#include "recipe/prune_job.h"
+#include "recipe/compare.h"
 
 struct prune_flags {
     struct prune_options opt;
@@ -32,6 +32,8 @@ static const struct option_choice compensations[] = { { "zero", 0 }, { "mean", 1
 /* Booleans behind a choice are read as ints, then copied. */
 struct all_flags { struct prune_flags f; int use_valid, compensate; };
 
+#define CRITERIA \
+    "saliency | taylor | taylor-weight | group-fisher | hrank | chip | l1 | l2 | bn | fpgm | lamp | random (saliency)"
 #define AT(field) offsetof(struct all_flags, field)
 #define SCORING                                                                                                        \
     { "images", OPTION_INT, AT(f.opt.images), "N", "images to score on, chosen evenly; 0: all (1000)", NULL, 0, 1e9 }, \
@@ -45,7 +47,7 @@ struct all_flags { struct prune_flags f; int use_valid, compensate; };
     { "balance", OPTION_CHOICE, AT(f.balance), "BY", "size | object | none (size)", balances, 1, 0 }, \
     { "normalize", OPTION_CHOICE, AT(f.normalize), "BY", "none | mean | l2 | rank, per layer (none; the others ruin a global ranking)", normalizations, 1, 0 }, \
     { "compensate", OPTION_CHOICE, AT(compensate), "WITH", "mean | zero: what a removed channel leaves behind (mean)", compensations, 1, 0 }, \
-    { "criterion", OPTION_TEXT, AT(f.opt.criterion), "NAME", "saliency | l1 | bn | random (saliency)", NULL, 1, 0 }, \
+    { "criterion", OPTION_TEXT, AT(f.opt.criterion), "NAME", CRITERIA, NULL, 1, 0 }, \
     { "seed", OPTION_INT, AT(f.seed), "N", "of the draw of images and of -criterion random (1)", NULL, 0, 2e9 }, \
     { "score_batch", OPTION_INT, AT(f.batch), "N", "images per pass while scoring; does not change the result (8)", NULL, 1, 4096 }, \
     { "backend", OPTION_TEXT, AT(f.backend), "NAME", "cpu | ref (cpu)", NULL, 1, 0 }, \
@@ -70,12 +72,14 @@ static const struct option prune_options[] = {
     { "round", OPTION_INT, AT(f.opt.select.round), "N", "kept widths are multiples of N; 1: exact (8)", NULL, 1, 1024 },
     { "keep_layers", OPTION_TEXT, AT(f.opt.keep_layers), "LIST", "layers that stay whole, e.g. 0,5-9", NULL, 1, 0 },
     { "cost", OPTION_CHOICE, AT(f.cost), "KIND", "flops | memory | params | none: the price of a group (flops)", costs, 1, 0 },
-    { "cost_power", OPTION_FLOAT, AT(f.opt.select.cost_power), "G", "rank by score / cost^G (0.5 for saliency, else 0)", NULL, 0, 4 },
+    { "cost_power", OPTION_FLOAT, AT(f.opt.select.cost_power), "G", "rank by score / cost^G (saliency, taylor, taylor-weight 0.5; group-fisher 1; else 0)", NULL, 0, 4 },
     { "dry_run", OPTION_FLAG, AT(f.opt.dry_run), NULL, "print the plan and why layers are frozen, write nothing", NULL, 1, 0 },
     { "force", OPTION_FLAG, AT(f.opt.force), NULL, "overwrite existing files", NULL, 1, 0 },
     { "keep_seen", OPTION_FLAG, AT(f.opt.keep_seen), NULL, "keep the count of images seen (fine-tuning then goes on with the old schedule)", NULL, 1, 0 },
     { "from_plan", OPTION_TEXT, AT(f.opt.from_plan), "FILE", "cut exactly as the record of an earlier run", NULL, 1, 0 },
     { "map", OPTION_FLAG, AT(f.opt.calc_map), NULL, "measure mAP on the valid list before and after the cut", NULL, 1, 0 },
+    { "compare", OPTION_FLAG, AT(f.opt.compare), NULL, "cut by each of -criterion A,B,C alike, print one table, write PREFIX.compare.json only", NULL, 1, 0 },
+    { "seeds", OPTION_INT, AT(f.opt.seeds), "N", "with -compare: draws of criterion random (3)", NULL, 1, 1000 },
     { "thresh", OPTION_FLOAT, AT(f.opt.map_thresh), "T", "confidence threshold of -map (0.25)", NULL, 0, 1 },
     { "iou_thresh", OPTION_FLOAT, AT(f.opt.map_iou), "T", "overlap threshold of -map (0.5)", NULL, 0, 1 },
     SCORING,
@@ -135,6 +139,8 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.opt.use_valid = a->use_valid == 1;
     a->f.opt.compensate = a->compensate == 1;
     a->f.opt.stop = console_stop();
+    if (a->f.opt.compare && (a->f.opt.from_plan || a->f.opt.dry_run))
+        return ctx_fail(ctx, ST_USAGE, "-compare measures cuts by criteria: no -from_plan, no -dry_run");
     return pick_target(ctx, a);
 }
 
@@ -249,6 +255,40 @@ static enum status prune_steps(struct ctx *ctx, struct prune_job *job) {
     return prune_write(ctx, job);
 }
 
+/* --- -compare ------------------------------------------------------------------------------------------------------------ */
+
+static void print_figure(const struct compare_row *row, const struct compare_figure *f, double scale, int digits) {
+    char text[48] = "-";
+    if (f->mean >= 0 && row->runs > 1) snprintf(text, sizeof text, "%.*f+-%.*f", digits, scale * f->mean, digits, scale * f->spread);
+    else if (f->mean >= 0) snprintf(text, sizeof text, "%.*f", digits, scale * f->mean);
+    printf(" %12s", text);
+}
+
+static void print_comparison(const struct prune_job *job, const struct comparison *c) {
+    printf("\n%-14s %12s %12s %12s %12s %12s %12s %12s\n", "criterion", "mAP, %", "small", "medium", "large", "params (k)", "BFLOPs", "ms");
+    for (int i = 0; i < c->n; ++i) {
+        const struct compare_row *row = &c->row[i];
+        printf("%-14s", row->criterion ? row->criterion->name : "(uncut)");
+        print_figure(row, &row->map, 100, 2);
+        for (int k = 0; k < MAP_SIZES; ++k) print_figure(row, &row->map_size[k], 100, 2);
+        print_figure(row, &row->params, 1e-3, 1);
+        print_figure(row, &row->flops, 1e-9, 4);
+        print_figure(row, &row->ms, 1, 2);
+        printf("%s\n", row->reached ? "" : "  target out of reach");
+    }
+    printf("right after the cut, mAP@%.2f; written: %s\n", job->opt.map_iou, job->compare_out);
+}
+
+static enum status compare_steps(struct ctx *ctx, struct prune_job *job) {
+    struct comparison table;
+    TRY(prune_ready(ctx, job));
+    TRY(prune_compare(ctx, job, &table));
+    TRY(compare_write(ctx, job, &table));
+    print_scoring(job);
+    print_comparison(job, &table);
+    return ST_OK;
+}
+
 static char *command_line(int argc, char **argv, const char *name) {
     size_t n = strlen(name) + 1;
     for (int i = 0; i < argc; ++i) n += strlen(argv[i]) + 1;
@@ -278,8 +318,8 @@ static int prune_run(const struct command *self, int argc, char **argv) {
     }
     if (st == ST_OK) st = prune_open(&ctx, be, &a.f.opt, &job);
     if (st == ST_OK && job->data.names) st = list_read(&ctx, job->data.names, &job->names);
-    if (st == ST_OK) st = prune_steps(&ctx, job);
-    if (st == ST_OK) {
+    if (st == ST_OK) st = a.f.opt.compare ? compare_steps(&ctx, job) : prune_steps(&ctx, job);
+    if (st == ST_OK && !a.f.opt.compare) {
         print_layers(job);
         print_totals(job);
         print_map(job);

@@ -1,5 +1,6 @@
 #include "prune/criterion.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define CRITERION(name) extern const struct criterion name##_criterion;
@@ -38,4 +39,29 @@ enum status criteria_score(struct ctx *ctx, const struct criterion_input *in, co
     saliency_free(&objects);
     loss_evidence_free(&loss);
     return st;
+}
+
+static enum status unknown(struct ctx *ctx, const char *text, int length) {
+    char known[256] = "";
+    for (int i = 0; i < criterion_count(); ++i) {
+        size_t n = strlen(known);
+        snprintf(known + n, sizeof known - n, "%s%s", i ? ", " : "", all[i]->name);
+    }
+    return ctx_fail(ctx, ST_USAGE, "-criterion %.*s: unknown, there are %s", length, text, known);
+}
+
+enum status criteria_parse(struct ctx *ctx, const char *text, const struct criterion *list[CRITERIA_MAX], int *n) {
+    for (*n = 0;; ++*n) {
+        char name[64];
+        size_t length = strcspn(text, ",");
+        snprintf(name, sizeof name, "%.*s", (int)length, text);
+        const struct criterion *c = length < sizeof name ? criterion_find(name) : NULL;
+        if (!c) return unknown(ctx, text, (int)length);
+        for (int i = 0; i < *n; ++i)
+            if (list[i] == c) return ctx_fail(ctx, ST_USAGE, "-criterion names %s twice", name);
+        if (*n == CRITERIA_MAX) return ctx_fail(ctx, ST_USAGE, "-criterion: at most %d", CRITERIA_MAX);
+        list[*n] = c;
+        text += length;
+        if (!*text++) return ++*n, ST_OK;
+    }
 }

@@ -27,6 +27,9 @@ struct criterion {
 enum status criteria_score(struct ctx *, const struct criterion_input *, const struct criterion *const *list, int n,
                            double *const *score);
 const struct criterion *criterion_find(const char *name);
+/* "a,b,c"; fails with the names that there are. */
+enum { CRITERIA_MAX = 32 };
+enum status criteria_parse(struct ctx *, const char *text, const struct criterion *list[CRITERIA_MAX], int *n);
 int criterion_count(void);
 const struct criterion *criterion_at(int i);
 

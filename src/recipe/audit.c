@@ -1,11 +1,10 @@
 /* The record of a pruning run (pruning.md 8) and the files of a saliency run. */
-#include <cjson/cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/io.h"
-#include "recipe/prune_job.h"
+#include "recipe/audit.h"
 
 static const char version[] = "1.0";
 
@@ -91,6 +90,15 @@ static const char *target_name(enum target_kind k) {
     return names[k];
 }
 
+enum status audit_add_inputs(struct ctx *ctx, const struct prune_job *job, cJSON *to) {
+    TRY(add_file(ctx, to, "cfg", job->opt.cfg));
+    TRY(add_file(ctx, to, "weights", job->opt.weights));
+    TRY(add_file(ctx, to, "data", job->opt.data));
+    TRY(add_file(ctx, to, "image_list", job->opt.use_valid ? job->data.valid : job->data.train));
+    TRY(add_labels(ctx, job, to));
+    return job->opt.from_plan ? add_file(ctx, to, "plan", job->opt.from_plan) : ST_OK;
+}
+
 enum status audit_text(struct ctx *ctx, const struct prune_job *job, char **text) {
     cJSON *root = cJSON_CreateObject(), *in;
     enum status st = ST_OK;
@@ -98,12 +106,7 @@ enum status audit_text(struct ctx *ctx, const struct prune_job *job, char **text
     cJSON_AddStringToObject(root, "version", version);
     if (job->opt.flags) cJSON_AddStringToObject(root, "command", job->opt.flags);
     in = cJSON_AddObjectToObject(root, "inputs");
-    st = add_file(ctx, in, "cfg", job->opt.cfg);
-    if (st == ST_OK) st = add_file(ctx, in, "weights", job->opt.weights);
-    if (st == ST_OK) st = add_file(ctx, in, "data", job->opt.data);
-    if (st == ST_OK) st = add_file(ctx, in, "image_list", job->opt.use_valid ? job->data.valid : job->data.train);
-    if (st == ST_OK) st = add_labels(ctx, job, in);
-    if (job->opt.from_plan && st == ST_OK) st = add_file(ctx, in, "plan", job->opt.from_plan);
+    st = audit_add_inputs(ctx, job, in);
     cJSON_AddStringToObject(root, "criterion", job->opt.criterion);
     cJSON_AddStringToObject(root, "target", target_name(job->opt.select.target));
     cJSON_AddNumberToObject(root, "target_value", job->opt.select.value);

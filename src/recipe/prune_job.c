@@ -10,7 +10,7 @@
 #include "base/text.h"
 
 struct prune_options prune_defaults(void) {
-    return (struct prune_options){ .criterion = "saliency", .compensate = true, .images = 1000, .map_thresh = 0.25, .map_iou = 0.5,
+    return (struct prune_options){ .criterion = "saliency", .compensate = true, .images = 1000, .map_thresh = 0.25, .map_iou = 0.5, .seeds = 3,
                                    .saliency = saliency_defaults(), .select = select_defaults() };
 }
 
@@ -34,6 +34,7 @@ static enum status out_names(struct ctx *ctx, struct prune_job *job) {
     job->cfg_out = joined(ctx, prefix, ".cfg");
     job->weights_out = joined(ctx, prefix, ".weights");
     job->plan_out = joined(ctx, prefix, ".prune.json");
+    job->compare_out = joined(ctx, prefix, ".compare.json");
     return ctx->code;
 }
 
@@ -58,14 +59,10 @@ enum status prune_open(struct ctx *ctx, struct backend *be, const struct prune_o
     if (!job) return ST_MEMORY;
     job->opt = *opt;
     job->be = be;
-    if (!criterion_find(opt->criterion)) {
-        char known[256] = "";
-        for (int i = 0; i < criterion_count(); ++i) {
-            size_t n = strlen(known);
-            snprintf(known + n, sizeof known - n, "%s%s", i ? ", " : "", criterion_at(i)->name);
-        }
-        ctx_fail(ctx, ST_USAGE, "-criterion %s: unknown, there are %s", opt->criterion, known);
-    }
+    const struct criterion *list[CRITERIA_MAX];
+    int n = 0;
+    if (criteria_parse(ctx, opt->criterion, list, &n) == ST_OK && n > 1 && !opt->compare)
+        ctx_fail(ctx, ST_USAGE, "-criterion %s: several are for -compare", opt->criterion);
     if (ctx->code == ST_OK) out_names(ctx, job);
     if (ctx->code == ST_OK) load(ctx, job);
     if (ctx->code == ST_OK) {
@@ -94,7 +91,7 @@ void prune_close(struct prune_job *job) {
     map_free(&job->map_after);
     free(job->speed_before.layer_ms), free(job->speed_after.layer_ms);
     free(job->mean), free(job->score), free(job->compensated), free(job->keep_layer);
-    free(job->cfg_out), free(job->weights_out), free(job->plan_out);
+    free(job->cfg_out), free(job->weights_out), free(job->plan_out), free(job->compare_out);
     free(job);
 }
 
@@ -107,8 +104,9 @@ static struct score_source source_of(struct prune_job *job) {
 }
 
 static enum status refuse_existing(struct ctx *ctx, const struct prune_job *job) {
-    const char *out[] = { job->cfg_out, job->weights_out, job->plan_out };
-    for (int i = 0; i < 3 && !job->opt.force && !job->opt.dry_run; ++i)
+    const char *cut[] = { job->cfg_out, job->weights_out, job->plan_out, NULL }, *table[] = { job->compare_out, NULL };
+    const char *const *out = job->opt.compare ? table : cut;
+    for (int i = 0; out[i] && !job->opt.force && !job->opt.dry_run; ++i)
         if (io_exists(out[i])) return ctx_fail(ctx, ST_USAGE, "%s: exists already; -force overwrites it, -out PREFIX writes elsewhere", out[i]);
     return ST_OK;
 }
@@ -144,14 +142,18 @@ enum status prune_ready(struct ctx *ctx, struct prune_job *job) {
     return job->opt.keep_layers ? parse_layers(ctx, job->opt.keep_layers, job->net->n, job->keep_layer) : ST_OK;
 }
 
-enum status prune_score(struct ctx *ctx, struct prune_job *job) {
-    const struct criterion *criterion = criterion_find(job->opt.criterion);
+enum status prune_score_all(struct ctx *ctx, struct prune_job *job, const struct criterion *const *list, int n, double *const *score) {
     struct score_source src = source_of(job);
     struct saliency_options opt = job->opt.saliency;
     opt.centred = job->opt.compensate; /* score what removal will do */
     if (job->opt.compensate) TRY(saliency_means(ctx, job->net, job->be, job->channels, &src, opt.batch, job->mean));
     struct criterion_input in = { job->net, job->be, job->channels, &src, &opt, job->mean, &job->detail, NULL };
-    return criteria_score(ctx, &in, &criterion, 1, &job->score);
+    return criteria_score(ctx, &in, list, n, score);
+}
+
+enum status prune_score(struct ctx *ctx, struct prune_job *job) {
+    const struct criterion *criterion = criterion_find(job->opt.criterion);
+    return prune_score_all(ctx, job, &criterion, 1, &job->score);
 }
 
 enum status prune_select(struct ctx *ctx, struct prune_job *job) {
@@ -205,26 +207,26 @@ static void map_progress(void *user, int done, int total) {
     if (job->opt.progress) job->opt.progress(job->opt.user, "mAP", done, total);
 }
 
-static enum status map_of(struct ctx *ctx, struct prune_job *job, struct net *net, const struct text_list *valid, struct map_result *out) {
+enum status prune_map(struct ctx *ctx, struct prune_job *job, struct net *net, struct map_result *out) {
     struct map_options opt = { .thresh = (float)job->opt.map_thresh, .iou_thresh = (float)job->opt.map_iou, .progress = map_progress,
                                .user = job };
-    enum status st = net_bind(ctx, net, job->be, NET_INFER, 4);
-    if (st == ST_OK) st = map_evaluate(ctx, net, valid, NULL, &opt, out);
+    struct text_list valid = { 0 };
+    if (!job->data.valid) return ctx_fail(ctx, ST_CFG, "%s: has no 'valid=' list of images to measure mAP on", job->opt.data);
+    enum status st = list_read(ctx, job->data.valid, &valid);
+    if (st == ST_OK) st = net_bind(ctx, net, job->be, NET_INFER, 4);
+    if (st == ST_OK) st = map_evaluate(ctx, net, &valid, NULL, &opt, out);
     net_unbind(net);
+    list_free(&valid);
     return st;
 }
 
 enum status prune_measure(struct ctx *ctx, struct prune_job *job) {
     TRY(speed_compare(ctx, job->be, job->net, job->small, 50, 5, &job->speed_before, &job->speed_after));
     if (!job->opt.calc_map) return ST_OK;
-    if (!job->data.valid) return ctx_fail(ctx, ST_CFG, "%s: -map needs a 'valid=' list of images", job->opt.data);
-    struct text_list valid = { 0 };
-    TRY(list_read(ctx, job->data.valid, &valid));
-    enum status st = map_of(ctx, job, job->net, &valid, &job->map_before);
-    if (st == ST_OK) st = map_of(ctx, job, job->small, &valid, &job->map_after);
-    list_free(&valid);
-    job->have_map = st == ST_OK;
-    return st;
+    TRY(prune_map(ctx, job, job->net, &job->map_before));
+    TRY(prune_map(ctx, job, job->small, &job->map_after));
+    job->have_map = true;
+    return ST_OK;
 }
 
 enum status prune_write(struct ctx *ctx, struct prune_job *job) {

@@ -15,6 +15,8 @@ struct prune_options {
     const char *out;                 /* prefix of what is written; NULL: the cfg's stem with "_pruned" (saliency: "saliency") */
     const char *criterion, *keep_layers, *from_plan;
     bool force, dry_run, keep_seen, strict, calc_map, use_valid, compensate;
+    bool compare;                    /* criterion is a list; nothing is cut for good */
+    int seeds;                       /* with compare: draws of criterion random */
     int images;                      /* to score on; 0: all */
     double map_thresh, map_iou;
     struct saliency_options saliency;
@@ -46,7 +48,7 @@ struct prune_job {
     struct speed speed_before, speed_after;
     struct map_result map_before, map_after;
     bool have_map;
-    char *cfg_out, *weights_out, *plan_out;
+    char *cfg_out, *weights_out, *plan_out, *compare_out;
 };
 
 enum status prune_open(struct ctx *, struct backend *, const struct prune_options *, struct prune_job **);
@@ -54,9 +56,12 @@ enum status prune_open(struct ctx *, struct backend *, const struct prune_option
  * -keep_layers.  `detector saliency` does not need it. */
 enum status prune_ready(struct ctx *, struct prune_job *);
 enum status prune_score(struct ctx *, struct prune_job *);   /* means and scores */
+/* The same by several criteria at once, score[i] per group by list[i]. */
+enum status prune_score_all(struct ctx *, struct prune_job *, const struct criterion *const *list, int n, double *const *score);
 enum status prune_select(struct ctx *, struct prune_job *);  /* or from the plan: keep flags */
 enum status prune_cut(struct ctx *, struct prune_job *);     /* the small network, proved equal to the masked one */
 enum status prune_measure(struct ctx *, struct prune_job *); /* speed, and mAP when asked */
+enum status prune_map(struct ctx *, struct prune_job *, struct net *, struct map_result *); /* on the valid list */
 enum status prune_write(struct ctx *, struct prune_job *);   /* PREFIX.cfg, PREFIX.weights, PREFIX.prune.json */
 void prune_close(struct prune_job *);
 
