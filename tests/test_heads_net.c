@@ -72,7 +72,7 @@ static void step(struct lesson *l, struct ctx *ctx, double rate, double *loss) {
     enum status st = net_forward(ctx, l->net, l->x);
     if (st == ST_OK) st = net_loss(ctx, l->net, &truth, loss, stats);
     if (st == ST_OK) st = net_backward(ctx, l->net);
-    optimizer_step(&l->optimizer, l->net, rate, BATCH);
+    optimizer_step(&l->optimizer, l->net, &(struct update){ .number = 1, .rate = rate, .images = BATCH });
     if (st == ST_OK) st = net_refresh(ctx, l->net);
     CHECK(st == ST_OK, "%s", ctx->error);
 }
