@@ -3,9 +3,10 @@
 # make demo            the whole job on data it makes itself: train, score, prune, fine-tune, report
 # make bench           timings; PEER=/path/to/darknet times another binary beside this one
 # make install-deps    scripts/setup: the Debian/Ubuntu packages this needs
-# Switches: V=1 shows the commands, ONEDNN=0 leaves oneDNN out, JPEG=0 libjpeg, WERROR=1, DEBUG=1, CC=clang. AVX and OPENMP, known from Darknet, are always on.
+# Switches: V=1 shows the commands, ONEDNN=0 leaves oneDNN out, JPEG=0 libjpeg, EXPAT=0 libexpat, WERROR=1, DEBUG=1, CC=clang. AVX and OPENMP, known from Darknet, are always on.
 
 CC ?= cc
+EXPAT ?= $(shell echo 'int main(void) { return XML_ExpatVersion() == NULL; }' | $(CC) -include expat.h -x c - -lexpat -o /dev/null 2>/dev/null && echo 1 || echo 0)
 ONEDNN ?= $(shell echo 'int main(void) { return dnnl_version() == NULL; }' | $(CC) -include oneapi/dnnl/dnnl.h -x c - -ldnnl -o /dev/null 2>/dev/null && echo 1 || echo 0)
 JPEG ?= $(shell printf '\043include <stdio.h>\n\043include <jpeglib.h>\nint main(void) { return jpeg_std_error(NULL) == NULL; }\n' | $(CC) -x c - -ljpeg -o /dev/null 2>/dev/null && echo 1 || echo 0)
 
@@ -46,6 +47,13 @@ LDLIBS += -ljpeg
 else
 MODE := $(MODE)-stb
 $(info libjpeg not found or left out: training reads JPEGs with the portable decoder, at a third of the speed; scripts/setup installs it)
+endif
+ifeq ($(EXPAT),1)
+CPPFLAGS += -DHAVE_EXPAT
+LDLIBS += -lexpat
+else
+MODE := $(MODE)-noxml
+$(info libexpat not found or left out: building without the import of Pascal VOC; scripts/setup installs it)
 endif
 MODE := $(MODE)-$(notdir $(firstword $(CC)))
 OUT := build/$(MODE)
@@ -101,7 +109,7 @@ $(OUT)/src/%.o: src/%.c
 	$(call say,  CC $<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
-$(OUT)/tests/%: tests/%.c tests/test.h $(OUT)/libdarknet.a
+$(OUT)/tests/%: tests/%.c tests/test.h tests/cli_rig.h $(OUT)/libdarknet.a
 	@mkdir -p $(@D)
 	$(call say,  LD $@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -Itests $(LDFLAGS) -o $@ $< $(OUT)/libdarknet.a $(LDLIBS)

@@ -374,6 +374,13 @@ static void gate_body(struct run *r) {
     emit_map(r, &y), emit_map(r, &dx), emit_map(r, &dgate);
 }
 
+static void constrain_body(struct run *r) {
+    struct tensor x = random_map(r, r->k->x), dy = random_map(r, r->k->x), y = target(r, r->k->x), dx = target(r, r->k->x);
+    r->be->ops->constrain(r->be, &x, r->k->a * .5, &y);
+    r->be->ops->constrain_backward(r->be, &x, r->k->a * .5, &dy, &dx, r->add);
+    emit_map(r, &y), emit_map(r, &dx);
+}
+
 static void mask_body(struct run *r) {
     const struct backend_ops *ops = r->be->ops;
     struct tensor x = random_map(r, r->k->x), y = target(r, r->k->x), z = random_map(r, r->k->x);
@@ -505,6 +512,8 @@ static const struct parity_case parity_cases[] = {
     {"gate per channel", gate_body, {2, 70, 5, 6}, .a = 0, .b = 1},
     {"gate per pixel", gate_body, {2, 9, 5, 6}, .a = 1, .b = 0},
     {"gate equal", gate_body, {2, 9, 5, 6}, .a = 0, .b = 0},
+    {"constrain", constrain_body, {2, 9, 5, 6}, .a = 1},
+    {"constrain without limit", constrain_body, {2, 9, 5, 6}, .a = 0},
     {"gate scalar", gate_body, {2, 9, 5, 6}, .a = 1, .b = 1},
     {"dropout and mask", mask_body, {2, 9, 7, 5}, .a = 0},
     {"channel dot", dot_body, {2, 70, 7, 9}, .a = 3},

@@ -113,6 +113,7 @@ static void learns_classes(const char *name, const char *text) {
     CHECK(last < first / 5, "%s: loss from %g to %g", name, first, last);
     float y[BATCH * 4];
     int right = 0;
+    net_forward(&ctx, l.net, l.x); /* the backward pass has used up the outputs */
     net_output(l.net, net_output_layer(l.net), y);
     for (int b = 0; b < BATCH; ++b) {
         int best = 0;

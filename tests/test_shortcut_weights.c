@@ -12,6 +12,10 @@ static const struct { const char *name, *text; } cases[] = {
       PLAIN(3, 1, 1, "linear") },
     { "from a wider layer", NET CONV(8, 3, 2, "leaky") CONV(5, 1, 1, "leaky") "[shortcut]\nfrom=-2\nweights_type=per_channel\n"
       "weights_normalization=avg_relu\n" PLAIN(3, 1, 1, "linear") },
+    { "from a map twice as large", NET CONV(8, 3, 1, "leaky") CONV(8, 3, 2, "leaky") CONV(5, 1, 1, "leaky")
+      "[shortcut]\nfrom=0\nactivation=leaky\n" PLAIN(3, 1, 1, "linear") },
+    { "from a larger map, weighted", NET CONV(6, 3, 1, "leaky") CONV(5, 3, 2, "leaky") CONV(4, 3, 2, "leaky")
+      "[shortcut]\nfrom=0,1\nweights_type=per_channel\nweights_normalization=relu\n" PLAIN(3, 1, 1, "linear") },
 };
 
 static void spread_weights(struct net *net) {
@@ -91,6 +95,7 @@ int main(void) {
     check_row(cases[0].text, "   3 Shortcut Layer: 0, 1,  wt = 1, wn = 0, outputs:   6 x   6 x   6 0.000 BF");
     check_row(cases[4].text, "   3 Shortcut Layer: 0, 1,  wt = 2, wn = 2, outputs:   6 x   6 x   6 0.000 BF");
     check_row(cases[3].text, " wt = 2, wn = 1, ");
+    check_refused(NET CONV(6, 3, 2, "leaky") "[upsample]\nstride=2\n[shortcut]\nfrom=0\n", "one a multiple of it");
     check_refused(NET BODY "[shortcut]\nfrom=0\nweights_type=per_chanel\n", "did you mean 'per_channel'");
     check_refused(NET BODY "[shortcut]\nfrom=0\nweights_type=per_layer\nweights_normalization=sofmax\n", "weights_normalization: 'sofmax' is not known");
     struct ctx ctx = { 0 };

@@ -188,6 +188,12 @@ struct backend_ops {
     void (*gate_backward_x)(struct backend *, const struct tensor *gate, const struct tensor *dy, struct tensor *dx, bool add);
     void (*gate_backward_gate)(struct backend *, const struct tensor *x, const struct tensor *dy, struct tensor *dgate, bool add);
 
+    /* y = x held within +-limit (0: no limit); values that are no finite number become 0.  y may be x's own memory. */
+    void (*constrain)(struct backend *, const struct tensor *x, double limit, struct tensor *y);
+    /* dx (+)= dy where x lies within the limit, else 0. */
+    void (*constrain_backward)(struct backend *, const struct tensor *x, double limit, const struct tensor *dy, struct tensor *dx,
+                               bool add);
+
     /* Inverted dropout with a mask that depends on (seed, element index in n, c, h, w order) alone. */
     void (*dropout)(struct backend *, const struct tensor *x, struct tensor *y, double probability, uint64_t seed, bool add);
 

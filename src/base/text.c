@@ -71,3 +71,12 @@ bool text_ends_with(const char *s, const char *suffix) {
     size_t n = strlen(s), m = strlen(suffix);
     return n >= m && strcmp(s + n - m, suffix) == 0;
 }
+
+void text_write_json(FILE *to, const char *s) {
+    for (; *s; ++s) {
+        unsigned char c = (unsigned char)*s;
+        if (c == '"' || c == '\\') fprintf(to, "\\%c", c);
+        else if (c < 32) fprintf(to, "\\u%04x", c);
+        else fputc(c, to);
+    }
+}

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 /* Leading number of s as C's strtol/strtod read it; *rest is what follows it.  False when there is no number, or it
  * does not fit.  A Darknet cfg may have text behind a number ("64#note"): the caller decides whether that is allowed. */
@@ -18,5 +19,7 @@ void text_strip_blanks(char *s);
 /* Removes trailing CR and LF. */
 void text_chomp(char *s);
 bool text_ends_with(const char *s, const char *suffix);
+/* s as it stands between the quotes of a JSON string. */
+void text_write_json(FILE *to, const char *s);
 
 #endif

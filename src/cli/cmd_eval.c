@@ -26,7 +26,7 @@ static const struct option_choice metrics[] = { { "coco", METRIC_COCO }, { "kitt
 static const struct option eval_options[] = {
     { "metric", OPTION_CHOICE, offsetof(struct eval_flags, metric), "coco|kitti|voc", "which benchmark's rules (coco)", metrics, 1, 0 },
     { "gt", OPTION_TEXT, offsetof(struct eval_flags, gt), "PATH",
-      "ground truth: COCO JSON, or a folder of KITTI label files (the label files of the valid= list)", NULL, 1, 0 },
+      "ground truth: COCO JSON, or a folder of KITTI label files (annotations= where it fits the metric, else the labels of the valid= list)", NULL, 1, 0 },
     { "dt", OPTION_TEXT, offsetof(struct eval_flags, dt), "PATH",
       "detections of any detector: COCO results JSON, or a folder of KITTI files; needs -gt and no DATA CFG WEIGHTS", NULL, 1, 0 },
     { "json", OPTION_FLAG, offsetof(struct eval_flags, json), NULL, "print the figures as JSON", NULL, 1, 0 },
@@ -60,13 +60,21 @@ static enum status read_detections(struct ctx *ctx, const char *path, struct eva
 
 static void show(void *user, int done, int total) { progress_show(user, done, total); }
 
+/* What annotations= names knows crowds and outlines (a file, COCO) or difficulties (a folder, KITTI); labels know neither. */
+static const char *own_truth(const struct data_options *data, int metric) {
+    if (!data->annotations) return NULL;
+    return metric == METRIC_COCO && !is_folder(data->annotations) ? data->annotations
+         : metric == METRIC_KITTI && is_folder(data->annotations) ? data->annotations : NULL;
+}
+
 static enum status run_network(struct session *s, const struct eval_flags *flags, const struct arguments *words, struct eval_set *set) {
     struct text_list images = { 0 }, difficult = { 0 };
     struct session_request request = { .data = words->word[0], .cfg = words->word[1], .weights = words->word[2], .strict = flags->strict };
     struct progress progress = { 0 };
     enum status st = session_open(s, &request);
     if (st == ST_OK) st = session_valid(s, &images);
-    if (st == ST_OK && flags->gt) st = read_truth(&s->ctx, flags->gt, set);
+    const char *gt = flags->gt ? flags->gt : st == ST_OK ? own_truth(&s->data, flags->metric) : NULL;
+    if (st == ST_OK && gt) st = read_truth(&s->ctx, gt, set);
     else if (st == ST_OK) st = session_check_set(s, &images, flags->strict ? DATASET_STRICT : DATASET_SCORE, NULL);
     if (st == ST_OK && s->data.difficult) st = list_read(&s->ctx, s->data.difficult, &difficult);
     if (st == ST_OK && difficult.n && difficult.n != images.n)
@@ -77,7 +85,7 @@ static enum status run_network(struct session *s, const struct eval_flags *flags
         struct eval_run run = { .images = &images, .names = s->names.n ? &s->names : NULL, .difficult = difficult.n ? &difficult : NULL,
                                 .detect = { .thresh = (float)flags->thresh, .nms = (float)flags->nms,
                                             .letter_box = flags->letter_box || s->net->opt.letter_box },
-                                .have_truth = flags->gt != NULL, .progress = show, .user = &progress };
+                                .have_truth = gt != NULL, .progress = show, .user = &progress };
         progress_start(&progress, "detecting", "images");
         st = eval_run(&s->ctx, s->net, &run, set);
         progress_end(&progress);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/io.h"
+#include "base/text.h"
 #include "cli/console.h"
 #include "cli/options.h"
 #include "cli/session.h"
@@ -14,7 +15,7 @@
 struct test_flags {
     double thresh, iou_thresh, hier;
     const char *out;
-    bool ext_output, save_labels, dont_show, letter_box, strict;
+    bool ext_output, save_labels, dont_show, letter_box, strict, benchmark_layers;
 };
 
 static const struct option test_options[] = {
@@ -30,6 +31,8 @@ static const struct option test_options[] = {
       NULL, 1, 0 },
     { "dont_show", OPTION_FLAG, offsetof(struct test_flags, dont_show), NULL,
       "no window; there never is one here", NULL, 1, 0 },
+    { "benchmark_layers", OPTION_FLAG, offsetof(struct test_flags, benchmark_layers), NULL,
+      "print how long each layer took, the slowest first", NULL, 1, 0 },
     { "strict", OPTION_FLAG, offsetof(struct test_flags, strict), NULL, "unknown cfg keys are errors", NULL,
       1, 0 },
     { "iou_thresh", OPTION_FLOAT, offsetof(struct test_flags, iou_thresh), "T",
@@ -44,6 +47,7 @@ struct tester {
     struct test_flags flags;
     struct detection_list list;
     struct io_out json;
+    double *layer_seconds; /* of this picture, with -benchmark_layers */
     long long frames; /* pictures in the JSON so far */
     int failed;
 };
@@ -146,21 +150,12 @@ static void draw_shown(const struct tester *t, struct pixels *px, const struct s
 
 /* --- Files ---------------------------------------------------------------------------------------------- */
 
-static void json_text(FILE *f, const char *s) {
-    for (; *s; ++s) {
-        unsigned char c = (unsigned char)*s;
-        if (c == '"' || c == '\\') fprintf(f, "\\%c", c);
-        else if (c < 32) fprintf(f, "\\u%04x", c);
-        else fputc(c, f);
-    }
-}
-
 /* Darknet's layout to the byte, blanks before line ends included; only names and paths are escaped. */
 static void json_image(struct tester *t, const char *path) {
     FILE *f = t->json.file;
     if (t->frames) fprintf(f, ", \n");
     fprintf(f, "{\n \"frame_id\":%lld, \n \"filename\":\"", ++t->frames);
-    json_text(f, path);
+    text_write_json(f, path);
     fprintf(f, "\", \n \"objects\": [ \n");
     bool first = true;
     for (int i = 0; i < t->list.n; ++i)
@@ -170,7 +165,7 @@ static void json_image(struct tester *t, const char *path) {
             const char *name = session_name(&t->s, k, number);
             if (!(d->prob[k] > 0.005f) || hidden(name)) continue;
             fprintf(f, "%s  {\"class_id\":%d, \"name\":\"", first ? "" : ", \n", k);
-            json_text(f, name);
+            text_write_json(f, name);
             fprintf(
                 f,
                 "\", \"relative_coordinates\":{\"center_x\":%f, \"center_y\":%f, \"width\":%f, "
@@ -202,6 +197,38 @@ static enum status save_labels(struct tester *t, const char *image) {
     return io_commit(ctx, &out);
 }
 
+/* --- Layers ---------------------------------------------------------------------------------------------- */
+
+struct layer_time {
+    int layer;
+    double seconds;
+};
+
+static int by_time(const void *a, const void *b) {
+    const struct layer_time *p = a, *q = b;
+    return p->seconds < q->seconds ? 1 : p->seconds > q->seconds ? -1 : p->layer - q->layer;
+}
+
+static enum status print_layers(struct tester *t) {
+    const struct net *net = t->s.net;
+    struct layer_time *time = mem_zero(&t->s.ctx, (size_t)net->n, sizeof *time);
+    double all = 0;
+    if (!time) return ST_MEMORY;
+    for (int i = 0; i < net->n; ++i) {
+        time[i] = (struct layer_time){ i, t->layer_seconds[i] };
+        all += t->layer_seconds[i];
+    }
+    qsort(time, (size_t)net->n, sizeof *time, by_time);
+    printf("\n Sorted by time (forward):\n");
+    for (int i = 0; i < net->n; ++i)
+        printf("%4d - fw-sort-layer %4d - type: %-16s - avg_time %f ms (%.1f %%) \n", i, time[i].layer,
+               net->layer[time[i].layer].ops->name, time[i].seconds * 1e3, all > 0 ? time[i].seconds / all * 100 : 0);
+    printf(" Total time: %f ms \n\n", all * 1e3);
+    memset(t->layer_seconds, 0, (size_t)net->n * sizeof *t->layer_seconds);
+    free(time);
+    return ST_OK;
+}
+
 /* --- One picture ---------------------------------------------------------------------------------------- */
 
 static enum status detect(struct tester *t, const struct pixels *px, double *seconds) {
@@ -227,6 +254,7 @@ static enum status show_picture(struct tester *t, const char *path, struct pixel
     double seconds = 0;
     session_print_heads(&t->s);
     TRY(detect(t, px, &seconds));
+    if (t->layer_seconds) TRY(print_layers(t));
     printf("%s: Predicted in %f milli-seconds.\n", path, seconds * 1e3);
     struct shown *shown = mem_zero(ctx, (size_t)t->list.n, sizeof *shown);
     if (!shown) return ST_MEMORY;
@@ -279,7 +307,10 @@ static enum status start(struct tester *t, const struct arguments *words) {
     if (t->flags.iou_thresh >= 0 || t->flags.hier >= 0)
         ctx_log(&t->s.ctx, LOG_INFO,
                 "-iou_thresh and -hier do nothing here: overlapping boxes are always dropped at 0.45");
-    return net_bind(&t->s.ctx, t->s.net, t->s.be, NET_INFER, 1);
+    TRY(net_bind(&t->s.ctx, t->s.net, t->s.be, NET_INFER, 1));
+    if (!t->flags.benchmark_layers) return ST_OK;
+    t->s.net->layer_seconds = t->layer_seconds = mem_zero(&t->s.ctx, (size_t)t->s.net->n, sizeof *t->layer_seconds);
+    return t->layer_seconds ? ST_OK : ST_MEMORY;
 }
 
 static enum status work(struct tester *t, const struct arguments *words) {
@@ -313,6 +344,7 @@ static int test_run(const struct command *self, int argc, char **argv) {
     int status = st == ST_OK ? t.failed != 0 : console_fail(&t.s.ctx);
     detections_free(&t.list);
     session_close(&t.s);
+    free(t.layer_seconds);
     return status;
 }
 

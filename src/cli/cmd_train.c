@@ -15,7 +15,7 @@ struct train_flags {
     bool map, clear, dont_show, quiet, strict, show_imgs, benchmark_layers, checkpoint_activations;
     int map_epochs, seed, threads;
     double thresh, iou_thresh;
-    const char *gpus, *chart, *log, *mjpeg_port;
+    const char *chart, *log, *mjpeg_port;
 };
 
 #define AT(field) offsetof(struct train_flags, field)
@@ -38,7 +38,6 @@ static const struct option train_options_table[] = {
     { "strict", OPTION_FLAG, AT(strict), NULL, "unknown cfg keys, bad labels and unreadable images are errors",
       NULL, 1, 0 },
     { "dont_show", OPTION_FLAG, AT(dont_show), NULL, "no window; there never is one here", NULL, 1, 0 },
-    { "gpus", OPTION_TEXT, AT(gpus), "LIST", "not in this version", NULL, 1, 0 },
     { "chart", OPTION_TEXT, AT(chart), "FILE", "the chart's file beside chart_BASE.png; a resumed run goes on drawing (chart.png)", NULL, 1, 0 },
     { "log", OPTION_TEXT, AT(log), "FILE", "append every iteration's numbers as a JSON line", NULL, 1, 0 },
     { "mjpeg_port", OPTION_TEXT, AT(mjpeg_port), "PORT", "not in this version", NULL, 1, 0 },
@@ -53,24 +52,13 @@ static enum status check_flags(struct ctx *ctx, const struct train_flags *f) {
         const char *name;
         bool given;
         const char *instead;
-    } missing[] = { { "gpus", f->gpus != NULL, "this build trains on the CPU" },
-                    { "mjpeg_port", f->mjpeg_port != NULL, "the loss stands in the lines on stdout" },
+    } missing[] = { { "mjpeg_port", f->mjpeg_port != NULL, "the loss stands in the lines on stdout" },
                     { "benchmark_layers", f->benchmark_layers, "layers are not timed here" } };
     for (size_t i = 0; i < sizeof missing / sizeof *missing; ++i)
         if (missing[i].given)
             return ctx_fail(ctx, ST_UNSUPPORTED, "-%s: not supported in this version (%s), leave it out",
                             missing[i].name, missing[i].instead);
     return ST_OK;
-}
-
-/* CFG's name without folder, up to its first dot: what Darknet calls its checkpoints. */
-static char *base_name(struct ctx *ctx, const char *cfg) {
-    const char *start = cfg;
-    for (const char *p = cfg; *p; ++p)
-        if (*p == '/' || *p == '\\') start = p + 1;
-    char *base = mem_text(ctx, start);
-    if (base) base[strcspn(base, ".")] = '\0';
-    return base;
 }
 
 static void print_start(const struct session *s, const struct train_flags *flags, const char *base,
@@ -94,11 +82,6 @@ static void print_start(const struct session *s, const struct train_flags *flags
     fflush(stdout);
 }
 
-/* A top that the cfg asks for; else the chart finds one. */
-static double chart_top(const struct net *net) {
-    return cfg_value(&net->doc->section[0], "max_chart_loss") ? net->opt.max_chart_loss : 0;
-}
-
 static enum status train(struct session *s, const struct train_flags *flags, const char *base,
                          const struct text_list *images, const struct text_list *valid) {
     char score[32], line[64];
@@ -111,7 +94,7 @@ static enum status train(struct session *s, const struct train_flags *flags, con
                                .score = flags->map ? score : NULL,
                                .score_line = line,
                                .quiet = flags->quiet,
-                               .top_loss = chart_top(s->net) };
+                               .top_loss = train_chart_top(s->net) };
     TRY(train_show_open(&show, s->net, (uint64_t)flags->seed));
     struct train_options opt = { .base = base,
                                  .clear = flags->clear,
@@ -171,7 +154,7 @@ static enum status work(struct session *s, const struct train_flags *flags, cons
                                        .seed = (uint64_t)flags->seed };
     enum status st = session_open(s, &request);
     if (st == ST_OK) st = check_sets(s, flags, &images, &valid);
-    char *base = st == ST_OK ? base_name(&s->ctx, words->word[1]) : NULL;
+    char *base = st == ST_OK ? train_base_name(&s->ctx, words->word[1]) : NULL;
     if (base) {
         print_start(s, flags, base, weights);
         if (flags->show_imgs) st = write_samples(s, flags, &images);

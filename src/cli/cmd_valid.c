@@ -9,6 +9,7 @@
 #include "cli/options.h"
 #include "cli/session.h"
 #include "eval/detect.h"
+#include "layers/head.h"
 
 struct valid_flags {
     const char *out;
@@ -49,6 +50,8 @@ struct writer {
     int n_file;
     bool any;
     char *dir;
+    int *map, n_map; /* classes that count of a head with a word tree; NULL: all */
+    int classes;     /* as they are written */
 };
 
 /* Official ids of the 80 classes: 1..90 with gaps. */
@@ -95,12 +98,11 @@ static void kitti_box(struct writer *w, int k, float prob, const float e[4]) {
 static void bdd_box(struct writer *w, int k, float prob, const float e[4]) {
     static const char *const name[] = { "bike",  "bus",           "car",          "motor", "person",
                                         "rider", "traffic light", "traffic sign", "train", "truck" };
-    fprintf(
-        w->file->file,
-        "%s\t{\n\t\t\"name\":\"%s\",\n\t\t\"category\":\"%s\",\n\t\t\"bbox\":[%f, %f, %f, %f],\n"
-            "\t\t\"score\":%f\n\t}",
-        w->any ? ",\n" : "", w->id, name[k], (double)e[0], (double)e[1], (double)e[2], (double)e[3],
-        (double)prob);
+    FILE *f = w->file->file;
+    fprintf(f, "%s\t{\n\t\t\"name\":\"", w->any ? ",\n" : "");
+    text_write_json(f, w->id);
+    fprintf(f, "\",\n\t\t\"category\":\"%s\",\n\t\t\"bbox\":[%f, %f, %f, %f],\n\t\t\"score\":%f\n\t}", name[k], (double)e[0],
+            (double)e[1], (double)e[2], (double)e[3], (double)prob);
 }
 
 static const struct format formats[] = {
@@ -158,14 +160,14 @@ static enum status open_files(struct writer *w, const char *out) {
     const struct format *f = w->format;
     const char *prefix = s->data.results ? s->data.results : "results";
     if (!out) out = f->default_out;
-    if (f->max_classes && s->classes > f->max_classes)
+    if (f->max_classes && w->classes > f->max_classes)
         return ctx_fail(&s->ctx, ST_USAGE, "eval=%s has %d classes, the network has %d", f->name,
-                        f->max_classes, s->classes);
-    if (f->per_class && s->names.n < s->classes)
+                        f->max_classes, w->classes);
+    if (f->per_class && s->names.n < w->classes)
         return ctx_fail(&s->ctx, ST_FORMAT,
-                        "eval=voc names its files after the classes: names= must list all %d", s->classes);
+                        "eval=voc names its files after the classes: names= must list all %d", w->classes);
     TRY(io_make_dirs(&s->ctx, prefix));
-    w->n_file = f->per_class ? s->classes : 1;
+    w->n_file = f->per_class ? w->classes : 1;
     w->file = mem_zero(&s->ctx, (size_t)w->n_file, sizeof *w->file);
     if (!w->file) return ST_MEMORY;
     if (f->folder) {
@@ -192,6 +194,7 @@ static void abandon_files(struct writer *w) {
     for (int i = 0; w->file && i < w->n_file; ++i) io_abort(&w->file[i]);
     free(w->file);
     free(w->dir);
+    free(w->map);
 }
 
 /* --- Detections ----------------------------------------------------------------------------------------- */
@@ -268,6 +271,21 @@ static enum status all_images(struct writer *w, const struct text_list *images,
     return st;
 }
 
+/* The map= of a .data file: which classes of a head with a word tree the benchmark knows, in its order. */
+static enum status read_map(struct writer *w, struct detect_options *opt) {
+    struct session *s = w->s;
+    const struct layer *head = &s->net->layer[s->last_head];
+    w->classes = s->classes;
+    if (!s->data.map) return ST_OK;
+    if (!head->ops->tree || !head->ops->tree(head))
+        return ctx_fail(&s->ctx, ST_USAGE, "%s: map= needs a [region] with a tree=, which %s does not have", s->data.path,
+                        s->net->doc->path);
+    TRY(head_map_read(&s->ctx, s->data.map, s->classes, &w->map, &w->n_map));
+    opt->class_map = w->map;
+    opt->n_map = w->classes = w->n_map;
+    return ST_OK;
+}
+
 static enum status write_all(struct session *s, const struct valid_flags *flags,
                              const struct text_list *images, const char *weights) {
     struct writer w = { .s = s, .format = find_format(&s->ctx, s->data.eval) };
@@ -275,6 +293,7 @@ static enum status write_all(struct session *s, const struct valid_flags *flags,
                                   .letter_box = flags->letter_box || s->net->opt.letter_box };
     double start = io_seconds();
     enum status st = net_bind(&s->ctx, s->net, s->be, NET_INFER, 1);
+    if (st == ST_OK) st = read_map(&w, &opt);
     if (st == ST_OK) st = open_files(&w, flags->out);
     if (st == ST_OK) {
         session_print(s, weights);
@@ -294,10 +313,6 @@ static enum status work(struct session *s, const struct valid_flags *flags, cons
         .data = words->word[0], .cfg = words->word[1], .weights = words->word[2], .strict = flags->strict
     };
     TRY(session_open(s, &request));
-    if (s->data.map)
-        return ctx_fail(&s->ctx, ST_UNSUPPORTED,
-                        "%s: map=: class maps of trees are not supported in this version, leave it out",
-                        words->word[0]);
     TRY(session_valid(s, &images));
     enum status st = write_all(s, flags, &images, words->word[2]);
     list_free(&images);

@@ -25,21 +25,24 @@ static void full_name(const struct command *c, char *text, size_t size) {
     snprintf(text, size, "%s%s%s", c->group ? c->group : "", c->group ? " " : "", c->name);
 }
 
-static void overview(FILE *to) {
-    fprintf(to, "usage: darknet COMMAND ...\n\n");
+/* Every command, or those of one group. */
+static void overview(FILE *to, const char *group) {
+    fprintf(to, "usage: darknet %s%sCOMMAND ...\n\n", group ? group : "", group ? " " : "");
     for (int i = 0; i < n_commands; ++i) {
         char name[MAX_NAME], line[256];
+        if (group && (!commands[i]->group || strcmp(commands[i]->group, group) != 0)) continue;
         full_name(commands[i], name, sizeof name);
         snprintf(line, sizeof line, "%s %s", name, commands[i]->words);
         fprintf(to, "  %-56s %s\n", line, commands[i]->summary);
     }
-    fprintf(to, "\ndarknet help COMMAND, or -h behind any command, lists its flags.\n");
+    fprintf(to, "\ndarknet help COMMAND, or -h behind any command, lists its flags.\n"
+                "-i N, -gpus LIST, -nogpu, -cuda_debug_sync may stand anywhere and do nothing: this build computes on the CPU.\n");
 }
 
 static void command_help(const struct command *c) {
     char name[MAX_NAME];
     full_name(c, name, sizeof name);
-    options_help(name, c->words, c->summary, c->options);
+    options_help(name, c->words, c->summary, command_meant(c)->options);
 }
 
 static bool is_group(const char *word) {
@@ -74,9 +77,11 @@ static void nearest(const char *group, const char *word, char *hint, size_t size
 
 static int not_found(int n, char **word) {
     struct ctx ctx = console_ctx();
-    const char *group = is_group(word[0]) ? word[0] : NULL;
+    const char *group = is_group(word[0]) ? word[0] : NULL, *why = left_out(n, word);
     char hint[128];
-    if (group && n < 2) {
+    if (why) {
+        ctx_fail(&ctx, ST_UNSUPPORTED, "%s", why);
+    } else if (group && n < 2) {
         ctx_fail(&ctx, ST_USAGE, "%s: which one? 'darknet help' lists the commands", group);
     } else {
         nearest(group, word[group ? 1 : 0], hint, sizeof hint);
@@ -94,18 +99,26 @@ static void strip_line_ends(char *s) {
     *to = '\0';
 }
 
-/* Flags of every Darknet command that choose a GPU; they mean nothing on a CPU.  Returns the new count. */
-static int drop_device_flags(int n, char **word) {
+/* Flags of every Darknet command that choose a GPU; they mean nothing on a CPU.  *asked: one of them wanted one. */
+static enum status drop_device_flags(struct ctx *ctx, int *n, char **word, bool *asked) {
     int kept = 0;
-    for (int i = 0; i < n; ++i) {
+    *asked = false;
+    for (int i = 0; i < *n; ++i) {
         if (strcmp(word[i], "-nogpu") == 0 || strcmp(word[i], "-cuda_debug_sync") == 0) continue;
-        if (strcmp(word[i], "-i") == 0 && i + 1 < n) {
-            ++i;
+        if (strcmp(word[i], "-i") != 0 && strcmp(word[i], "-gpus") != 0) {
+            word[kept++] = word[i];
             continue;
         }
-        word[kept++] = word[i];
+        const char *flag = word[i], *value = ++i < *n ? word[i] : "", *rest;
+        int number;
+        bool listed = strcmp(flag, "-gpus") == 0;
+        if (!text_int(value, &number, &rest) || rest[listed ? strspn(rest, "0123456789,- ") : 0])
+            return ctx_fail(ctx, ST_USAGE, "%s: needs %s, not '%s'", flag,
+                            listed ? "numbers with commas between" : "a number", value);
+        *asked = *asked || number >= 0;
     }
-    return kept;
+    *n = kept;
+    return ST_OK;
 }
 
 static bool drop_help_flags(int *n, char **word) {
@@ -132,22 +145,20 @@ static void wait_briefly(char **argv) {
 
 int main(int argc, char **argv) {
     wait_briefly(argv);
+    struct ctx ctx = console_ctx();
     int n = argc > 1 ? argc - 1 : 0, used = 0;
     char **word = argv + 1;
+    bool gpu_asked;
     for (int i = 0; i < n; ++i) strip_line_ends(word[i]);
-    n = drop_device_flags(n, word);
+    if (drop_device_flags(&ctx, &n, word, &gpu_asked) != ST_OK) return console_fail(&ctx);
     bool help = drop_help_flags(&n, word);
     if (n && strcmp(word[0], "help") == 0) {
         help = true;
         ++word, --n;
     }
-    if (n == 0) {
-        overview(help ? stdout : stderr);
+    if (n == 0 || (help && n == 1 && is_group(word[0]))) {
+        overview(help ? stdout : stderr, n ? word[0] : NULL);
         return help ? 0 : 1;
-    }
-    if (help && n == 1 && is_group(word[0])) {
-        overview(stdout);
-        return 0;
     }
     const struct command *c = find(n, word, &used);
     if (!c) return not_found(n, word);
@@ -155,5 +166,7 @@ int main(int argc, char **argv) {
         command_help(c);
         return 0;
     }
-    return c->run(c, n - used, word + used);
+    if (gpu_asked) ctx_log(&ctx, LOG_WARN, "-i and -gpus choose a GPU: this build computes on the CPU");
+    n = drop_shared_flags(&ctx, command_meant(c), n - used, word + used);
+    return c->run(c, n, word + used);
 }

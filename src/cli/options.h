@@ -20,7 +20,7 @@ struct option {
 };
 #define OPTION_END { .name = NULL }
 
-struct arguments { int n; const char *word[8]; };  /* positionals */
+struct arguments { int n; const char *word[64]; }; /* positionals */
 /* argv without the command words.  Values already in `target` are the defaults. */
 enum status options_parse(struct ctx *, int argc, char **argv, const struct option *table, void *target, struct arguments *,
                           int max_words);
@@ -35,5 +35,14 @@ struct command {
 /* Every command, for dispatch and help: commands.inc lists them. */
 extern const struct command *const commands[];
 extern const int n_commands;
+
+/* The command that a short form stands for, whose options are its own too; any other command: itself. */
+const struct command *command_meant(const struct command *);
+
+/* Takes away, with a warning, flags of Darknet's that belong to other commands of the same group; returns the new count. */
+int drop_shared_flags(struct ctx *, const struct command *, int n, char **word);
+
+/* What Darknet has and this program leaves out: one line that says so, or NULL when the words name nothing of it. */
+const char *left_out(int n, char **word);
 
 #endif

@@ -122,3 +122,18 @@ void train_show_close(struct train_show *s) {
     if (s->file && fclose(s->file) != 0) ctx_log(s->ctx, LOG_WARN, "%s: cannot be written: %s", s->log, strerror(errno));
     s->file = NULL;
 }
+
+/* --- What a training command starts with ---------------------------------------------------------------- */
+
+char *train_base_name(struct ctx *ctx, const char *cfg) {
+    const char *start = cfg;
+    for (const char *p = cfg; *p; ++p)
+        if (*p == '/' || *p == '\\') start = p + 1;
+    char *base = mem_text(ctx, start);
+    if (base) base[strcspn(base, ".")] = '\0';
+    return base;
+}
+
+double train_chart_top(const struct net *net) {
+    return cfg_value(&net->doc->section[0], "max_chart_loss") ? net->opt.max_chart_loss : 0;
+}

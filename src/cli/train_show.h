@@ -30,4 +30,9 @@ enum status train_show_open(struct train_show *, const struct net *, uint64_t se
 void train_show_news(void *show, const struct train_news *);
 void train_show_close(struct train_show *);
 
+/* CFG's name without folder, up to its first dot: what Darknet calls its checkpoints.  Caller frees. */
+char *train_base_name(struct ctx *, const char *cfg);
+/* The top of the chart that the cfg asks for; 0: the chart finds one. */
+double train_chart_top(const struct net *);
+
 #endif

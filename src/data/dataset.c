@@ -85,17 +85,19 @@ void list_free(struct text_list *list) {
 
 /* --- .data files ---------------------------------------------------------------------------------------- */
 
-struct data_numbers { int classes, saveweights, savelast; };
+struct data_numbers { int classes, saveweights, savelast, top; };
 
 static const struct cfg_key data_keys[] = {
     CFG_INT(struct data_numbers, classes, 0, 0, 1 << 24),
     CFG_INT(struct data_numbers, saveweights, 0, 0, 1 << 30),
     CFG_INT(struct data_numbers, savelast, 0, 0, 1 << 30),
+    CFG_INT(struct data_numbers, top, 0, 0, 1 << 24),
     /* Text, taken from the raw line because blanks count there. */
     CFG_IGNORED("train"), CFG_IGNORED("valid"), CFG_IGNORED("names"), CFG_IGNORED("backup"),
     CFG_IGNORED("results"), CFG_IGNORED("difficult"), CFG_IGNORED("eval"), CFG_IGNORED("map"),
+    CFG_IGNORED("annotations"), /* ours */
     /* Of classifiers. */
-    CFG_IGNORED("labels"), CFG_IGNORED("top"), CFG_IGNORED("leaves"), CFG_IGNORED("test"),
+    CFG_IGNORED("labels"), CFG_IGNORED("test"), CFG_IGNORED("leaves"),
     CFG_END
 };
 
@@ -116,7 +118,8 @@ static enum status raw_value(struct ctx *ctx, const struct cfg_doc *doc, const c
 static enum status data_fill(struct ctx *ctx, const struct cfg_doc *doc, struct data_options *o) {
     const struct { const char *key; char **to; } text[] = {
         { "train", &o->train }, { "valid", &o->valid }, { "names", &o->names }, { "backup", &o->backup },
-        { "results", &o->results }, { "difficult", &o->difficult }, { "eval", &o->eval }, { "map", &o->map }
+        { "results", &o->results }, { "difficult", &o->difficult }, { "eval", &o->eval }, { "map", &o->map },
+        { "annotations", &o->annotations }, { "labels", &o->labels }, { "test", &o->test }, { "leaves", &o->leaves }
     };
     const struct cfg_key *tables[] = { data_keys };
     struct data_numbers numbers;
@@ -124,6 +127,7 @@ static enum status data_fill(struct ctx *ctx, const struct cfg_doc *doc, struct 
     o->classes = numbers.classes;
     o->save_weights = numbers.saveweights;
     o->save_last = numbers.savelast;
+    o->top = numbers.top;
     o->path = mem_text(ctx, doc->path);
     if (!o->path) return ST_MEMORY;
     for (size_t i = 0; i < sizeof text / sizeof *text; ++i) TRY(raw_value(ctx, doc, text[i].key, text[i].to));
@@ -142,7 +146,7 @@ enum status data_read(struct ctx *ctx, const char *path, struct data_options *o)
 
 void data_free(struct data_options *o) {
     char *text[] = { o->train, o->valid, o->names, o->backup, o->results,
-                     o->difficult, o->eval, o->map, o->path };
+                     o->difficult, o->eval, o->map, o->annotations, o->labels, o->test, o->leaves, o->path };
     for (size_t i = 0; i < sizeof text / sizeof *text; ++i) free(text[i]);
     *o = (struct data_options){ 0 };
 }

@@ -14,7 +14,10 @@ void list_free(struct text_list *);
 struct data_options {
     int classes;             /* 0: not given, as the two below; texts: NULL when not given */
     char *train, *valid, *names, *backup, *results, *difficult, *eval, *map;
+    char *annotations;       /* ground truth of valid= that knows more than labels: a COCO JSON file or a folder of KITTI label files */
     int save_weights, save_last;
+    char *labels, *test, *leaves; /* of classifiers: names of the classes as they stand in paths; pictures to label; leaves of a tree */
+    int top;                 /* of classifiers: how many of the best classes to look at */
     char *path;              /* of the .data file */
 };
 /* Relative paths stay relative to the current folder, as upstream.  Unlike upstream, blanks inside a value are kept.

@@ -1,5 +1,6 @@
 /* [shortcut]: y = act(w_0 * previous + sum_i w_i * layer_i) over the common prefix of channels (darknet-compat 2.7).
- * Shapes: maps of one size; y as the previous layer.  Weights, where there are any: one row per input, each a number or a
+ * Shapes: y as the previous layer; maps of that size, or s times as large, of which every s-th cell counts (the residuals of
+ * resnet50.cfg, which Darknet once read so).  Weights, where there are any: one row per input, each a number or a
  * number per channel, normalised over the rows before use. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,8 +67,8 @@ static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *a
     if (l->out.c == 0) return layer_fail(ctx, l, NULL, "the layer before it is a detection head and has no output to add to");
     for (int i = 1; i < l->n_in; ++i) {
         struct shape in = l->in_shape[i];
-        if (in.c == 0 || in.w != l->out.w || in.h != l->out.h)
-            return layer_fail(ctx, l, "from", "layer %d is %d x %d x %d but layer %d is %d x %d x %d; their maps must have one size",
+        if (in.c == 0 || in.w / l->out.w < 1 || in.w / l->out.w != in.h / l->out.h || (in.w < 2 * l->out.w && (in.w != l->out.w || in.h != l->out.h)))
+            return layer_fail(ctx, l, "from", "layer %d is %d x %d x %d but layer %d is %d x %d x %d; their maps must have one size, or one a multiple of it",
                               l->in[i], in.w, in.h, in.c, l->in[0], l->out.w, l->out.h, l->out.c);
     }
     const struct shortcut *s = l->state;
@@ -77,6 +78,15 @@ static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *a
                                         .out_axis = s->weights_type == WEIGHTS_PER_CHANNEL ? 1 : -1, .in_axis = -1,
                                         .flags = PARAM_TRAIN | PARAM_LIMIT_STEP, .init_mean = 1 });
     return ST_OK;
+}
+
+/* Every s-th cell of input i, as many as the output has. */
+static struct tensor cells_of(const struct layer *l, int i, const struct tensor *t) {
+    struct tensor view = *t;
+    int step = l->in_shape[i].w / l->out.w;
+    view.w = l->out.w, view.h = l->out.h;
+    view.sw *= step, view.sh *= step;
+    return view;
 }
 
 static int common(const struct layer *l, int i) { return l->in_shape[i].c < l->out.c ? l->in_shape[i].c : l->out.c; }
@@ -130,7 +140,10 @@ static enum status forward(struct layer *l, struct pass *p) {
     const struct shortcut *s = l->state;
     struct shortcut_run *run = l->run;
     struct tensor *sum = run->pre.data ? &run->pre : p->y;
-    for (int i = 0; i < l->n_in; ++i) weighted(l, p, i, p->x[i], sum, i > 0);
+    for (int i = 0; i < l->n_in; ++i) {
+        struct tensor x = cells_of(l, i, p->x[i]);
+        weighted(l, p, i, &x, sum, i > 0);
+    }
     if (s->activation != ACT_LINEAR) p->be->ops->act_forward(p->be, (enum activation)s->activation, sum, p->y);
     return ST_OK;
 }
@@ -143,8 +156,10 @@ static void weights_backward(const struct layer *l, struct pass *p) {
     int n = row_size(l);
     struct tensor all = shape_tensor(p->be, (struct shape){ 1, (int)param_count(&l->param[0]), 1, 1 }, 1, run->dw);
     ops->fill(p->be, &all, 0);
-    for (int i = 0; i < l->n_in; ++i)
-        ops->weight_backward(p->be, p->x[i], p->dy, n > 1, common(l, i), ops->at(p->be, run->dw, (size_t)i * (size_t)n));
+    for (int i = 0; i < l->n_in; ++i) {
+        struct tensor x = cells_of(l, i, p->x[i]);
+        ops->weight_backward(p->be, &x, p->dy, n > 1, common(l, i), ops->at(p->be, run->dw, (size_t)i * (size_t)n));
+    }
     ops->mix_weights_backward(p->be, (enum mix_norm)s->weights_normalization, p->param[0], run->w, run->dw, l->n_in, n, p->grad[0]);
 }
 
@@ -154,12 +169,15 @@ static enum status backward(struct layer *l, struct pass *p) {
     if (s->activation != ACT_LINEAR)
         p->be->ops->act_backward(p->be, (enum activation)s->activation, run->pre.data ? &run->pre : NULL, p->y, p->dy, p->dy, false);
     if (run->dw) weights_backward(l, p);
-    for (int i = 0; i < l->n_in; ++i)
-        if (p->dx[i]) weighted(l, p, i, p->dy, p->dx[i], p->add[i]);
+    for (int i = 0; i < l->n_in; ++i) {
+        if (!p->dx[i]) continue;
+        struct tensor dx = cells_of(l, i, p->dx[i]);
+        weighted(l, p, i, p->dy, &dx, p->add[i]);
+    }
     return ST_OK;
 }
 
-static bool overwrites(const struct layer *l, int input) { return l->in_shape[input].c <= l->out.c; }
+static bool overwrites(const struct layer *l, int input) { return l->in_shape[input].c <= l->out.c && l->in_shape[input].w == l->out.w; }
 
 static void couple(const struct layer *l, const struct layer *all, struct channels *ch) {
     (void)all;

@@ -152,7 +152,7 @@ static enum status allocate(struct ctx *ctx, struct net *net) {
         int owner = net->buffers->owner[i];
         if (owner != i) net->y[i].data = owner < 0 ? net->input.data : net->y[owner].data;
     }
-    size_t widest = 0;
+    size_t widest = net->wants_dinput ? shape_count(in) : 0;
     for (int i = 0; i < net->n && net->mode != NET_INFER; ++i)
         if (out_count(net, i) > widest) widest = out_count(net, i);
     if (net->mode != NET_INFER) net->buffers->scratch = ops->alloc(net->be, ctx, widest);

@@ -1,3 +1,4 @@
+#include <math.h>
 #include <stdio.h>
 
 #include "net/net.h"
@@ -40,6 +41,22 @@ size_t net_activation_count(const struct net *net) {
         sum += (size_t)s.c * (size_t)s.h * (size_t)s.w;
     }
     return sum;
+}
+
+struct array_stats net_param_stats(const struct net *net, const struct param *p) {
+    size_t n = param_count(p);
+    const float *x = net->param + p->offset;
+    struct array_stats s = { .min = INFINITY, .max = -INFINITY };
+    for (size_t i = 0; i < n; ++i) {
+        s.mean += (double)x[i] / (double)n;
+        s.rms += (double)x[i] * (double)x[i] / (double)n;
+        s.min = fmin(s.min, (double)x[i]);
+        s.max = fmax(s.max, (double)x[i]);
+    }
+    for (size_t i = 0; i < n; ++i) s.variance += ((double)x[i] - s.mean) * ((double)x[i] - s.mean);
+    s.variance = n > 1 ? s.variance / (double)(n - 1) : 0;
+    s.rms = sqrt(s.rms);
+    return s;
 }
 
 int net_heads(const struct net *net, int *layer, int cap) {

@@ -66,7 +66,9 @@ enum status net_rebind(struct ctx *, struct net *, int w, int h, int batch);
 void net_pull(struct net *);                          /* backend -> host copy */
 enum status net_push(struct ctx *, struct net *);     /* host copy -> backend; folds and packs */
 enum status net_refresh(struct ctx *, struct net *);  /* backend parameters changed in place: fold and pack anew */
-enum status net_reset(struct ctx *, struct net *);    /* recurrent layers forget */
+/* Recurrent layers forget: they go on from pass to pass where the last one ended, but in SCORE, where images stand alone.
+ * A trainer calls this wherever a batch begins new sequences. */
+enum status net_reset(struct ctx *, struct net *);
 
 /* --- run.c --- */
 /* x: batch images, planar (n, c, h, w), 0..1. */
@@ -92,6 +94,8 @@ int net_output_layer(const struct net *);
 void net_describe(const struct net *, void (*line)(void *user, const char *text), void *user);
 double net_flops(const struct net *);                 /* Darknet's count, per image */
 size_t net_activation_count(const struct net *);      /* elements of all layer outputs, one image */
+struct array_stats { double rms, mean, variance, min, max; };  /* variance over n - 1 */
+struct array_stats net_param_stats(const struct net *, const struct param *); /* of the host copy */
 int net_heads(const struct net *, int *layer, int cap); /* indices of detection heads; returns how many there are */
 
 #endif

@@ -4,34 +4,45 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct param *row(const struct layer *l, enum param_role role) {
-    for (int k = 0; k < l->n_param; ++k)
+static bool removed(const struct channels *ch, const uint8_t *keep, int layer, int k) { return !keep[channels_group(ch, layer, k)]; }
+
+/* The array of a role that goes with the weights in row w: a map's arrays begin with its biases.  NULL: it has none. */
+static const struct param *companion(const struct layer *l, int w, enum param_role role) {
+    int first = w;
+    while (first > 0 && l->param[first].role != PARAM_BIAS) --first;
+    for (int k = first; k < l->n_param && (k == first || l->param[k].role != PARAM_BIAS); ++k)
         if (l->param[k].role == role) return &l->param[k];
     return NULL;
 }
 
-static bool removed(const struct channels *ch, const uint8_t *keep, int layer, int k) { return !keep[channels_group(ch, layer, k)]; }
+static void compensate_map(const struct net *net, const struct channels *ch, const uint8_t *keep, const double *mean, const struct layer *l,
+                           int row, float *param) {
+    const struct param *w = &l->param[row], *m = companion(l, row, PARAM_MEAN), *b = companion(l, row, PARAM_BIAS);
+    int from = l->in[0], filters = w->dim[0], per_in = w->dim[1], per_out = filters / (l->in_shape[0].c / per_in);
+    const double *a = mean + ch->first_node[from];
+    for (int f = 0; f < filters; ++f) {
+        const float *wf = net->param + w->offset + (size_t)f * (size_t)per_in * (size_t)w->dim[2];
+        double left = 0;
+        for (int c = 0; c < per_in; ++c) {
+            int k = f / per_out * per_in + c;
+            if (!removed(ch, keep, from, k)) continue;
+            for (int j = 0; j < w->dim[2]; ++j) left += (double)wf[c * w->dim[2] + j] * a[k];
+        }
+        if (left == 0) continue;
+        if (m) param[m->offset + (size_t)f] = (float)(param[m->offset + (size_t)f] - left);
+        else param[b->offset + (size_t)f] = (float)(param[b->offset + (size_t)f] + left);
+    }
+}
+
+/* Weights that several layers share have one bias: their owner's input decides. */
+static bool compensated(const struct param *p) { return p->role == PARAM_WEIGHT && p->in_axis >= 0 && param_owned(p); }
 
 void slice_compensate(const struct net *net, const struct channels *ch, const uint8_t *keep, const double *mean, float *param) {
     for (int i = 0; i < net->n; ++i) {
         const struct layer *l = &net->layer[i];
         if (!l->ops->reads || !l->ops->reads(l) || l->ops->head || l->in[0] == LAYER_INPUT) continue;
-        const struct param *w = row(l, PARAM_WEIGHT), *m = row(l, PARAM_MEAN), *b = row(l, PARAM_BIAS);
-        if (!param_owned(w)) continue; /* one bias for several readers: the owner's input decides */
-        int from = l->in[0], per_in = w->dim[1], groups = l->in_shape[0].c / per_in, per_out = l->out.c / groups;
-        const double *a = mean + ch->first_node[from];
-        for (int f = 0; f < l->out.c; ++f) {
-            const float *wf = net->param + w->offset + (size_t)f * (size_t)per_in * (size_t)w->dim[2];
-            double left = 0;
-            for (int c = 0; c < per_in; ++c) {
-                int k = f / per_out * per_in + c;
-                if (!removed(ch, keep, from, k)) continue;
-                for (int j = 0; j < w->dim[2]; ++j) left += (double)wf[c * w->dim[2] + j] * a[k];
-            }
-            if (left == 0) continue;
-            if (m) param[m->offset + (size_t)f] = (float)(param[m->offset + (size_t)f] - left);
-            else param[b->offset + (size_t)f] = (float)(param[b->offset + (size_t)f] + left);
-        }
+        for (int k = 0; k < l->n_param; ++k)
+            if (compensated(&l->param[k])) compensate_map(net, ch, keep, mean, l, k, param);
     }
 }
 

@@ -347,3 +347,22 @@ void detections_nms(struct detection_list *list, float thresh, enum nms_kind kin
     free(cand);
     free(sorted);
 }
+
+static int by_objectness(const void *a, const void *b) {
+    float p = ((const struct detection *)a)->objectness, q = ((const struct detection *)b)->objectness;
+    return p < q ? 1 : p > q ? -1 : 0;
+}
+
+void detections_nms_objectness(struct detection_list *list, float thresh) {
+    if (list->n < 1) return;
+    qsort(list->item, (size_t)list->n, sizeof *list->item, by_objectness);
+    for (int i = 0; i < list->n; ++i) {
+        if (list->item[i].objectness == 0) continue;
+        for (int j = i + 1; j < list->n; ++j) {
+            struct detection *d = &list->item[j];
+            if (d->objectness == 0 || !(box_iou(list->item[i].box, d->box) > thresh)) continue;
+            d->objectness = 0;
+            memset(d->prob, 0, (size_t)list->classes * sizeof *d->prob);
+        }
+    }
+}

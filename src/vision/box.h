@@ -51,5 +51,7 @@ void detections_free(struct detection_list *list);
  * `thresh`; what "overlap" means per kind: darknet-compat 7.2.  Entries with objectness 0 move to the end first.  The order
  * after the call is that of the last class sorted, as upstream leaves it. Equal probabilities keep their order (stable). */
 void detections_nms(struct detection_list *list, float thresh, enum nms_kind kind, float beta);
+/* Whatever the class, in falling objectness: a box that overlaps a better one (IoU) loses objectness and all probabilities. */
+void detections_nms_objectness(struct detection_list *list, float thresh);
 
 #endif

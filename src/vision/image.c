@@ -147,6 +147,26 @@ enum status image_letterbox(struct ctx *ctx, const struct image *im, int w, int 
     return st;
 }
 
+enum status image_resize_shorter(struct ctx *ctx, const struct image *im, int side, struct image *out) {
+    int w = side, h = side;
+    if (im->w < im->h) h = (int)((long long)im->h * side / im->w);
+    else w = (int)((long long)im->w * side / im->h);
+    return image_resize(ctx, im, w, h, out);
+}
+
+static int inside(int i, int n) { return i < 0 ? 0 : i < n ? i : n - 1; }
+
+enum status image_crop(struct ctx *ctx, const struct image *im, int x, int y, int w, int h, struct image *out) {
+    TRY(image_new(ctx, w, h, im->c, out));
+    float *to = out->data;
+    for (int k = 0; k < im->c; ++k)
+        for (int row = 0; row < h; ++row) {
+            const float *from = im->data + ((size_t)k * (size_t)im->h + (size_t)inside(y + row, im->h)) * (size_t)im->w;
+            for (int col = 0; col < w; ++col) *to++ = from[inside(x + col, im->w)];
+        }
+    return ST_OK;
+}
+
 void image_flip(struct image *im) {
     size_t rows = (size_t)im->h * (size_t)im->c;
     for (size_t r = 0; r < rows; ++r) {

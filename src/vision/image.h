@@ -38,6 +38,10 @@ enum status pixels_write(struct ctx *ctx, const char *path, const struct pixels 
 enum status image_resize(struct ctx *ctx, const struct image *im, int w, int h, struct image *out);
 /* Aspect kept, centred, the rest 0.5 grey. */
 enum status image_letterbox(struct ctx *ctx, const struct image *im, int w, int h, struct image *out);
+/* Aspect kept, the shorter side becomes `side`. */
+enum status image_resize_shorter(struct ctx *ctx, const struct image *im, int side, struct image *out);
+/* The w x h window whose top left corner lies at (x, y), anywhere; outside, the border pixels go on. */
+enum status image_crop(struct ctx *ctx, const struct image *im, int x, int y, int w, int h, struct image *out);
 void image_flip(struct image *im); /* left-right */
 /* hue is added (fraction of the circle, wraps), saturation and exposure multiply; RGB only; result clamped to 0..1. */
 void image_distort(struct image *im, float hue, float saturation, float exposure);
