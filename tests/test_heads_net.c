@@ -114,6 +114,7 @@ static void learns_classes(const char *name, const char *text) {
     float y[BATCH * 4];
     int right = 0;
     net_forward(&ctx, l.net, l.x); /* the backward pass has used up the outputs */
+    net_forward(&ctx, l.net, l.x); /* backward has given the outputs' memory away */
     net_output(l.net, net_output_layer(l.net), y);
     for (int b = 0; b < BATCH; ++b) {
         int best = 0;

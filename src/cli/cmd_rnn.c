@@ -12,6 +12,7 @@
 #include "cli/console.h"
 #include "cli/options.h"
 #include "cli/session.h"
+#include "cli/train_show.h"
 #include "data/text_source.h"
 #include "train/trainer.h"
 
@@ -274,14 +275,6 @@ static enum status train(struct session *s, const struct rnn_flags *f, const str
     return ST_OK;
 }
 
-/* CFG's name without folder, up to its first dot: what Darknet calls its checkpoints. */
-static char *base_name(struct ctx *ctx, const char *cfg) {
-    const char *slash = strrchr(cfg, '/');
-    char *base = mem_text(ctx, slash ? slash + 1 : cfg);
-    if (base) base[strcspn(base, ".")] = '\0';
-    return base;
-}
-
 static int train_main(const struct command *self, int argc, char **argv) {
     struct rnn_flags f = { .file = "data/shakespeare.txt", .srand = -1 };
     struct arguments words;
@@ -292,7 +285,7 @@ static int train_main(const struct command *self, int argc, char **argv) {
     if (st == ST_OK && words.n < 1) st = ctx_fail(&s.ctx, ST_USAGE, "rnn train: needs %s", self->words);
     if (st == ST_OK) st = open_net(&s, &f, &words, LOAD_PREFIX);
     if (st == ST_OK) st = symbols_read(&s.ctx, f.file, s.net->opt.inputs, f.tokenized, &text);
-    if (st == ST_OK && !(base = base_name(&s.ctx, words.word[0]))) st = ST_MEMORY;
+    if (st == ST_OK && !(base = train_base_name(&s.ctx, words.word[0]))) st = ST_MEMORY;
     if (st == ST_OK) st = train(&s, &f, &words, base, &text);
     free(base);
     symbols_free(&text);

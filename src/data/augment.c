@@ -127,7 +127,7 @@ static void random_colour(struct rng r, const struct augment_options *a, struct 
     v->hue = rng_between(&r, -a->hue, a->hue);
     v->saturation = random_factor(&r, a->saturation);
     v->exposure = random_factor(&r, a->exposure);
-    int blur = rng_int(&r, BLUR_NONE, BLUR_WHOLE);
+    enum blur_kind blur = (enum blur_kind)rng_int(&r, BLUR_NONE, BLUR_WHOLE);
     v->kernel = a->blur / 2 * 2 + 1;
     if (a->blur) v->blur = blur;
     if (a->blur == 1 && blur == BLUR_WHOLE) v->blur = BLUR_BACKGROUND;

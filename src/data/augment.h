@@ -56,12 +56,14 @@ struct image_key image_key(uint64_t seed, uint64_t batch, uint64_t index); /* sh
 /* Stream of one purpose for picture `pass` (0..3) of the image. */
 struct rng image_stream(const struct image_key *, enum draw_kind, int pass);
 
+enum blur_kind { BLUR_NONE, BLUR_BACKGROUND, BLUR_WHOLE };
+
 /* The part of the picture that becomes the network input, in the picture's pixels; it may reach over the edges. */
 struct view {
     int left, top, w, h;
     bool flip;
     double hue, saturation, exposure;
-    enum { BLUR_NONE, BLUR_BACKGROUND, BLUR_WHOLE } blur;
+    enum blur_kind blur;
     int kernel;
     double noise;
 };
