@@ -152,8 +152,8 @@ static void cpu_conv_free(struct backend *be, struct conv_plan *plan) {
     free(plan);
 }
 
-/* oneDNN (2.6; its tracker says later versions, too): the weights' gradient of a strided 1x1 convolution writes past its workspace when a block of
- * input channels (8, with AVX-512 16) is not full. */
+/* oneDNN (2.6; its tracker says later versions, too): the weights' gradient of a strided 1x1 convolution writes past its
+ * workspace when a block of input channels (8, with AVX-512 16) is not full. */
 static bool onednn_overruns(const struct conv_desc *d) {
     return d->backward && d->size == 1 && (d->stride_x > 1 || d->stride_y > 1) && d->x.c / d->groups < 16;
 }
