@@ -108,8 +108,8 @@ static void expect_parse_error(const char *text, size_t size, const char *want) 
 static void test_broken_documents(void) {
     expect_parse_error("# x\nbatch=1\n[net]\n", 18,
                        "a.cfg:2: 'batch=1' stands before the first section, a cfg starts with [net]");
-    expect_parse_error("# only\n\n", 8, "a.cfg: no section in this file, a cfg starts with [net]");
-    expect_parse_error("", 0, "a.cfg: no section in this file, a cfg starts with [net]");
+    expect_parse_error("# only\n\n", 8, "a.cfg:2: no section up to the file's end, a cfg starts with [net]");
+    expect_parse_error("", 0, "a.cfg:1: no section up to the file's end, a cfg starts with [net]");
     expect_parse_error("[net]\na=\0b\n", 11, "a.cfg:2: contains a NUL byte, so this is no text file");
     struct ctx ctx = { 0 };
     struct cfg_doc *doc;

@@ -9,7 +9,7 @@ enum { LINE = 64 };
 void *block_alloc(struct backend *be, struct ctx *ctx, size_t n, size_t size) {
     char *line = NULL;
     size_t bytes = 0;
-    if (n <= (SIZE_MAX - 4 * LINE) / size) {
+    if (mem_fits((double)be->bytes + (double)n * (double)size)) {
         bytes = (n * size + LINE - 1) / LINE * LINE + LINE;
         line = aligned_alloc(LINE, bytes);
     }

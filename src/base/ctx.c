@@ -1,8 +1,10 @@
 #include "base/ctx.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum status ctx_fail(struct ctx *ctx, enum status code, const char *fmt, ...) {
     if (ctx->code == ST_OK) {
@@ -30,8 +32,15 @@ void ctx_clear(struct ctx *ctx) {
     ctx->error[0] = '\0';
 }
 
+double mem_physical(void) {
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page > 0 ? (double)pages * (double)page : INFINITY;
+}
+
+bool mem_fits(double bytes) { return bytes < 1e9 || bytes <= mem_physical(); }
+
 void *mem_zero(struct ctx *ctx, size_t n, size_t size) {
-    void *block = calloc(n ? n : 1, size ? size : 1);
+    void *block = mem_fits((double)n * (double)size) ? calloc(n ? n : 1, size ? size : 1) : NULL;
     if (!block) ctx_fail(ctx, ST_MEMORY, "out of memory: %zu elements of %zu bytes", n, size);
     return block;
 }
@@ -42,7 +51,7 @@ enum status mem_grow(struct ctx *ctx, void *block, size_t *cap, size_t need, siz
     if (need <= *cap && old) return ST_OK;
     size_t next = *cap ? *cap * 2 : 16;
     while (next < need) next *= 2;
-    void *fresh = realloc(old, next * size);
+    void *fresh = mem_fits((double)next * (double)size) ? realloc(old, next * size) : NULL;
     if (!fresh) return ctx_fail(ctx, ST_MEMORY, "out of memory: %zu elements of %zu bytes", next, size);
     memset((char *)fresh + *cap * size, 0, (next - *cap) * size);
     memcpy(block, &fresh, sizeof fresh);

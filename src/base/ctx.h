@@ -50,6 +50,9 @@ void ctx_clear(struct ctx *ctx);
 void *mem_zero(struct ctx *ctx, size_t n, size_t size);
 /* Grows `*block` (elements of `size`) so that it holds at least `need`; *cap is the current capacity. */
 enum status mem_grow(struct ctx *ctx, void *block, size_t *cap, size_t need, size_t size);
+/* False for blocks beyond the machine's memory, which the system might promise all the same. */
+bool mem_fits(double bytes);
+double mem_physical(void); /* bytes */
 char *mem_text(struct ctx *ctx, const char *s); /* a copy of s */
 
 #endif

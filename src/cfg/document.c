@@ -116,7 +116,8 @@ static enum status parse(struct ctx *ctx, struct cfg_doc *doc, const char *text,
     for (int i = 0; i < doc->n_line && st == ST_OK; ++i) st = read_line(ctx, doc, i, stripped, sections);
     free(stripped);
     if (st == ST_OK && doc->n == 0)
-        st = ctx_fail(ctx, ST_FORMAT, "%s: no section in this file, a cfg starts with [net]", doc->path);
+        st = ctx_fail(ctx, ST_FORMAT, "%s:%d: no section up to the file's end, a cfg starts with [net]", doc->path,
+                      doc->n_line ? doc->n_line : 1);
     return st;
 }
 

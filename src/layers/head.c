@@ -119,9 +119,9 @@ void head_norms(const struct layer *l, const struct head_grid *g, int batch, dou
 
 enum status head_shape(struct ctx *ctx, struct layer *l, const struct head_grid *g, const char *unit) {
     struct shape in = l->in_shape[0];
-    int want = g->n * head_entries(g);
+    long long want = (long long)g->n * head_entries(g);
     if (in.c != want)
-        return layer_fail(ctx, l, unit, "the layer before has %d channels; %d anchors of %d + %d classes need filters=%d there", in.c,
+        return layer_fail(ctx, l, unit, "the layer before has %d channels; %d anchors of %d + %d classes need filters=%lld there", in.c,
                           g->n, g->box + 1, g->classes, want);
     l->out = (struct shape){ 1, 0, in.h, in.w };
     l->flops = 0;
@@ -168,7 +168,10 @@ enum status head_prepare(struct layer *l, struct pass *p, int classes, const cha
     if (p->mode == NET_INFER) return ST_OK;
     l->head_delta = mem_zero(p->ctx, count, sizeof *l->head_delta);
     if (!l->head_delta) return ST_MEMORY;
-    return map_path ? head_map_read(p->ctx, map_path, classes, &run->map, &run->n_map) : ST_OK;
+    struct ctx own = { 0 };
+    if (map_path && head_map_read(&own, map_path, classes, &run->map, &run->n_map) != ST_OK)
+        return layer_fail(p->ctx, l, "map", "%s", own.error);
+    return ST_OK;
 }
 
 void head_release(struct layer *l, struct backend *be) {

@@ -1,6 +1,7 @@
 #include "layers/layer.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,13 @@ const struct param *layer_filters(const struct layer *l) {
 void layer_param(struct layer *l, const struct param *p) {
     assert(l->n_param < LAYER_MAX_PARAM);
     l->param[l->n_param++] = *p;
+}
+
+enum status layer_out(struct ctx *ctx, struct layer *l, long long c, long long h, long long w) {
+    if ((double)c * (double)h * (double)w > INT_MAX)
+        return layer_fail(ctx, l, NULL, "its output of %lld x %lld x %lld is too large", w, h, c);
+    l->out = (struct shape){ 1, (int)c, (int)h, (int)w };
+    return ST_OK;
 }
 
 enum status layer_inputs(struct ctx *ctx, struct layer *l, const char *key, const int *index, int n) {

@@ -196,6 +196,8 @@ const struct layer_ops *layer_type(int i);
 
 /* Sets the inputs from indices relative (negative) or absolute; fails naming the key when one is not an earlier layer. */
 enum status layer_inputs(struct ctx *, struct layer *, const char *key, const int *index, int n);
+/* Sets the output from sides that may go beyond an int; fails where their product does, as readers count elements in ints. */
+enum status layer_out(struct ctx *, struct layer *, long long c, long long h, long long w);
 /* Declares a parameter; call in .weights order from shape().  shape() may be called again after a resize: it starts anew. */
 void layer_param(struct layer *, const struct param *);
 /* True when the layer makes its channels itself, with weights of its own or shared ones: they are filters to the pruner. */

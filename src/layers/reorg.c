@@ -20,8 +20,8 @@ static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *a
     int s = r->stride;
     if (in.c % (s * s) || (!r->reverse && (in.w % s || in.h % s)))
         return layer_fail(ctx, l, "stride", "%d does not fit an input of %d x %d x %d", s, in.w, in.h, in.c);
-    l->out = r->reverse ? (struct shape){ 1, in.c / (s * s), in.h * s, in.w * s } : (struct shape){ 1, in.c * s * s, in.h / s, in.w / s };
-    return ST_OK;
+    if (r->reverse) return layer_out(ctx, l, in.c / (s * s), (long long)in.h * s, (long long)in.w * s);
+    return layer_out(ctx, l, (long long)in.c * s * s, in.h / s, in.w / s);
 }
 
 static enum status forward(struct layer *l, struct pass *p) {

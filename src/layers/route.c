@@ -27,7 +27,7 @@ static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *a
     (void)all, (void)net;
     const struct route *r = l->state;
     struct shape first = l->in_shape[0];
-    int channels = 0;
+    long long channels = 0;
     for (int i = 0; i < l->n_in; ++i) {
         struct shape in = l->in_shape[i];
         if (in.c == 0) return layer_fail(ctx, l, "layers", "layer %d is a detection head and has no output to route", l->in[i]);
@@ -38,8 +38,7 @@ static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *a
             return layer_fail(ctx, l, "groups", "%d does not divide the %d channels of layer %d", r->groups, in.c, l->in[i]);
         channels += in.c / r->groups;
     }
-    l->out = (struct shape){ 1, channels, first.h, first.w };
-    return ST_OK;
+    return layer_out(ctx, l, channels, first.h, first.w);
 }
 
 static bool transparent(const struct layer *l, enum net_mode mode) {

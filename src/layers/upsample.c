@@ -19,9 +19,8 @@ static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *a
     if (u->stride == 0) return layer_fail(ctx, l, "stride", "must not be 0");
     if (u->stride < 0 && (in.w % -u->stride || in.h % -u->stride))
         return layer_fail(ctx, l, "stride", "blocks of %d do not fill an input of %d x %d", -u->stride, in.w, in.h);
-    int up = u->stride > 0 ? u->stride : 1, down = u->stride < 0 ? -u->stride : 1;
-    l->out = (struct shape){ 1, in.c, in.h * up / down, in.w * up / down };
-    return ST_OK;
+    long long up = u->stride > 0 ? u->stride : 1, down = u->stride < 0 ? -u->stride : 1;
+    return layer_out(ctx, l, in.c, in.h * up / down, in.w * up / down);
 }
 
 static enum status forward(struct layer *l, struct pass *p) {

@@ -124,7 +124,14 @@ static enum status bind_layers(struct ctx *ctx, struct net *net) {
         struct layer *l = &net->layer[i];
         struct pass p;
         net_pass(ctx, net, i, &p);
-        if (l->ops->prepare) TRY(l->ops->prepare(l, &p));
+        enum status st = l->ops->prepare ? l->ops->prepare(l, &p) : ST_OK;
+        if (st == ST_MEMORY) { /* say where */
+            char why[sizeof ctx->error];
+            memcpy(why, ctx->error, sizeof why);
+            ctx_clear(ctx);
+            return cfg_fail_as(ctx, st, l->section, NULL, "%s", why);
+        }
+        TRY(st);
     }
     return ST_OK;
 }
@@ -144,6 +151,8 @@ static enum status allocate(struct ctx *ctx, struct net *net) {
     mark_differentiable(net);
     mark_writers(net);
     struct shape in = { net->batch, net->opt.channels, net->opt.height, net->opt.width };
+    double fixed = (double)shape_count(in) + (net->mode == NET_TRAIN ? 2. : 1.) * (double)net->n_param;
+    TRY(net_check_memory(ctx, net, "input and weights", fixed * (double)net->be->elem_size));
     net->input = tensor_of(net->be, in, ops->alloc(net->be, ctx, shape_count(in)));
     if (net->wants_dinput && net->mode == NET_SCORE)
         net->dinput = tensor_of(net->be, in, ops->alloc(net->be, ctx, shape_count(in)));

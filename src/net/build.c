@@ -1,4 +1,5 @@
 /* Sections to layers: keys, inputs, shapes, parameter offsets. */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,15 @@ static struct shape shape_of(const struct net *net, int layer) {
     return net->layer[layer].out;
 }
 
+/* Sizes that no machine holds end here, before somebody multiplies them further. */
+static enum status check_size(struct ctx *ctx, struct layer *l, size_t values_before) {
+    double values = (double)values_before;
+    TRY(layer_out(ctx, l, l->out.c, l->out.h, l->out.w));
+    for (int k = 0; k < l->n_param; ++k) values += (double)l->param[k].dim[0] * l->param[k].dim[1] * l->param[k].dim[2];
+    if (values > INT_MAX) return layer_fail(ctx, l, NULL, "with it the network has %.3g weights, %d are possible", values, INT_MAX);
+    return ST_OK;
+}
+
 /* Shapes and parameter offsets for the options' input size. */
 enum status net_shapes(struct ctx *ctx, struct net *net) {
     size_t offset = 0;
@@ -35,6 +45,7 @@ enum status net_shapes(struct ctx *ctx, struct net *net) {
         }
         l->n_param = 0;
         TRY(l->ops->shape(ctx, l, net->layer, &net->opt));
+        TRY(check_size(ctx, l, offset));
         for (int k = 0; k < l->n_param; ++k) {
             struct param *p = &l->param[k];
             if (!param_owned(p)) {
@@ -98,6 +109,7 @@ static enum status build(struct ctx *ctx, struct net *net, bool strict) {
     for (int i = 0; i < n; ++i) TRY(build_layer(ctx, net, i, strict));
     mark_prefixes(net);
     TRY(net_shapes(ctx, net));
+    TRY(net_check_memory(ctx, net, "weights", (double)net->n_param * sizeof *net->param));
     net->param = mem_zero(ctx, net->n_param, sizeof *net->param);
     return net->param ? ST_OK : ST_MEMORY;
 }

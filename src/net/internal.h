@@ -25,6 +25,9 @@ void net_pass(struct ctx *, struct net *, int i, struct pass *);
 
 enum net_mode net_layer_mode(const struct net *, int layer); /* INFER for layers frozen in training */
 
+/* Fails when that many bytes are more than the machine has. */
+enum status net_check_memory(struct ctx *, const struct net *, const char *what, double bytes);
+
 /* Outputs, kept values and gradients: lifetimes, segments, one arena (memory.c). */
 enum status net_place(struct ctx *, struct net *);
 

@@ -147,6 +147,20 @@ static enum status choose_segments(struct ctx *ctx, struct net *net, const int *
     return ST_OK;
 }
 
+enum status net_check_memory(struct ctx *ctx, const struct net *net, const char *what, double bytes) {
+    const struct layer *most = net->layer;
+    double largest = 0;
+    if (mem_fits(bytes)) return ST_OK;
+    for (int i = 0; i < net->n; ++i) {
+        const struct layer *l = &net->layer[i];
+        double size = (double)shape_count(l->out);
+        for (int k = 0; k < l->n_param; ++k) size += (double)param_count(&l->param[k]);
+        if (size > largest) largest = size, most = l;
+    }
+    return cfg_fail_as(ctx, ST_MEMORY, most->section, NULL, "the network's %s need %.0f GB, this machine has %.0f GB; this is its largest layer",
+                       what, bytes / 1e9, mem_physical() / 1e9);
+}
+
 /* --- Placing -------------------------------------------------------------------------------------------------------- */
 
 static void set_pointers(struct net *net, const struct span *span, const size_t *offset) {
@@ -183,7 +197,9 @@ enum status net_place(struct ctx *ctx, struct net *net) {
         list_spans(net, reader, held, span);
         for (int i = 0; i < net->n; ++i)
             b->again[i] = repeats(net, i) && segment_of(b, i) < b->n_segment - 1 && (!held[i] || span[net->n + i].size);
-        if (plan_offsets(ctx, 3 * net->n, span, offset, &total) == ST_OK) b->arena = net->be->ops->alloc(net->be, ctx, total);
+        if (plan_offsets(ctx, 3 * net->n, span, offset, &total) == ST_OK &&
+            net_check_memory(ctx, net, "outputs", (double)total * (double)net->be->elem_size) == ST_OK)
+            b->arena = net->be->ops->alloc(net->be, ctx, total);
         if (b->arena) set_pointers(net, span, offset);
     }
     free(reader), free(held), free(span), free(offset);
