@@ -265,7 +265,8 @@ static void print_figure(const struct compare_row *row, const struct compare_fig
 }
 
 static void print_comparison(const struct prune_job *job, const struct comparison *c) {
-    printf("\n%-14s %12s %12s %12s %12s %12s %12s %12s\n", "criterion", "mAP, %", "small", "medium", "large", "params (k)", "BFLOPs", "ms");
+    printf("\n%-14s %12s %12s %12s %12s %12s %12s %12s %12s\n", "criterion", "mAP, %", "small", "medium", "large", "params (k)", "BFLOPs", "ms",
+           "time, %");
     for (int i = 0; i < c->n; ++i) {
         const struct compare_row *row = &c->row[i];
         printf("%-14s", row->criterion ? row->criterion->name : "(uncut)");
@@ -274,9 +275,10 @@ static void print_comparison(const struct prune_job *job, const struct compariso
         print_figure(row, &row->params, 1e-3, 1);
         print_figure(row, &row->flops, 1e-9, 4);
         print_figure(row, &row->ms, 1, 2);
+        print_figure(row, &row->time, 100, 1);
         printf("%s\n", row->reached ? "" : "  target out of reach");
     }
-    printf("right after the cut, mAP@%.2f; written: %s\n", job->opt.map_iou, job->compare_out);
+    printf("right after the cut, mAP@%.2f; time: share of the uncut network's, run side by side; written: %s\n", job->opt.map_iou, job->compare_out);
 }
 
 static enum status compare_steps(struct ctx *ctx, struct prune_job *job) {

@@ -15,12 +15,13 @@ static void add_run(struct compare_figure *f, int run, double value) { /* spread
 
 static void conclude(struct compare_figure *f, int runs) { f->spread = runs > 1 ? sqrt(f->spread / (runs - 1)) : 0; }
 
-static void add_figures(struct compare_row *row, const struct map_result *map, struct cost cost, double ms) {
+static void add_figures(struct compare_row *row, const struct map_result *map, struct cost cost, double ms, double whole_ms) {
     add_run(&row->map, row->runs, map->map);
     for (int i = 0; i < MAP_SIZES; ++i) add_run(&row->map_size[i], row->runs, map->map_size[i]);
     add_run(&row->params, row->runs, cost.params);
     add_run(&row->flops, row->runs, cost.flops);
     add_run(&row->ms, row->runs, ms);
+    add_run(&row->time, row->runs, whole_ms > 0 ? ms / whole_ms : -1);
     ++row->runs;
 }
 
@@ -36,7 +37,7 @@ static enum status run_one(struct ctx *ctx, struct prune_job *job, const struct 
     if (st == ST_OK) st = prune_cut(ctx, job);
     if (st == ST_OK) st = speed_compare(ctx, job->be, job->net, job->small, 30, 3, &whole, &small);
     if (st == ST_OK) st = prune_map(ctx, job, job->small, &map);
-    if (st == ST_OK) add_figures(row, &map, job->selection.after, small.ms);
+    if (st == ST_OK) add_figures(row, &map, job->selection.after, small.ms, whole.ms);
     job->opt = asked;
     map_free(&map);
     free(whole.layer_ms), free(small.layer_ms);
@@ -56,7 +57,7 @@ static enum status run_uncut(struct ctx *ctx, struct prune_job *job, struct comp
     for (int i = 0; st == ST_OK && i < job->net->n; ++i) kept[i] = job->net->layer[i].out.c;
     if (st == ST_OK) st = speed_compare(ctx, job->be, job->net, NULL, 30, 3, &speed, NULL);
     if (st == ST_OK) st = prune_map(ctx, job, job->net, &map);
-    if (st == ST_OK) add_figures(row, &map, cost_at(job->net, kept), speed.ms);
+    if (st == ST_OK) add_figures(row, &map, cost_at(job->net, kept), speed.ms, speed.ms);
     map_free(&map);
     free(speed.layer_ms), free(kept);
     return st;
@@ -95,7 +96,8 @@ enum status prune_compare(struct ctx *ctx, struct prune_job *job, struct compari
     for (int i = 0; i < n; ++i) free(score[i]);
     for (int i = 0; i <= n; ++i) {
         struct compare_row *row = &out->row[i];
-        struct compare_figure *f[] = { &row->map, &row->params, &row->flops, &row->ms, &row->map_size[0], &row->map_size[1], &row->map_size[2] };
+        struct compare_figure *f[] = { &row->map, &row->params, &row->flops, &row->ms, &row->time, &row->map_size[MAP_SMALL],
+                                       &row->map_size[MAP_MEDIUM], &row->map_size[MAP_LARGE] };
         for (size_t k = 0; k < sizeof f / sizeof f[0]; ++k) conclude(f[k], row->runs);
     }
     return st;
@@ -130,6 +132,7 @@ enum status compare_write(struct ctx *ctx, const struct prune_job *job, const st
         add_figure(o, "params", row, &row->params);
         add_figure(o, "flops", row, &row->flops);
         add_figure(o, "ms", row, &row->ms);
+        add_figure(o, "time_share", row, &row->time);
     }
     char *text = st == ST_OK ? cJSON_Print(root) : NULL;
     if (st == ST_OK) st = text ? io_write(ctx, job->compare_out, text, strlen(text)) : ctx_fail(ctx, ST_MEMORY, "out of memory writing the record");

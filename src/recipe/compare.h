@@ -11,6 +11,7 @@ struct compare_row {
     bool reached;                                /* the target, by all runs */
     double cost_power;
     struct compare_figure map, map_size[MAP_SIZES], params, flops, ms; /* maps -1 where there is no such object */
+    struct compare_figure time;                  /* share of the whole network's, run side by side: what rows may be compared by */
 };
 struct comparison {
     int n;
