@@ -17,8 +17,9 @@ enum { NETS_MAX = 96 };
 enum {
     NETS_GROUPED = 1,
     NETS_YOLO = 2,
-    NETS_COMMENTS = 4
-}; /* grouped convolutions; [yolo] heads only; comments and blanks */
+    NETS_COMMENTS = 4,
+    NETS_RESIDUAL = 8
+}; /* grouped convolutions; [yolo] heads only; comments and blanks; mostly residual blocks */
 struct nets_gen {
     struct rng r;
     unsigned flags;
@@ -220,7 +221,7 @@ static inline void nets_rare(struct nets_gen *g) {
 }
 
 static inline void nets_block(struct nets_gen *g) {
-    switch (nets_pick(g, 0, 11)) {
+    switch (g->flags & NETS_RESIDUAL && nets_pick(g, 0, 1) ? 0 : nets_pick(g, 0, 11)) {
     case 0: nets_residual(g); break;
     case 1: nets_concat(g); break;
     case 2: nets_split(g); break;

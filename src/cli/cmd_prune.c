@@ -6,6 +6,7 @@
 #include "cli/console.h"
 #include "cli/options.h"
 #include "recipe/compare.h"
+#include "recipe/prune_blocks.h"
 
 struct prune_flags {
     struct prune_options opt;
@@ -66,6 +67,7 @@ static const struct option prune_options[] = {
     { "target_params", OPTION_FLOAT, AT(f.params), "S", "share of the parameters to keep", NULL, 0, 1 },
     { "target_memory", OPTION_FLOAT, AT(f.memory), "S", "share of the activations to keep", NULL, 0, 1 },
     { "threshold", OPTION_FLOAT, AT(f.threshold), "T", "remove every group that ranks below T", NULL, 0, 1e30 },
+    { "blocks", OPTION_INT, AT(f.opt.blocks), "N", "first remove N whole residual blocks, those whose branch matters least; without a target nothing else (0)", NULL, 0, 10000 },
     { "scope", OPTION_CHOICE, AT(f.scope), "SCOPE", "global | layer (global)", scopes, 1, 0 },
     { "max_layer_ratio", OPTION_FLOAT, AT(f.opt.select.max_layer_ratio), "R", "at most this share of any layer (0.9)", NULL, 0, 1 },
     { "min_filters", OPTION_INT, AT(f.opt.select.min_filters), "N", "at least this many per layer (8)", NULL, 1, 1e6 },
@@ -109,6 +111,9 @@ static enum status pick_target(struct ctx *ctx, struct all_flags *a) {
     int n = 0;
     for (size_t i = 0; i < sizeof given / sizeof given[0]; ++i)
         if (given[i].value >= 0) a->f.opt.select.target = given[i].kind, a->f.opt.select.value = given[i].value, ++n;
+    if (a->f.opt.blocks && n == 0) a->f.opt.select.value = 0, a->f.opt.blocks_only = true;
+    if (a->f.opt.blocks && a->f.opt.compare) return ctx_fail(ctx, ST_USAGE, "-compare is about filters: no -blocks");
+    if (a->f.opt.blocks && a->f.opt.from_plan) return ctx_fail(ctx, ST_USAGE, "-from_plan takes the blocks from the plan: no -blocks");
     if (n > 1) return ctx_fail(ctx, ST_USAGE, "give one of -ratio, -target_flops, -target_params, -target_memory, -threshold, not %d", n);
     return ST_OK;
 }
@@ -182,26 +187,51 @@ static int saliency_run(const struct command *self, int argc, char **argv) {
 /* --- what prune prints --------------------------------------------------------------------------------------------------- */
 
 static void print_layers(const struct prune_job *job) {
-    const struct net *net = job->net, *small = job->small;
+    const struct net *net = prune_before(job), *small = job->small;
     bool timed = job->speed_before.layer_ms && job->speed_after.layer_ms;
     int *kept = calloc((size_t)net->n, sizeof *kept);
     if (!kept) return;
     channels_widths(job->channels, job->selection.keep, kept);
     printf("\n layer  type             filters          params (k)          MFLOPs%s\n", timed ? "               ms" : "");
     for (int i = 0; i < net->n; ++i) {
-        const struct layer *l = &net->layer[i], *s = small ? &small->layer[i] : NULL;
+        int at = job->whole ? job->blocks.number[i] : i; /* its number behind the cut */
+        const struct layer *l = &net->layer[i], *s = small && at >= 0 ? &small->layer[at] : NULL;
         if (l->n_param == 0) continue;
+        if (at < 0) {
+            printf("%6d  %-14s %5d ->     -  goes with its block\n", i, l->section->type, l->out.c);
+            continue;
+        }
         double before = 0, after = 0;
         for (int k = 0; k < l->n_param; ++k) before += (double)param_count(&l->param[k]);
         for (int k = 0; s && k < s->n_param; ++k) after += (double)param_count(&s->param[k]);
-        printf("%6d  %-14s %5d -> %5d", i, l->section->type, l->out.c, kept[i]);
+        printf("%6d  %-14s %5d -> %5d", i, l->section->type, l->out.c, kept[at]);
         if (s) printf(" %8.1f -> %7.1f %8.2f -> %7.2f", before / 1e3, after / 1e3, l->flops / 1e6, s->flops / 1e6);
-        if (timed) printf(" %7.3f -> %6.3f", job->speed_before.layer_ms[i], job->speed_after.layer_ms[i]);
-        const struct channel_group *g = &job->channels->group[channels_group(job->channels, i, 0)];
+        if (timed) printf(" %7.3f -> %6.3f", job->speed_before.layer_ms[i], job->speed_after.layer_ms[at]);
+        const struct channel_group *g = &job->channels->group[channels_group(job->channels, at, 0)];
         if (g->frozen) printf("  stays: %s", g->frozen);
         printf("\n");
     }
     free(kept);
+}
+
+static void print_blocks(const struct prune_job *job) {
+    const struct blocks *b = &job->blocks;
+    if (!job->opt.blocks && !job->whole) return;
+    printf("\n block  layers        score      rank  params (k)   MFLOPs\n");
+    for (int k = 0; k < b->n; ++k) {
+        const struct block *block = &b->item[k];
+        if (block->stays && !block->n_gone) {
+            printf("%6d  %-10s stays: %s (layer %d)\n", block->shortcut, "", block->stays, block->stays_by);
+            continue;
+        }
+        char span[32];
+        snprintf(span, sizeof span, "%d-%d", block->first, block->shortcut);
+        printf("%6d  %-8s %10.3g %9.3g %11.1f %8.2f  %s\n", block->shortcut, span, block->score, block->rank, block->cost.params / 1e3,
+               block->cost.flops / 1e6,
+               block->gone ? !job->opt.compensate ? "goes" : block->compensated ? "goes, its mean stays" : "goes; its mean cannot stay behind, zero does"
+                           : block->stays ? block->stays : "");
+    }
+    if (job->whole) printf("branches at zero = without them: largest relative difference %.2g (limit 1e-4)\n", job->worst_blocks);
 }
 
 static void print_row(const char *what, double before, double after, const char *format) {
@@ -246,7 +276,8 @@ static void print_classes(const struct prune_job *job, const struct text_list *n
 
 static enum status prune_steps(struct ctx *ctx, struct prune_job *job) {
     TRY(prune_ready(ctx, job));
-    if (!job->opt.from_plan) TRY(prune_score(ctx, job));
+    TRY(prune_blocks(ctx, job));
+    if (!job->opt.from_plan && !job->opt.blocks_only) TRY(prune_score(ctx, job));
     print_scoring(job);
     TRY(prune_select(ctx, job));
     TRY(prune_cut(ctx, job));
@@ -322,6 +353,7 @@ static int prune_run(const struct command *self, int argc, char **argv) {
     if (st == ST_OK && job->data.names) st = list_read(&ctx, job->data.names, &job->names);
     if (st == ST_OK) st = a.f.opt.compare ? compare_steps(&ctx, job) : prune_steps(&ctx, job);
     if (st == ST_OK && !a.f.opt.compare) {
+        print_blocks(job);
         print_layers(job);
         print_totals(job);
         print_map(job);

@@ -88,10 +88,12 @@ struct pass {
     const struct net_hook *hook;  /* may be NULL */
 };
 
-/* Sees the gradient that one convolution (not depthwise) sends to its input: where deleting a channel acts. */
+/* Sees the gradient that one convolution (not depthwise) sends to its input: where deleting a channel acts; and (may be NULL)
+ * the gradient of a [shortcut]'s sum, before its activation: where removing one of its inputs acts. */
 struct net_hook {
     void *user;
     enum status (*reader)(void *user, struct pass *, const struct layer *, const struct tensor *x, const struct tensor *dx);
+    enum status (*joint)(void *user, struct pass *, const struct layer *, const struct tensor *dsum);
 };
 
 /* --- Coupling of channels for pruning (implemented by prune/channels.c). ------------------------------------------- */

@@ -1,4 +1,4 @@
-#include "prune/saliency.h"
+#include "prune/blocks.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -21,10 +21,13 @@ struct scoring {
     const struct channels *ch;
     const struct saliency_options *opt;
     const double *mean;
+    int columns;                   /* groups, then blocks: what one vote is about */
+    int *block_of, *column;        /* per layer: column of the block that ends here, or 0; the columns of a tensor's channels */
+    size_t column_cap;
     /* the batch at work */
     int valid, first_image;
     struct truth_list *truth;      /* per image of the batch */
-    double **t;                    /* per image: (objects + 1) rows of n_group */
+    double **t;                    /* per image: (objects + 1) rows of `columns` */
     double *dot, *sum;
     float *maps;
     size_t dot_cap, sum_cap, maps_cap;
@@ -102,6 +105,7 @@ enum status saliency_means(struct ctx *ctx, struct net *net, struct backend *be,
     for (int i = 0; i < net->n; ++i) {
         const struct layer *l = &net->layer[i];
         if (l->ops->reads && l->ops->reads(l) && !l->ops->head && l->in[0] != LAYER_INPUT) wanted[l->in[0]] = true;
+        for (int k = 0; k < l->n_in && !strcmp(l->ops->name, "shortcut"); ++k) wanted[l->in[k]] = true; /* of branches */
     }
     memset(mean, 0, (size_t)ch->n_node * sizeof *mean);
     enum status st = net_bind(ctx, net, be, NET_SCORE, batch < src->count ? batch : src->count);
@@ -215,11 +219,10 @@ static enum status seed_loss(struct scoring *s) {
 
 /* --- responses ------------------------------------------------------------------------------------------------------- */
 
-static enum status respond_to_objects(struct scoring *s, struct pass *p, const struct layer *l, const struct tensor *x,
+/* Adds to every object's responses: channel i of x, with gradient dx, belongs to column[i]. */
+static enum status respond_to_objects(struct scoring *s, struct pass *p, const int *column, const double *mean, const struct tensor *x,
                                       const struct tensor *dx) {
-    int from = l->in[0], c = x->c, cells = x->h * x->w;
-    const int *group = s->ch->group_of + s->ch->first_node[from];
-    const double *mean = s->mean + s->ch->first_node[from];
+    int c = x->c, cells = x->h * x->w;
     for (int b = 0; b < s->valid; ++b) {
         int k = s->truth[b].n, rows = k + 1;
         size_t n = (size_t)rows * (size_t)c;
@@ -235,12 +238,25 @@ static enum status respond_to_objects(struct scoring *s, struct pass *p, const s
             p->be->ops->channel_dot(p->be, x, dx, b, rows, s->maps, s->dot, s->sum);
         bool centre = s->opt->centred && s->opt->form != FORM_ELEMENTWISE;
         for (int o = 0; o < rows; ++o) {
-            double *t = s->t[b] + (size_t)o * (size_t)s->ch->n_group;
+            double *t = s->t[b] + (size_t)o * (size_t)s->columns;
             const double *dot = s->dot + (size_t)o * (size_t)c, *sum = s->sum + (size_t)o * (size_t)c;
-            for (int i = 0; i < c; ++i) t[group[i]] += centre ? dot[i] - mean[i] * sum[i] : dot[i];
+            for (int i = 0; i < c; ++i) t[column[i]] += centre ? dot[i] - mean[i] * sum[i] : dot[i];
         }
     }
     return ST_OK;
+}
+
+/* A block's branch, where it joins the sum: all its channels are one variable. */
+static enum status respond_joint(void *user, struct pass *p, const struct layer *l, const struct tensor *dsum) {
+    struct scoring *s = user;
+    int column = s->block_of[l->index];
+    if (!column || !s->by_object) return ST_OK;
+    int branch = s->opt->blocks->item[column - s->ch->n_group].branch;
+    struct tensor x = *p->x[l->in[1] == branch], dx = *dsum;
+    x.c = dx.c = x.c < dx.c ? x.c : dx.c;
+    TRY(mem_grow(p->ctx, &s->column, &s->column_cap, (size_t)x.c, sizeof *s->column));
+    for (int k = 0; k < x.c; ++k) s->column[k] = column;
+    return respond_to_objects(s, p, s->column, s->mean + s->ch->first_node[branch], &x, &dx);
 }
 
 static enum status respond_to_loss(struct scoring *s, struct pass *p, const struct layer *l, const struct tensor *x,
@@ -264,7 +280,8 @@ static enum status respond_to_loss(struct scoring *s, struct pass *p, const stru
 
 static enum status respond(void *user, struct pass *p, const struct layer *l, const struct tensor *x, const struct tensor *dx) {
     struct scoring *s = user;
-    if (s->by_object) TRY(respond_to_objects(s, p, l, x, dx));
+    int first = s->ch->first_node[l->in[0]];
+    if (s->by_object) TRY(respond_to_objects(s, p, s->ch->group_of + first, s->mean + first, x, dx));
     return s->by_loss ? respond_to_loss(s, p, l, x, dx) : ST_OK;
 }
 
@@ -274,7 +291,7 @@ static int bin_of(const struct net *net, struct box b) {
 }
 
 static enum status cast_votes(struct scoring *s) {
-    int n = s->ch->n_group;
+    int n = s->columns;
     for (int b = 0; b < s->valid; ++b)
         for (int o = 0; o <= s->truth[b].n; ++o) {
             bool guard = o == s->truth[b].n;
@@ -289,7 +306,7 @@ static enum status cast_votes(struct scoring *s) {
             if (!v->t) return ST_MEMORY;
             for (int g = 0; g < n; ++g) {
                 v->t[g] = (float)t[g];
-                v->total += fabs(t[g]);
+                v->total += g < s->ch->n_group ? fabs(t[g]) : 0;
             }
             if (!isfinite(v->total)) return ctx_fail(s->ctx, ST_NUMERIC, "image %d of the list: its gradients are not finite", v->image);
         }
@@ -339,7 +356,7 @@ static enum status score_batches(struct scoring *s, const struct score_source *s
         TRY(fill_batch(s->ctx, net, src, first, s->valid, x, s->truth));
         for (int b = 0; b < s->valid; ++b) {
             free(s->t[b]);
-            s->t[b] = mem_zero(s->ctx, (size_t)(s->truth[b].n + 1) * (size_t)s->ch->n_group, sizeof **s->t);
+            s->t[b] = mem_zero(s->ctx, (size_t)(s->truth[b].n + 1) * (size_t)s->columns, sizeof **s->t);
             if (!s->t[b]) return ST_MEMORY;
         }
         TRY(net_forward(s->ctx, net, x));
@@ -385,7 +402,7 @@ static double shaped(enum score_form form, double t) {
 
 /* half: 0 or 1 takes even or odd images, -1 all. */
 static void aggregate(const struct scoring *s, double median, int half, double *score, int *counts) {
-    int n = s->ch->n_group, bins = 0, votes = 0, count[BINS] = { 0 };
+    int n = s->columns, bins = 0, votes = 0, count[BINS] = { 0 };
     memset(score, 0, (size_t)n * sizeof *score);
     for (size_t i = 0; i < s->n_vote; ++i)
         if (half < 0 || s->vote[i].image % 2 == half) ++count[s->vote[i].bin];
@@ -440,8 +457,9 @@ static enum status conclude(struct scoring *s, struct saliency *out) {
     double median = median_total(s->ctx, s);
     out->n_group = n;
     out->n_object = (int)s->n_vote;
-    out->score = mem_zero(s->ctx, (size_t)n, sizeof *out->score);
-    for (int h = 0; h < 2; ++h) out->half[h] = mem_zero(s->ctx, (size_t)n, sizeof **out->half);
+    out->score = mem_zero(s->ctx, (size_t)s->columns, sizeof *out->score);
+    out->block = out->score ? out->score + n : NULL;
+    for (int h = 0; h < 2; ++h) out->half[h] = mem_zero(s->ctx, (size_t)s->columns, sizeof **out->half);
     uint8_t *use = mem_zero(s->ctx, (size_t)n, 1);
     if (s->ctx->code == ST_OK) {
         aggregate(s, median, -1, out->score, out->bin_count);
@@ -521,7 +539,11 @@ enum status saliency_collect(struct ctx *ctx, struct net *net, struct backend *b
     if (out) memset(out, 0, sizeof *out);
     if (src->count < 1) return ctx_fail(ctx, ST_USAGE, "no images to score on");
     struct scoring s = { .ctx = ctx, .net = net, .ch = ch, .opt = opt, .mean = mean, .loss = loss };
-    struct net_hook hook = { &s, respond };
+    struct net_hook hook = { &s, respond, respond_joint };
+    s.columns = ch->n_group + (opt->blocks ? opt->blocks->n : 0);
+    s.block_of = mem_zero(ctx, (size_t)net->n, sizeof *s.block_of);
+    for (int k = 0; opt->blocks && s.block_of && k < opt->blocks->n; ++k)
+        if (!opt->blocks->item[k].stays) s.block_of[opt->blocks->item[k].shortcut] = ch->n_group + k;
     net->wants_dweights = loss && loss->wants_weights;
     enum status st = net_bind(ctx, net, be, NET_SCORE, opt->batch < src->count ? opt->batch : src->count);
     net->wants_dweights = false;
@@ -543,7 +565,7 @@ enum status saliency_collect(struct ctx *ctx, struct net *net, struct backend *b
         if (s.truth) free(s.truth[b].item);
     }
     for (size_t i = 0; i < s.n_vote; ++i) free(s.vote[i].t);
-    free(s.vote), free(s.t), free(s.truth), free(s.dot), free(s.sum), free(s.maps), free(s.loss_t), free(x);
+    free(s.vote), free(s.t), free(s.truth), free(s.dot), free(s.sum), free(s.maps), free(s.loss_t), free(s.block_of), free(s.column), free(x);
     if (ctx->code != ST_OK && out) saliency_free(out);
     if (ctx->code != ST_OK && loss) loss_evidence_free(loss);
     return ctx->code != ST_OK ? ctx->code : st;

@@ -7,6 +7,7 @@
 
 #include "prune/channels.h"
 
+struct blocks;
 enum utility_kind { UTILITY_DETECTION, UTILITY_PROBABILITY, UTILITY_LOSS };
 enum score_form { FORM_ABS, FORM_RELU, FORM_ASYMMETRIC, FORM_ELEMENTWISE, FORM_SQUARE };
 enum score_balance { BALANCE_SIZE, BALANCE_OBJECT, BALANCE_NONE };
@@ -25,6 +26,7 @@ struct saliency_options {
     bool centred;             /* g*(a - mean): matches -compensate mean */
     int batch;
     uint64_t seed;
+    const struct blocks *blocks; /* NULL, or residual blocks whose branches are scored, too, at the sum that they join */
 };
 struct saliency_options saliency_defaults(void);
 
@@ -47,6 +49,7 @@ enum status saliency_means(struct ctx *, struct net *, struct backend *, const s
 struct saliency {
     int n_group, n_object;    /* objects of all images, the guard's votes among them */
     double *score;            /* S per group, after balance, before cost */
+    double *block;            /* S per block of options.blocks (0: not scored), in the same units; part of `score` */
     double *half[2];          /* the same from even and from odd images */
     double tau;               /* Kendall's tau-b between the halves, over groups that may be removed */
     int bin_count[4];         /* small, medium, large, guard */

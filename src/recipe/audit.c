@@ -5,6 +5,7 @@
 
 #include "base/io.h"
 #include "recipe/audit.h"
+#include "recipe/prune_blocks.h"
 
 static const char version[] = "1.0";
 
@@ -69,7 +70,7 @@ static void add_layers(const struct prune_job *job, cJSON *to) {
         cJSON_AddStringToObject(o, "type", l->section->type);
         cJSON_AddNumberToObject(o, "filters", l->out.c);
         kept = cJSON_AddArrayToObject(o, "kept");
-        if (l->n_param && !job->opt.from_plan) score = cJSON_AddArrayToObject(o, "score");
+        if (l->n_param && !job->opt.from_plan && !job->opt.blocks_only) score = cJSON_AddArrayToObject(o, "score");
         for (int k = 0; k < l->out.c; ++k) {
             int node = ch->first_node[i] + k, g = ch->group_of[node];
             char key[16];
@@ -122,6 +123,7 @@ enum status audit_text(struct ctx *ctx, const struct prune_job *job, char **text
         add_map(root, "map_before", &job->map_before, &job->opt);
         add_map(root, "map_after_cut", &job->map_after, &job->opt);
     }
+    prune_blocks_record(job, root);
     add_layers(job, root);
     if (st == ST_OK && !(*text = cJSON_Print(root))) st = ctx_fail(ctx, ST_MEMORY, "out of memory writing the record");
     cJSON_Delete(root);

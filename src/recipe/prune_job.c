@@ -8,6 +8,7 @@
 
 #include "base/io.h"
 #include "base/text.h"
+#include "recipe/prune_blocks.h"
 
 struct prune_options prune_defaults(void) {
     return (struct prune_options){ .criterion = "saliency", .compensate = true, .images = 1000, .map_thresh = 0.25, .map_iou = 0.5, .seeds = 3,
@@ -79,6 +80,7 @@ enum status prune_open(struct ctx *ctx, struct backend *be, const struct prune_o
 void prune_close(struct prune_job *job) {
     if (!job) return;
     score_images_close(job->images);
+    prune_blocks_free(job);
     saliency_free(&job->detail);
     selection_free(&job->selection);
     channels_drop(job->channels);
@@ -157,31 +159,44 @@ enum status prune_score(struct ctx *ctx, struct prune_job *job) {
 }
 
 enum status prune_select(struct ctx *ctx, struct prune_job *job) {
-    if (job->opt.from_plan) return audit_read_plan(ctx, job, job->opt.from_plan);
+    if (job->opt.from_plan) {
+        TRY(audit_read_plan(ctx, job, job->opt.from_plan));
+        return prune_blocks_before(ctx, job, &job->selection);
+    }
     struct select_options opt = job->opt.select;
     opt.keep_layer = job->keep_layer;
     if (opt.cost_power < 0) opt.cost_power = criterion_find(job->opt.criterion)->cost_power;
     job->opt.select.cost_power = opt.cost_power;
+    TRY(prune_blocks_share(ctx, job, &opt));
     TRY(select_groups(ctx, job->channels, job->score, &opt, &job->selection));
+    TRY(prune_blocks_before(ctx, job, &job->selection));
     if (!job->selection.reached)
         ctx_log(ctx, LOG_WARN, "the target is out of reach: -max_layer_ratio %g and -min_filters %d allow no more than what follows",
                 opt.max_layer_ratio, opt.min_filters);
     return ST_OK;
 }
 
-static enum status prove(struct ctx *ctx, struct prune_job *job) {
+enum status prune_proof_images(struct ctx *ctx, struct prune_job *job, float **x, int *count) {
     struct score_source src = source_of(job);
-    int count = src.count < 4 ? src.count : 4;
     size_t image = (size_t)job->net->opt.channels * (size_t)job->net->opt.height * (size_t)job->net->opt.width;
-    float *x = mem_zero(ctx, image * (size_t)count, sizeof *x);
-    enum status st = ctx->code;
-    for (int i = 0; i < count && st == ST_OK; ++i) {
+    *count = src.count < 4 ? src.count : 4;
+    *x = mem_zero(ctx, image * (size_t)*count, sizeof **x);
+    for (int i = 0; i < *count && ctx->code == ST_OK; ++i) {
         struct score_image im;
-        st = src.get(src.user, ctx, i, &im);
-        if (st == ST_OK) memcpy(x + (size_t)i * image, im.x, image * sizeof *x);
+        if (src.get(src.user, ctx, i, &im) == ST_OK) memcpy(*x + (size_t)i * image, im.x, image * sizeof **x);
     }
-    if (st == ST_OK)
-        st = slice_check(ctx, job->be, job->net, job->channels, job->selection.keep, job->compensated, job->small, x, count, &job->worst);
+    if (ctx->code == ST_OK) return ST_OK;
+    free(*x);
+    *x = NULL;
+    return ctx->code;
+}
+
+static enum status prove(struct ctx *ctx, struct prune_job *job) {
+    int count;
+    float *x;
+    TRY(prune_proof_images(ctx, job, &x, &count));
+    enum status st =
+        slice_check(ctx, job->be, job->net, job->channels, job->selection.keep, job->compensated, job->small, x, count, &job->worst);
     free(x);
     return st;
 }
@@ -194,7 +209,7 @@ enum status prune_cut(struct ctx *ctx, struct prune_job *job) {
     if (job->opt.compensate) slice_compensate(net, job->channels, job->selection.keep, job->mean, job->compensated);
     TRY(slice_apply(ctx, net, job->channels, job->selection.keep, job->compensated, &job->small));
     bool whole = memchr(job->selection.keep, 0, (size_t)job->channels->n_group) == NULL;
-    if (!job->opt.keep_seen && !whole) job->small->seen = 0;
+    if (!job->opt.keep_seen && (!whole || job->whole)) job->small->seen = 0;
     TRY(prove(ctx, job));
     if (!(job->worst <= 1e-4))
         return ctx_fail(ctx, ST_NUMERIC, "the pruned network differs from the masked one by %g, more than 1e-4; nothing was written",
@@ -221,9 +236,9 @@ enum status prune_map(struct ctx *ctx, struct prune_job *job, struct net *net, s
 }
 
 enum status prune_measure(struct ctx *ctx, struct prune_job *job) {
-    TRY(speed_compare(ctx, job->be, job->net, job->small, 50, 5, &job->speed_before, &job->speed_after));
+    TRY(speed_compare(ctx, job->be, prune_before(job), job->small, 50, 5, &job->speed_before, &job->speed_after));
     if (!job->opt.calc_map) return ST_OK;
-    TRY(prune_map(ctx, job, job->net, &job->map_before));
+    TRY(prune_map(ctx, job, prune_before(job), &job->map_before));
     TRY(prune_map(ctx, job, job->small, &job->map_after));
     job->have_map = true;
     return ST_OK;

@@ -5,6 +5,7 @@
 #include "data/dataset.h"
 #include "eval/map.h"
 #include "eval/speed.h"
+#include "prune/blocks.h"
 #include "prune/criterion.h"
 #include "prune/select.h"
 #include "prune/slice.h"
@@ -16,6 +17,8 @@ struct prune_options {
     const char *criterion, *keep_layers, *from_plan;
     bool force, dry_run, keep_seen, strict, calc_map, use_valid, compensate;
     bool compare;                    /* criterion is a list; nothing is cut for good */
+    int blocks;                      /* residual blocks to remove first */
+    bool blocks_only;                /* and no filter afterwards */
     int seeds;                       /* with compare: draws of criterion random */
     int images;                      /* to score on; 0: all */
     double map_thresh, map_iou;
@@ -38,6 +41,10 @@ struct prune_job {
     struct channels *channels;
     struct score_images *images;
     struct head_info head;
+    struct net *whole;               /* the network as it came, when residual blocks have gone from `net`; else NULL */
+    struct blocks blocks;            /* of the network as it came */
+    double **left_behind;            /* per block: NULL, or what its branch leaves behind, per channel */
+    double worst_blocks;             /* branches at zero against none, relative */
     uint8_t *keep_layer;             /* per layer: -keep_layers */
     double *mean;                    /* per node */
     double *score;                   /* per group */
@@ -59,6 +66,8 @@ enum status prune_score(struct ctx *, struct prune_job *);   /* means and scores
 /* The same by several criteria at once, score[i] per group by list[i]. */
 enum status prune_score_all(struct ctx *, struct prune_job *, const struct criterion *const *list, int n, double *const *score);
 enum status prune_select(struct ctx *, struct prune_job *);  /* or from the plan: keep flags */
+/* Up to four of the images as the network sees them, to prove a cut with; caller frees. */
+enum status prune_proof_images(struct ctx *, struct prune_job *, float **x, int *count);
 enum status prune_cut(struct ctx *, struct prune_job *);     /* the small network, proved equal to the masked one */
 enum status prune_measure(struct ctx *, struct prune_job *); /* speed, and mAP when asked */
 enum status prune_map(struct ctx *, struct prune_job *, struct net *, struct map_result *); /* on the valid list */
