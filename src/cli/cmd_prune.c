@@ -127,6 +127,8 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.seed = 1;
     a->f.batch = a->f.opt.saliency.batch;
     a->f.backend = "cpu";
+    a->f.opt.classifier = !strcmp(self->group, "classifier");
+    if (a->f.opt.classifier) a->f.opt.criterion = "taylor";
     a->compensate = 1;
     TRY(options_parse(ctx, argc, argv, self->options, a, &words, 3));
     if (words.n < 3) return ctx_fail(ctx, ST_USAGE, "needs %s", self->words);
@@ -146,6 +148,7 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.opt.stop = console_stop();
     if (a->f.opt.compare && (a->f.opt.from_plan || a->f.opt.dry_run))
         return ctx_fail(ctx, ST_USAGE, "-compare measures cuts by criteria: no -from_plan, no -dry_run");
+    if (a->f.opt.compare && a->f.opt.classifier) return ctx_fail(ctx, ST_USAGE, "-compare goes by mAP: it needs a detector");
     return pick_target(ctx, a);
 }
 
@@ -265,6 +268,15 @@ static void print_map(const struct prune_job *job) {
     }
 }
 
+static void print_accuracy(const struct prune_job *job) {
+    const struct classify_score *a = &job->classes_before, *b = &job->classes_after;
+    char what[64];
+    if (!a->images) return;
+    print_row("top-1, %", 100. * a->top1 / a->images, 100. * b->top1 / b->images, "%.2f");
+    snprintf(what, sizeof what, "top-%d, %% (%d images)", job->top, a->images);
+    if (job->top > 1) print_row(what, 100. * a->topk / a->images, 100. * b->topk / b->images, "%.2f");
+}
+
 static void print_classes(const struct prune_job *job, const struct text_list *names) {
     if (!job->have_map) return;
     printf("\n  AP by class, %%               before   after   objects\n");
@@ -341,7 +353,7 @@ static int prune_run(const struct command *self, int argc, char **argv) {
     struct backend *be = NULL;
     struct prune_job *job = NULL;
     struct display display = { .what = "" };
-    char *line = command_line(argc, argv, "detector prune");
+    char *line = command_line(argc, argv, !strcmp(self->group, "classifier") ? "classifier prune" : "detector prune");
     enum status st = parse(&ctx, self, argc, argv, &a);
     if (st == ST_OK) {
         a.f.opt.progress = show;
@@ -357,6 +369,7 @@ static int prune_run(const struct command *self, int argc, char **argv) {
         print_layers(job);
         print_totals(job);
         print_map(job);
+        print_accuracy(job);
         print_classes(job, &job->names);
         if (job->opt.dry_run) printf("\ndry run: nothing was written\n");
         else printf("\nwritten: %s, %s, %s\n", job->cfg_out, job->weights_out, job->plan_out);
@@ -374,3 +387,6 @@ const struct command detector_saliency_command = {
 const struct command detector_prune_command = {
     "detector", "prune", "DATA CFG WEIGHTS", "removes the filters that the detections need least, and writes a smaller cfg and weights",
     prune_options, prune_run };
+const struct command classifier_prune_command = {
+    "classifier", "prune", "DATA CFG WEIGHTS", "the same for a classifier, by the loss (taylor) or criteria that need no labels", prune_options,
+    prune_run };

@@ -127,11 +127,6 @@ bool blocks_remove(struct blocks *b, int i) {
     return false;
 }
 
-static void unmark(struct blocks *b) {
-    for (int i = 0; i < b->n; ++i) b->item[i].gone = false;
-    mark(b);
-}
-
 /* --- finding them ------------------------------------------------------------------------------------------------------ */
 
 static bool reaches(struct blocks *b, int from, int to) {
@@ -238,31 +233,4 @@ int blocks_select(struct blocks *b, int count, enum cost_kind kind, double cost_
     }
     free(tried);
     return done;
-}
-
-/* The groups of filters that block k alone holds: all of a group's filters lie in its layers. */
-static double mean_of_groups(struct blocks *b, int k, const struct channels *ch, const double *score) {
-    double sum = 0;
-    int n = 0;
-    b->item[k].gone = true;
-    mark(b);
-    for (int g = 0; g < ch->n_group; ++g) {
-        int filters = 0, inside = 0;
-        for (int i = 0; i < ch->group[g].size; ++i) {
-            int layer = ch->layer_of[ch->node_of_group[ch->group[g].first + i]];
-            if (!layer_has_filters(&b->net->layer[layer])) continue;
-            ++filters;
-            inside += b->place[layer] == PLACE_GONE;
-        }
-        if (filters && inside == filters) sum += score[g], ++n;
-    }
-    b->item[k].gone = false;
-    mark(b);
-    return n ? sum / n : INFINITY;
-}
-
-enum status blocks_score_by_groups(struct ctx *ctx, struct blocks *b, const struct channels *ch, const double *score) {
-    unmark(b);
-    for (int k = 0; k < b->n; ++k) b->item[k].score = b->item[k].stays ? 0 : mean_of_groups(b, k, ch, score);
-    return ctx->code;
 }

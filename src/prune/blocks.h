@@ -34,8 +34,6 @@ void blocks_free(struct blocks *);
 bool blocks_remove(struct blocks *, int i);
 /* Ranks by item[].score and takes out the `count` lowest that can go; returns how many went. */
 int blocks_select(struct blocks *, int count, enum cost_kind, double cost_power);
-/* For criteria that judge filters: a block's score is the mean over the groups of filters that its layers alone hold. */
-enum status blocks_score_by_groups(struct ctx *, struct blocks *, const struct channels *, const double *score);
 
 /* What the branch of removed block i leaves behind on average (per channel of its output) goes into the biases or rolling
  * means of those who read the sum, through layers that pass a constant on.  False, and nothing changed, when it would meet a

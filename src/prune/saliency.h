@@ -31,10 +31,11 @@ struct saliency_options {
 struct saliency_options saliency_defaults(void);
 
 /* One image for scoring: the network's input (planar floats, the net's size) and its objects, relative to that input. */
-struct score_image { float *x; struct truth_list truth; };
+struct score_image { float *x; struct truth_list truth; const float *target; /* NULL, or the source's target_size values */ };
 /* Delivers image i; called in order, once per pass; the callee keeps ownership until the next call. */
 struct score_source {
     int count;
+    int target_size;          /* of classifiers: values of dense truth per image; else 0 */
     enum status (*get)(void *user, struct ctx *, int i, struct score_image *);
     void *user;
     void (*progress)(void *user, const char *phase, int done, int total);
@@ -62,6 +63,7 @@ void saliency_free(struct saliency *);
 
 /* What the gradient of the training loss says, for the criteria that go by it. */
 struct loss_evidence {
+    double *block;               /* |t| of the branches of options.blocks; part of `magnitude` */
     double *magnitude, *square;  /* per group: means over the images of |t| and t*t; t: the group's response, all cells alike */
     bool wants_weights;          /* set before: fill `weight`, too */
     double *weight;              /* per node with weights of its own: sum of |w * dL/dw| over its filter; L: mean loss; else -1 */

@@ -19,6 +19,7 @@ static enum status add_file(struct ctx *ctx, cJSON *to, const char *name, const 
 }
 
 static enum status add_labels(struct ctx *ctx, const struct prune_job *job, cJSON *to) {
+    if (job->opt.classifier) return add_file(ctx, to, "labels", job->data.labels ? job->data.labels : "data/labels.list");
     cJSON *labels = cJSON_AddArrayToObject(to, "labels");
     for (int i = 0; i < score_images_count(job->images); ++i) {
         char *path = label_path(ctx, score_images_path(job->images, i)), hex[65];
@@ -54,6 +55,14 @@ static void add_map(cJSON *to, const char *name, const struct map_result *m, con
     cJSON_AddNumberToObject(o, "map_large", m->map_size[MAP_LARGE]);
     classes = cJSON_AddArrayToObject(o, "ap");
     for (int i = 0; i < m->classes; ++i) cJSON_AddItemToArray(classes, cJSON_CreateNumber(m->of[i].ap));
+}
+
+static void add_classes(cJSON *to, const char *name, const struct classify_score *s, int top) {
+    cJSON *o = cJSON_AddObjectToObject(to, name);
+    cJSON_AddNumberToObject(o, "images", s->images);
+    cJSON_AddNumberToObject(o, "top1", (double)s->top1 / s->images);
+    cJSON_AddNumberToObject(o, "k", top);
+    cJSON_AddNumberToObject(o, "topk", (double)s->topk / s->images);
 }
 
 /* Per layer with filters: kept indices, scores of all its channels, and, where a reader needs them, the means that removed
@@ -122,6 +131,10 @@ enum status audit_text(struct ctx *ctx, const struct prune_job *job, char **text
     if (job->have_map) {
         add_map(root, "map_before", &job->map_before, &job->opt);
         add_map(root, "map_after_cut", &job->map_after, &job->opt);
+    }
+    if (job->classes_before.images) {
+        add_classes(root, "accuracy_before", &job->classes_before, job->top);
+        add_classes(root, "accuracy_after_cut", &job->classes_after, job->top);
     }
     prune_blocks_record(job, root);
     add_layers(job, root);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/io.h"
+#include "base/rng.h"
 
 struct net *prune_before(const struct prune_job *job) { return job->whole ? job->whole : job->net; }
 
@@ -19,20 +20,32 @@ void prune_blocks_free(struct prune_job *job) {
 
 /* --- choosing ------------------------------------------------------------------------------------------------------------- */
 
+/* Whatever the criterion of the filters, blocks go by what their branches' outputs are worth where they join the sum: the
+ * response of the objects, or in a classifier of the loss.  Weights know nothing of that.  Random stays random. */
 static enum status score_blocks(struct ctx *ctx, struct prune_job *job) {
     struct blocks *b = &job->blocks;
-    job->opt.saliency.blocks = b;
-    enum status st = prune_score(ctx, job);
-    job->opt.saliency.blocks = NULL;
-    TRY(st);
-    if (strcmp(job->opt.criterion, "saliency")) return blocks_score_by_groups(ctx, b, job->channels, job->score);
-    for (int k = 0; k < b->n; ++k) b->item[k].score = job->detail.block[k];
+    struct score_source src = prune_source(job);
+    struct saliency_options opt = job->opt.saliency;
+    struct saliency objects = { 0 };
+    struct loss_evidence loss = { 0 };
+    struct rng r = rng_stream(opt.seed, 0x626c6b73, 0);
+    opt.blocks = b;
+    opt.centred = job->opt.compensate;
+    if (job->opt.compensate) TRY(saliency_means(ctx, job->net, job->be, job->channels, &src, opt.batch, job->mean));
+    bool random = !strcmp(job->opt.criterion, "random");
+    if (!random)
+        TRY(saliency_collect(ctx, job->net, job->be, job->channels, &src, &opt, job->mean, job->opt.classifier ? NULL : &objects,
+                             job->opt.classifier ? &loss : NULL));
+    for (int k = 0; k < b->n; ++k) b->item[k].score = random ? rng_uniform(&r) : job->opt.classifier ? loss.block[k] : objects.block[k];
+    saliency_free(&job->detail);
+    job->detail = objects;
+    loss_evidence_free(&loss);
     return ST_OK;
 }
 
 static enum status choose(struct ctx *ctx, struct prune_job *job) {
     const struct select_options *opt = &job->opt.select;
-    double power = opt->cost_power >= 0 ? opt->cost_power : criterion_find(job->opt.criterion)->cost_power;
+    double power = opt->cost_power >= 0 ? opt->cost_power : 0.5;
     TRY(score_blocks(ctx, job));
     int done = blocks_select(&job->blocks, job->opt.blocks, opt->cost, power);
     if (done < job->opt.blocks) ctx_log(ctx, LOG_WARN, "-blocks %d: only %d residual blocks can be removed", job->opt.blocks, done);
@@ -137,7 +150,6 @@ static enum status go_on_with(struct ctx *ctx, struct prune_job *job, struct net
         if (job->blocks.place[i] == PLACE_KEPT) keep[job->blocks.number[i]] = job->keep_layer[i];
     channels_drop(job->channels);
     free(job->mean), free(job->score), free(job->keep_layer);
-    saliency_free(&job->detail);
     job->whole = job->net;
     job->net = small;
     job->channels = ch;

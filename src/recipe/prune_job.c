@@ -39,19 +39,31 @@ static enum status out_names(struct ctx *ctx, struct prune_job *job) {
     return ctx->code;
 }
 
+/* Of a classifier: the labels as they stand in the paths. */
+static enum status load_classes(struct ctx *ctx, struct prune_job *job) {
+    const char *path = job->data.labels ? job->data.labels : "data/labels.list";
+    int outputs;
+    TRY(classify_outputs(ctx, job->net, &outputs));
+    TRY(list_read(ctx, path, &job->labels));
+    if (job->labels.n != outputs)
+        return ctx_fail(ctx, ST_FORMAT, "%s: %d classes, but the network %s has %d outputs", path, job->labels.n, job->opt.cfg, outputs);
+    return score_images_open_classes(ctx, job->net, &job->list, &job->labels, job->opt.images, job->opt.saliency.seed, &job->images);
+}
+
 static enum status load(struct ctx *ctx, struct prune_job *job) {
     int head[1];
     TRY(data_read(ctx, job->opt.data, &job->data));
     TRY(net_open(ctx, job->opt.cfg, job->opt.strict, &job->net));
     TRY(net_load(ctx, job->net, job->opt.weights, LOAD_WHOLE, NULL));
-    if (net_heads(job->net, head, 1) < 1)
-        return ctx_fail(ctx, ST_UNSUPPORTED, "%s: has no detection head; saliency and pruning need a detector", job->opt.cfg);
-    job->net->layer[head[0]].ops->head->info(&job->net->layer[head[0]], &job->head);
     TRY(channels_build(ctx, job->net, &job->channels));
     const char *list = job->opt.use_valid ? job->data.valid : job->data.train;
     if (!list) return ctx_fail(ctx, ST_CFG, "%s: has no '%s=' list of images", job->opt.data, job->opt.use_valid ? "valid" : "train");
     TRY(list_read(ctx, list, &job->list));
     if (job->list.n < 1) return ctx_fail(ctx, ST_FORMAT, "%s: the list of images is empty", list);
+    if (job->opt.classifier) return load_classes(ctx, job);
+    if (net_heads(job->net, head, 1) < 1)
+        return ctx_fail(ctx, ST_UNSUPPORTED, "%s: has no detection head; `detector` needs a detector, `classifier prune` does the others", job->opt.cfg);
+    job->net->layer[head[0]].ops->head->info(&job->net->layer[head[0]], &job->head);
     return score_images_open(ctx, job->net, &job->list, job->opt.images, job->opt.saliency.seed, job->head.classes, &job->images);
 }
 
@@ -64,6 +76,9 @@ enum status prune_open(struct ctx *ctx, struct backend *be, const struct prune_o
     int n = 0;
     if (criteria_parse(ctx, opt->criterion, list, &n) == ST_OK && n > 1 && !opt->compare)
         ctx_fail(ctx, ST_USAGE, "-criterion %s: several are for -compare", opt->criterion);
+    for (int i = 0; i < n && opt->classifier; ++i)
+        if (list[i]->needs & NEEDS_OBJECTS)
+            ctx_fail(ctx, ST_USAGE, "-criterion %s: is about labelled boxes, which a classifier has none of; taylor is its like", list[i]->name);
     if (ctx->code == ST_OK) out_names(ctx, job);
     if (ctx->code == ST_OK) load(ctx, job);
     if (ctx->code == ST_OK) {
@@ -88,6 +103,7 @@ void prune_close(struct prune_job *job) {
     net_close(job->small);
     list_free(&job->list);
     list_free(&job->names);
+    list_free(&job->labels);
     data_free(&job->data);
     map_free(&job->map_before);
     map_free(&job->map_after);
@@ -97,7 +113,7 @@ void prune_close(struct prune_job *job) {
     free(job);
 }
 
-static struct score_source source_of(struct prune_job *job) {
+struct score_source prune_source(struct prune_job *job) {
     struct score_source src = score_images_source(job->images);
     src.progress = job->opt.progress;
     src.progress_user = job->opt.user;
@@ -145,7 +161,7 @@ enum status prune_ready(struct ctx *ctx, struct prune_job *job) {
 }
 
 enum status prune_score_all(struct ctx *ctx, struct prune_job *job, const struct criterion *const *list, int n, double *const *score) {
-    struct score_source src = source_of(job);
+    struct score_source src = prune_source(job);
     struct saliency_options opt = job->opt.saliency;
     opt.centred = job->opt.compensate; /* score what removal will do */
     if (job->opt.compensate) TRY(saliency_means(ctx, job->net, job->be, job->channels, &src, opt.batch, job->mean));
@@ -177,7 +193,7 @@ enum status prune_select(struct ctx *ctx, struct prune_job *job) {
 }
 
 enum status prune_proof_images(struct ctx *ctx, struct prune_job *job, float **x, int *count) {
-    struct score_source src = source_of(job);
+    struct score_source src = prune_source(job);
     size_t image = (size_t)job->net->opt.channels * (size_t)job->net->opt.height * (size_t)job->net->opt.width;
     *count = src.count < 4 ? src.count : 4;
     *x = mem_zero(ctx, image * (size_t)*count, sizeof **x);
@@ -235,9 +251,30 @@ enum status prune_map(struct ctx *ctx, struct prune_job *job, struct net *net, s
     return st;
 }
 
+static enum status accuracy(struct ctx *ctx, struct prune_job *job, struct net *net, const struct text_list *images, struct classify_score *out) {
+    int k = job->data.top > 0 ? job->data.top : 5;
+    job->top = k < job->labels.n ? k : job->labels.n;
+    TRY(net_bind(ctx, net, job->be, NET_INFER, 1));
+    enum status st = classify_evaluate(ctx, net, images, &job->labels, VIEW_CENTRE, job->top, NULL, NULL, out);
+    net_unbind(net);
+    return st;
+}
+
+static enum status measure_classes(struct ctx *ctx, struct prune_job *job) {
+    struct text_list images = { 0 };
+    if (!job->data.valid) return ctx_fail(ctx, ST_CFG, "%s: has no 'valid=' list of images to measure on", job->opt.data);
+    enum status st = list_read(ctx, job->data.valid, &images);
+    if (st == ST_OK) st = classify_check(ctx, &images, &job->labels);
+    if (st == ST_OK) st = accuracy(ctx, job, prune_before(job), &images, &job->classes_before);
+    if (st == ST_OK) st = accuracy(ctx, job, job->small, &images, &job->classes_after);
+    list_free(&images);
+    return st;
+}
+
 enum status prune_measure(struct ctx *ctx, struct prune_job *job) {
     TRY(speed_compare(ctx, job->be, prune_before(job), job->small, 50, 5, &job->speed_before, &job->speed_after));
     if (!job->opt.calc_map) return ST_OK;
+    if (job->opt.classifier) return measure_classes(ctx, job);
     TRY(prune_map(ctx, job, prune_before(job), &job->map_before));
     TRY(prune_map(ctx, job, job->small, &job->map_after));
     job->have_map = true;

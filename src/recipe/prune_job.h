@@ -3,6 +3,7 @@
 #define RECIPE_PRUNE_JOB_H
 
 #include "data/dataset.h"
+#include "eval/classify.h"
 #include "eval/map.h"
 #include "eval/speed.h"
 #include "prune/blocks.h"
@@ -18,6 +19,7 @@ struct prune_options {
     bool force, dry_run, keep_seen, strict, calc_map, use_valid, compensate;
     bool compare;                    /* criterion is a list; nothing is cut for good */
     int blocks;                      /* residual blocks to remove first */
+    bool classifier;                 /* labels in paths, no boxes */
     bool blocks_only;                /* and no filter afterwards */
     int seeds;                       /* with compare: draws of criterion random */
     int images;                      /* to score on; 0: all */
@@ -36,7 +38,7 @@ struct prune_job {
     struct prune_options opt;
     struct backend *be;
     struct data_options data;
-    struct text_list list, names;
+    struct text_list list, names, labels;
     struct net *net, *small;
     struct channels *channels;
     struct score_images *images;
@@ -54,6 +56,8 @@ struct prune_job {
     double worst;                    /* masked against pruned, relative */
     struct speed speed_before, speed_after;
     struct map_result map_before, map_after;
+    struct classify_score classes_before, classes_after; /* of a classifier, in place of mAP */
+    int top;
     bool have_map;
     char *cfg_out, *weights_out, *plan_out, *compare_out;
 };
@@ -62,6 +66,7 @@ enum status prune_open(struct ctx *, struct backend *, const struct prune_option
 /* What can go wrong with a cut before the long part: files that exist already, a folder that cannot be written to,
  * -keep_layers.  `detector saliency` does not need it. */
 enum status prune_ready(struct ctx *, struct prune_job *);
+struct score_source prune_source(struct prune_job *);        /* the images, with progress and stop */
 enum status prune_score(struct ctx *, struct prune_job *);   /* means and scores */
 /* The same by several criteria at once, score[i] per group by list[i]. */
 enum status prune_score_all(struct ctx *, struct prune_job *, const struct criterion *const *list, int n, double *const *score);
