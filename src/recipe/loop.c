@@ -33,7 +33,7 @@ struct loop {
 };
 
 bool loop_wanted(const struct loop_options *o) {
-    return o->steps > 1 || o->finetune > 0 || o->final_finetune > 0 || o->max_map_drop >= 0 || o->resume;
+    return o->steps > 1 || o->finetune > 0 || o->final_finetune > 0 || o->max_map_drop >= 0;
 }
 
 double loop_progress(const struct loop_options *o, int s) {
@@ -375,16 +375,25 @@ static void beside(const struct loop *l, char path[PATH], const char *rest) { /*
     snprintf(path, PATH, "%.*s%s", (int)(strlen(l->job->cfg_out) - 4), l->job->cfg_out, rest);
 }
 
-/* What a killed run could not rename. */
-static void sweep(const char *folder) {
+/* Removes what a killed run could not rename: temporary files of the folder whose names begin with `stem`. */
+static void sweep_folder(const char *folder, const char *stem) {
     DIR *dir = opendir(folder);
     for (struct dirent *e; dir && (e = readdir(dir));) {
         char path[2000];
-        if (!strstr(e->d_name, ".tmp.")) continue;
+        if (strncmp(e->d_name, stem, strlen(stem)) || !strstr(e->d_name, ".tmp.")) continue;
         snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
         unlink(path);
     }
     if (dir) closedir(dir);
+}
+
+static void sweep(const struct loop *l) {
+    char prefix[PATH];
+    beside(l, prefix, "");
+    char *slash = strrchr(prefix, '/');
+    sweep_folder(l->dir, "");
+    if (slash) *slash = '\0';
+    sweep_folder(slash ? prefix : ".", slash ? slash + 1 : prefix);
 }
 
 static enum status write_others(struct ctx *ctx, const struct loop *l) {
@@ -435,7 +444,7 @@ static enum status finish(struct ctx *ctx, struct loop *l) {
     TRY(write_others(ctx, l));
     record_finish(l->log);
     TRY(commit(ctx, l));
-    sweep(l->dir);
+    sweep(l);
     return ST_OK;
 }
 
@@ -484,7 +493,7 @@ static enum status open_loop(struct ctx *ctx, struct prune_job *job, struct loop
     beside(l, path, ".steps");
     snprintf(l->dir, sizeof l->dir, "%.1199s", path);
     TRY(io_make_dirs(ctx, l->dir));
-    sweep(l->dir);
+    sweep(l);
     l->alive = mem_zero(ctx, (size_t)job->channels->n_node, 1);
     l->whole = mem_zero(ctx, (size_t)job->net->n, sizeof *l->whole);
     job->selection.keep = mem_zero(ctx, (size_t)job->channels->n_group, 1);

@@ -279,4 +279,8 @@ bool loop_baseline(const struct prune_job *job, struct loop_step *out) {
     return cJSON_GetArraySize(list) > 0;
 }
 
+bool loop_reached(const struct prune_job *job) {
+    return loop_final_step(job) == record_steps(job->loop) && json_true(step_of(job->loop, loop_final_step(job)), "target_reached");
+}
+
 const char *loop_stopped(const struct prune_job *job) { return json_text(job->loop, "stopped"); }
