@@ -20,7 +20,7 @@ struct loop {
     struct prune_job *job;
     const struct loop_options *opt;
     cJSON *log;                      /* job->loop */
-    struct text_list train;
+    struct text_list train, valid;
     char dir[1200];                  /* PREFIX.steps */
     uint8_t *alive;                  /* per node of the unpruned network */
     int *whole;                      /* per layer: its widths */
@@ -168,9 +168,42 @@ static enum status commit(struct ctx *ctx, struct loop *l) {
     return st;
 }
 
+/* PREFIX.steps/labels.sha256, as sha256sum writes it: every label file that training and mAP read.  *hex: its own hash. */
+static enum status hash_labels(struct ctx *ctx, const struct loop *l, const char *path, char hex[65]) {
+    const struct text_list *const list[] = { &l->train, &l->valid };
+    struct io_out out;
+    TRY(io_create(ctx, path, &out));
+    enum status st = ST_OK;
+    for (int i = 0; i < 2; ++i)
+        for (int k = 0; k < list[i]->n && st == ST_OK; ++k) {
+            char own[65], *label = label_path(ctx, list[i]->item[k]);
+            st = label ? ST_OK : ST_MEMORY;
+            bool there = st == ST_OK && io_exists(label); /* without: an image without objects */
+            if (there) st = io_sha256(ctx, label, own);
+            if (there && st == ST_OK) fprintf(out.file, "%s  %s\n", own, label);
+            free(label);
+        }
+    if (st == ST_OK) st = io_commit(ctx, &out);
+    else io_abort(&out);
+    return st == ST_OK ? io_sha256(ctx, path, hex) : st;
+}
+
+/* What the steps read beyond what a cut reads: written to the record, or, in a resumed run, compared with it. */
+static enum status check_sets(struct ctx *ctx, struct loop *l, bool resumed) {
+    char path[PATH], hex[3][65];
+    static const char *const name[] = { "train_list", "valid_list", "labels" };
+    TRY(io_sha256(ctx, l->job->data.train, hex[0]));
+    TRY(io_sha256(ctx, l->job->data.valid, hex[1]));
+    path_of(l, path, resumed ? "labels_now.sha256" : "labels.sha256", 0);
+    TRY(hash_labels(ctx, l, path, hex[2]));
+    if (resumed) unlink(path);
+    return resumed ? record_check_sets(ctx, l->log, l->job->plan_out, name, hex, 3) : record_add_sets(ctx, l->log, name, hex, 3);
+}
+
 static enum status start_anew(struct ctx *ctx, struct loop *l) {
     struct prune_job *job = l->job;
     l->log = job->loop = record_new(job);
+    TRY(check_sets(ctx, l, false));
     TRY(measure(ctx, l, job->net, &job->map_before));
     job->have_map = true;
     audit_add_map(l->log, "map_before", &job->map_before, job->opt.map_iou);
@@ -182,6 +215,7 @@ static enum status take_up(struct ctx *ctx, struct loop *l) {
     struct prune_job *job = l->job;
     TRY(record_read(ctx, job, &l->log));
     job->loop = l->log;
+    TRY(check_sets(ctx, l, true));
     TRY(audit_read_map(ctx, l->log, "map_before", &job->map_before));
     job->have_map = true;
     if (record_steps(l->log) > 0) TRY(record_get_values(ctx, l->log, job));
@@ -490,6 +524,7 @@ static enum status open_loop(struct ctx *ctx, struct prune_job *job, struct loop
         TRY(distill_open(ctx, &probe, job->be, job->net, o->distill, 0, 0));
     }
     TRY(list_read(ctx, job->data.train, &l->train));
+    TRY(list_read(ctx, job->data.valid, &l->valid));
     beside(l, path, ".steps");
     snprintf(l->dir, sizeof l->dir, "%.1199s", path);
     TRY(io_make_dirs(ctx, l->dir));
@@ -510,6 +545,7 @@ enum status loop_run(struct ctx *ctx, struct prune_job *job) {
     enum status st = open_loop(ctx, job, &l);
     if (st == ST_OK) st = run(ctx, &l);
     list_free(&l.train);
+    list_free(&l.valid);
     free(l.alive), free(l.whole);
     if (st != ST_INTERRUPTED) return st;
     ctx_clear(ctx);

@@ -72,6 +72,22 @@ enum status record_read(struct ctx *ctx, const struct prune_job *job, cJSON **lo
     return st;
 }
 
+enum status record_add_sets(struct ctx *ctx, cJSON *loop, const char *const *name, char (*hex)[65], int n) {
+    cJSON *o = cJSON_AddObjectToObject(loop, "sha256");
+    for (int i = 0; i < n; ++i)
+        if (!cJSON_AddStringToObject(o, name[i], hex[i])) return ctx_fail(ctx, ST_MEMORY, "out of memory for the record");
+    return ST_OK;
+}
+
+enum status record_check_sets(struct ctx *ctx, const cJSON *loop, const char *path, const char *const *name, char (*hex)[65], int n) {
+    for (int i = 0; i < n; ++i) {
+        const char *before = json_text(cJSON_GetObjectItem(loop, "sha256"), name[i]);
+        if (!before || strcmp(before, hex[i]))
+            return ctx_fail(ctx, ST_FORMAT, "%s: the %s of training or mAP have changed since that run began; without -resume, -force begins anew", path, name[i]);
+    }
+    return ST_OK;
+}
+
 /* --- Writing ------------------------------------------------------------------------------------------------------------ */
 
 static cJSON *steps_of(const cJSON *loop) { return cJSON_GetObjectItem(loop, "steps"); }
