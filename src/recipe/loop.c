@@ -114,7 +114,7 @@ static enum status view_open(struct ctx *ctx, struct loop *l, struct net *net, s
                              .keep_layer = job->keep_layer };
     v->opt.progress = show_phase;
     v->opt.user = l;
-    TRY(channels_build(ctx, net, &v->channels));
+    TRY(channels_build_within(ctx, net, job->channels, l->alive, &v->channels));
     v->mean = mem_zero(ctx, (size_t)v->channels->n_node, sizeof *v->mean);
     v->score = mem_zero(ctx, (size_t)v->channels->n_group, sizeof *v->score);
     return ctx->code;
