@@ -106,7 +106,7 @@ static void test_whole_run(void) {
     cJSON_Delete(o);
     /* The record makes the final network's shape from the unpruned one, in one cut. */
     run(BASE "-from_plan a.prune.json -out plan");
-    CHECK(run_.status == 0, "%s", run_.err);
+    CHECK(run_.status == 0 && has(run_.err, "without the training"), "%s", run_.err);
     CHECK(same("plan.cfg", "a.cfg"), "three cuts as one give the same cfg");
     CHECK(!same("plan.weights", "a.weights"), "before training, so other weights");
     /* With one step, that network is the one before training, byte for byte; and trained alike it is the same again. */
@@ -116,6 +116,18 @@ static void test_whole_run(void) {
     CHECK(run_.status == 0 && same("oneplan.weights", "one.steps/step1_cut.weights"), "the cut again, byte for byte %s", run_.err);
     run(BASE "-from_plan one.prune.json -final_finetune 6 -out again");
     CHECK(run_.status == 0 && same("again.weights", "one.weights") && same("again.cfg", "one.cfg"), "and its training %s", run_.err);
+}
+
+/* Limits per layer are about the unpruned network, however many cuts there are. */
+static void test_limits(void) {
+    run(BASE "-target_flops .05 -max_layer_ratio .5 -steps 3 -finetune 1 -out l");
+    CHECK(run_.status == 0 && has(run_.err, "out of reach"), "%s", run_.err);
+    struct ctx ctx = { 0 };
+    struct net *net = NULL, *small = NULL;
+    CHECK(net_open(&ctx, "t.cfg", false, &net) == ST_OK && net_open(&ctx, "l.cfg", false, &small) == ST_OK, "%s", ctx.error);
+    for (int i = 0; net && small && i < 5; ++i)
+        CHECK(2 * small->layer[i].out.c == net->layer[i].out.c, "layer %d keeps half: %d of %d", i, small->layer[i].out.c, net->layer[i].out.c);
+    net_close(net), net_close(small);
 }
 
 static pid_t start(const char *words) {
@@ -276,6 +288,7 @@ int main(void) {
     if (!cli_start()) return test_end("loop");
     make_set();
     test_whole_run();
+    test_limits();
     test_killed();
     test_interrupted();
     test_refused();
