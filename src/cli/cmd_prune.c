@@ -13,7 +13,7 @@ struct prune_flags {
     struct prune_options opt;
     double ratio, flops, params, memory, threshold;  /* < 0: not given */
     const char *set, *compensate, *backend;
-    int utility, form, balance, normalize, cost, scope, seed, batch, schedule, train_seed;
+    int utility, form, balance, normalize, cost, scope, seed, batch, schedule, training, train_seed;
 };
 
 static const struct option_choice utilities[] = {
@@ -31,6 +31,7 @@ static const struct option_choice scopes[] = { { "global", 0 }, { "layer", 1 }, 
 static const struct option_choice sets[] = { { "train", 0 }, { "valid", 1 }, { NULL, 0 } };
 static const struct option_choice schedules[] = {
     { "linear", SCHEDULE_LINEAR }, { "cubic", SCHEDULE_CUBIC }, { "oneshot", SCHEDULE_ONESHOT }, { NULL, 0 } };
+static const struct option_choice trainings[] = { { "all", 0 }, { "each", 1 }, { NULL, 0 } };
 static const struct option_choice compensations[] = { { "zero", 0 }, { "mean", 1 }, { NULL, 0 } };
 
 /* Booleans behind a choice are read as ints, then copied. */
@@ -90,8 +91,9 @@ static const struct option prune_options[] = {
     { "map", OPTION_FLAG, AT(f.opt.calc_map), NULL, "measure mAP on the valid list before and after the cut", NULL, 1, 0 },
     { "steps", OPTION_INT, AT(f.opt.loop.steps), "N", "reach the target in N cuts, scoring anew before each (1)", NULL, 1, 1000 },
     { "schedule", OPTION_CHOICE, AT(f.schedule), "KIND", "linear | cubic (most of it early) | oneshot (one cut, all training behind it) (linear)", schedules, 1, 0 },
-    { "finetune", OPTION_INT, AT(f.opt.loop.finetune), "ITER", "train so many iterations after each cut: the cfg's own settings, its schedule squeezed into ITER (0)", NULL, 0, 1e9 },
+    { "finetune", OPTION_INT, AT(f.opt.loop.finetune), "ITER", "train so many iterations after each cut, with the cfg's own settings (0)", NULL, 0, 1e9 },
     { "final_finetune", OPTION_INT, AT(f.opt.loop.final_finetune), "ITER", "after the last cut, in place of -finetune", NULL, 0, 1e9 },
+    { "finetune_schedule", OPTION_CHOICE, AT(f.training), "KIND", "the cfg's schedule of rates is squeezed into: all, all iterations together, | each step's (all)", trainings, 1, 0 },
     { "finetune_lr", OPTION_FLOAT, AT(f.opt.loop.rate_factor), "F", "times the cfg's learning rate (1)", NULL, 1e-9, 1e6 },
     { "distill", OPTION_FLOAT, AT(f.opt.loop.distill), "L", "the unpruned network teaches, too, with this weight (0)", NULL, 0, 1e6 },
     { "max_map_drop", OPTION_FLOAT, AT(f.opt.loop.max_map_drop), "P", "stop at a step that lies more than P points of mAP below the unpruned network, keep the one before", NULL, 0, 100 },
@@ -158,6 +160,7 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.opt.use_valid = a->use_valid == 1;
     a->f.opt.compensate = a->compensate == 1;
     a->f.opt.loop.schedule = (enum loop_schedule)a->f.schedule;
+    a->f.opt.loop.each_schedule = a->f.training == 1;
     a->f.opt.loop.seed = (uint64_t)(a->f.train_seed >= 0 ? a->f.train_seed : a->f.seed);
     a->f.opt.stop = console_stop();
     if (a->f.opt.compare && (a->f.opt.from_plan || a->f.opt.dry_run))

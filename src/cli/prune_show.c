@@ -42,7 +42,7 @@ void display_training(void *user, const char *what, const struct train_news *n, 
     snprintf(d->what, sizeof d->what, "%sfine-tuning (loss %.3f, avg %.3f, rate %.5f, %.1f images/s, whole run %s left)", what, n->loss, n->avg_loss,
              n->rate, n->images_per_second, whole);
     progress_eta(&d->progress, (int)n->iteration, n->max_iterations, n->eta_seconds);
-    if (n->iteration == (uint64_t)n->max_iterations || n->stopping) display_end(d);
+    if (n->stopping) display_end(d);
 }
 
 static void print_maps(double map, const double *size) {

@@ -29,6 +29,7 @@ struct loop {
     char what[64];                   /* the step at work, for whoever shows it */
     /* how long things take, for the estimate: seconds, 0 unknown */
     double per_iteration, per_score, per_map;
+    int first;                       /* iterations of the schedule before the training at work */
     int iterations_left;             /* of the whole run, those of the training at work included */
 };
 
@@ -48,6 +49,13 @@ static int iterations_of(const struct loop_options *o, int s) {
     int last = o->final_finetune > 0 ? o->final_finetune : o->finetune;
     if (o->schedule == SCHEDULE_ONESHOT) return (o->steps - 1) * o->finetune + last;
     return s < o->steps ? o->finetune : last;
+}
+
+/* The iterations of steps before s. */
+static int iterations_before(const struct loop_options *o, int s) {
+    int sum = 0;
+    for (int i = 1; i < s; ++i) sum += iterations_of(o, i);
+    return sum;
 }
 
 static void path_of(const struct loop *l, char path[PATH], const char *format, int step) {
@@ -71,7 +79,7 @@ static void show_training(void *user, const struct train_news *n) {
     struct loop *l = user;
     double now = n->seconds + n->load_seconds;
     l->per_iteration = l->per_iteration > 0 ? 0.9 * l->per_iteration + 0.1 * now : now;
-    int left = l->iterations_left - (int)n->iteration;
+    int left = l->iterations_left - ((int)n->iteration - l->first);
     double seconds = left * l->per_iteration + steps_left(l) * l->per_score + (2 * steps_left(l) + 1) * l->per_map;
     if (l->job->opt.training) l->job->opt.training(l->job->opt.user, l->what, n, seconds);
 }
@@ -291,14 +299,16 @@ static enum status cut_step(struct ctx *ctx, struct loop *l, int s) {
     return st == ST_OK ? commit(ctx, l) : st;
 }
 
-static uint64_t seed_of(const struct loop *l, int phase) { return l->opt->seed * 1000003u + (uint64_t)phase; }
-
-/* Trains net for as long as a phase lasts; `phase` keys the draw of images. */
+/* Trains net for as long as a phase lasts.  All phases are one training, with one schedule, or each has its own; then `phase` keys its
+ * draw of images, which else goes on. */
 static enum status train_net(struct ctx *ctx, struct loop *l, struct net *net, const char *base, int phase, int iterations, bool taught) {
     struct prune_job *job = l->job;
     struct distill teacher = { 0 };
-    struct finetune f = { .dir = l->dir, .base = base, .iterations = iterations, .rate_factor = l->opt->rate_factor,
-                          .seed = seed_of(l, phase), .quiet = l->trained, .news = show_training, .user = l, .stop = job->opt.stop };
+    bool each = l->opt->each_schedule;
+    int total = iterations_before(l->opt, l->steps + 1);
+    l->first = each ? 0 : phase > l->steps ? total - iterations : iterations_before(l->opt, phase);
+    struct finetune f = { .dir = l->dir, .base = base, .iterations = iterations, .first = l->first, .total = each ? iterations : total,
+                          .rate_factor = l->opt->rate_factor, .seed = l->opt->seed * 1000003u + (uint64_t)(each ? phase : 0), .quiet = l->trained, .news = show_training, .user = l, .stop = job->opt.stop };
     enum status st = ST_OK;
     if (iterations < 1) return ST_OK;
     if (taught && l->opt->distill > 0) {
@@ -372,7 +382,7 @@ static enum status train_baseline(struct ctx *ctx, struct loop *l, int s, int it
     enum status st = s > 1 ? net_load(ctx, net, path, LOAD_WHOLE, NULL) : ST_OK;
     snprintf(base, sizeof base, "baseline%d_train", s);
     snprintf(l->what, sizeof l->what, "baseline %d/%d, ", s, loop_final_step(l->job));
-    if (st == ST_OK) st = train_net(ctx, l, net, base, s, iterations, false);
+    if (st == ST_OK) st = train_net(ctx, l, net, base, s <= loop_final_step(l->job) ? s : l->steps + 1, iterations, false);
     if (st == ST_OK) st = measure(ctx, l, net, &map);
     path_of(l, path, "baseline%d.weights", s);
     if (st == ST_OK) st = save_net(ctx, net, 0, path);

@@ -18,6 +18,7 @@ cJSON *record_new(const struct prune_job *job) {
     cJSON_AddStringToObject(loop, "schedule", schedule_name[o->schedule]);
     cJSON_AddNumberToObject(loop, "finetune", o->finetune);
     cJSON_AddNumberToObject(loop, "final_finetune", o->final_finetune);
+    cJSON_AddStringToObject(loop, "finetune_schedule", o->each_schedule ? "each" : "all");
     cJSON_AddNumberToObject(loop, "finetune_lr", o->rate_factor);
     cJSON_AddNumberToObject(loop, "distill", o->distill);
     if (o->max_map_drop >= 0) cJSON_AddNumberToObject(loop, "max_map_drop", o->max_map_drop);
