@@ -93,7 +93,7 @@ static const struct option prune_options[] = {
     { "schedule", OPTION_CHOICE, AT(f.schedule), "KIND", "linear | cubic (most of it early) | oneshot (one cut, all training behind it) (linear)", schedules, 1, 0 },
     { "finetune", OPTION_INT, AT(f.opt.loop.finetune), "ITER", "train so many iterations after each cut, with the cfg's own settings (0)", NULL, 0, 1e9 },
     { "final_finetune", OPTION_INT, AT(f.opt.loop.final_finetune), "ITER", "after the last cut, in place of -finetune", NULL, 0, 1e9 },
-    { "finetune_schedule", OPTION_CHOICE, AT(f.training), "KIND", "the cfg's schedule of rates is squeezed into: all, all iterations together, | each step's (all)", trainings, 1, 0 },
+    { "finetune_schedule", OPTION_CHOICE, AT(f.training), "KIND", "the cfg's schedule of rates is squeezed into: all iterations together | each step's (all; with -max_map_drop each: a step is judged at a low rate)", trainings, 1, 0 },
     { "finetune_lr", OPTION_FLOAT, AT(f.opt.loop.rate_factor), "F", "times the cfg's learning rate (1)", NULL, 1e-9, 1e6 },
     { "distill", OPTION_FLOAT, AT(f.opt.loop.distill), "L", "the unpruned network teaches, too, with this weight (0)", NULL, 0, 1e6 },
     { "max_map_drop", OPTION_FLOAT, AT(f.opt.loop.max_map_drop), "P", "stop at a step that lies more than P points of mAP below the unpruned network, keep the one before", NULL, 0, 100 },
@@ -143,7 +143,7 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.backend = "cpu";
     a->compensate = 1;
     a->eval_images = 128;
-    a->f.train_seed = -1;
+    a->f.train_seed = a->f.training = -1;
     TRY(options_parse(ctx, argc, argv, self->options, a, &words, 3));
     if (words.n < 3) return ctx_fail(ctx, ST_USAGE, "needs %s", self->words);
     a->f.opt.data = words.word[0];
@@ -160,7 +160,7 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.opt.use_valid = a->use_valid == 1;
     a->f.opt.compensate = a->compensate == 1;
     a->f.opt.loop.schedule = (enum loop_schedule)a->f.schedule;
-    a->f.opt.loop.each_schedule = a->f.training == 1;
+    a->f.opt.loop.each_schedule = a->f.training >= 0 ? a->f.training == 1 : a->f.opt.loop.max_map_drop >= 0;
     a->f.opt.loop.seed = (uint64_t)(a->f.train_seed >= 0 ? a->f.train_seed : a->f.seed);
     a->f.opt.stop = console_stop();
     if (a->f.opt.compare && (a->f.opt.from_plan || a->f.opt.dry_run))
