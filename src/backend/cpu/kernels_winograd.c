@@ -220,9 +220,9 @@ static void gradient_tile(const struct tensor *dy, int n, int y0, int x0, float 
     }
 }
 
-/* A'MA of one tile, with bias and activation; parts of the tile outside the map are dropped. */
-ALWAYS_INLINE void output_tile(enum activation a, const float *row, ptrdiff_t matrix, const float *bias, bool add, struct tensor *y, int n, int y0,
-                               int x0) {
+/* A'MA of one tile, with bias and activation, plus `add` (NULL: nothing; may be y); parts of the tile outside the map are dropped. */
+ALWAYS_INLINE void output_tile(enum activation a, const float *row, ptrdiff_t matrix, const float *bias, const struct tensor *add, struct tensor *y,
+                               int n, int y0, int x0) {
     for (ptrdiff_t c = 0; c < y->c; c += WIDTH) {
         ptrdiff_t left = y->c - c;
         vec half[TILE][SPAN], p[SPAN], out[TILE], b = load_pixel(bias ? bias + c : NULL, left);
@@ -236,7 +236,7 @@ ALWAYS_INLINE void output_tile(enum activation a, const float *row, ptrdiff_t ma
             for (int i = 0; i < TILE && x0 + i < y->w; ++i) {
                 float *to = pixel(y, n, y0 + j, x0 + i) + c;
                 vec v = activate(a, out[i] + b);
-                if (add) v += load_some(to, left);
+                if (add) v += load_some(pixel(add, n, y0 + j, x0 + i) + c, left);
                 store_some(to, v, left);
             }
         }
@@ -250,9 +250,9 @@ struct task {
     const struct tensor *from;
     struct tensor *to;
     const float *weights, *bias;
+    const struct tensor *add; /* summed into the result; NULL: nothing */
     int pad;
     enum activation act;
-    bool add;
     struct grid grid;
     ptrdiff_t from_step, to_step; /* rows of the transformed maps */
 };
@@ -295,14 +295,16 @@ static void multiply(const struct task *t, int p, ptrdiff_t tiles, const float *
 
 /* Each thread takes blocks of tiles through all three steps. */
 static void run_by_tiles(const struct task *t, int threads, float *scratch) {
-    ptrdiff_t block = block_of(t->from_step, t->to_step), blocks = (t->grid.count + block - 1) / block;
+    ptrdiff_t block = block_of(t->from_step, t->to_step), groups = (t->grid.count + ROWS - 1) / ROWS;
     size_t size = block_size(block, t->from_step, t->to_step);
     (void)threads;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int thread = 0; thread < threads; ++thread) {
         float *from = scratch + (size_t)thread * size, *to = from + POINTS * matrix_step(block, t->from_step);
-        for (ptrdiff_t b = thread * blocks / threads; b < (thread + 1) * blocks / threads; ++b) {
-            ptrdiff_t first = b * block, n = t->grid.count - first < block ? t->grid.count - first : block;
+        ptrdiff_t end = (thread + 1) * groups / threads * ROWS;
+        if (end > t->grid.count) end = t->grid.count;
+        for (ptrdiff_t first = thread * groups / threads * ROWS, n; first < end; first += n) {
+            n = end - first < block ? end - first : block;
             for (ptrdiff_t i = 0; i < n; ++i) inputs(t, first + i, from + i * t->from_step, matrix_step(n, t->from_step));
             for (int p = 0; p < POINTS; ++p) multiply(t, p, n, from, to);
             for (ptrdiff_t i = 0; i < n; ++i) outputs(t, first + i, to + i * t->to_step, matrix_step(n, t->to_step));
@@ -348,16 +350,18 @@ static struct task task_of(const struct tensor *from, struct tensor *to, const f
                           .from_step = row_step(from->c), .to_step = row_step(to->c) };
 }
 
-static void forward(const struct winograd *win, int threads, float *scratch, const struct tensor *x, const float *bias, struct tensor *y) {
+static void forward(const struct winograd *win, int threads, float *scratch, const struct tensor *x, const float *bias, const struct tensor *skip,
+                    struct tensor *y) {
     struct task t = task_of(x, y, win->forward, win->desc.pad);
     t.bias = bias;
+    t.add = skip;
     t.act = win->desc.act;
     run(&t, threads, scratch);
 }
 
 static void backward_data(const struct winograd *win, int threads, float *scratch, const struct tensor *dy, struct tensor *dx, bool add) {
     struct task t = task_of(dy, dx, win->backward, 2 - win->desc.pad);
-    t.add = add;
+    t.add = add ? dx : NULL;
     run(&t, threads, scratch);
 }
 
