@@ -278,7 +278,6 @@ static enum status prepare(struct layer *l, struct pass *p) {
         run->acted = new_tensor(p, c->inner);
         run->boxes = new_tensor(p, (struct shape){ 1, 1, c->inner.h, c->inner.w });
     }
-    if (folded(l, p->mode) || binary(c)) run->w = ops->alloc(p->be, p->ctx, param_count(&l->param[weights_row(l)]));
     if (folded(l, p->mode)) run->bias = ops->alloc(p->be, p->ctx, n);
     if (p->ctx->code == ST_OK && c->antialiasing)
         TRY(blur_new(p, c->antialiasing, c->inner, c->stride_x, c->stride_y, &run->blur));
@@ -306,6 +305,7 @@ static enum status refresh(struct layer *l, struct pass *p) {
     int row = weights_row(l);
     size_t per = param_count(&l->param[row]) / (size_t)c->filters;
     real *w = p->param[row];
+    if ((folded(l, p->mode) || binary(c)) && !run->w && !(run->w = ops->alloc(p->be, p->ctx, param_count(&l->param[row])))) return p->ctx->code;
     if (run->maps)
         ops->tie_kernels(p->be, w, c->filters, l->param[row].dim[1], l->param[row].dim[2], deformation_stages(deformation_of(c)), run->maps);
     if (folded(l, p->mode)) {
@@ -316,7 +316,11 @@ static enum status refresh(struct layer *l, struct pass *p) {
         ops->binarize_weights(p->be, w, per, c->filters, run->w);
         w = run->w;
     }
-    return ops->conv_weights(p->be, p->ctx, run->plan, w);
+    TRY(ops->conv_weights(p->be, p->ctx, run->plan, w));
+    if (p->mode != NET_INFER || !run->w || !ops->conv_borrows || ops->conv_borrows(run->plan)) return ST_OK;
+    ops->free(p->be, run->w); /* a network that only runs is refreshed rarely, and its plans have their own weights */
+    run->w = NULL;
+    return ST_OK;
 }
 
 /* --- Forward -------------------------------------------------------------------------------------------------------- */

@@ -145,6 +145,9 @@ static enum status check_training(struct ctx *ctx, const struct net *net) {
     return ST_OK;
 }
 
+/* Nothing changes parameters while a network only runs, so host memory needs no second copy. */
+static bool borrows_params(const struct net *net) { return net->mode == NET_INFER && net->be->host; }
+
 static enum status allocate(struct ctx *ctx, struct net *net) {
     const struct backend_ops *ops = net->be->ops;
     TRY(buffers_new(ctx, net));
@@ -162,7 +165,7 @@ static enum status allocate(struct ctx *ctx, struct net *net) {
     for (int i = 0; i < net->n && net->mode != NET_INFER; ++i)
         if (out_count(net, i) > widest) widest = out_count(net, i);
     if (net->mode != NET_INFER) net->buffers->scratch = ops->alloc(net->be, ctx, widest);
-    net->dev_param = ops->alloc(net->be, ctx, net->n_param);
+    net->dev_param = borrows_params(net) ? net->param : ops->alloc(net->be, ctx, net->n_param);
     if (net->mode == NET_TRAIN || (net->wants_dweights && net->mode == NET_SCORE)) net->dev_grad = ops->alloc(net->be, ctx, net->n_param);
     return ctx->code;
 }
@@ -202,7 +205,7 @@ void net_unbind(struct net *net) {
     }
     ops->free(net->be, net->input.data);
     ops->free(net->be, net->dinput.data);
-    ops->free(net->be, net->dev_param);
+    if (!borrows_params(net)) ops->free(net->be, net->dev_param);
     ops->free(net->be, net->dev_grad);
     free(net->y), free(net->dy);
     net->y = net->dy = NULL;
@@ -253,10 +256,12 @@ enum status net_resize(struct ctx *ctx, struct net *net, int w, int h) {
     return net_rebind(ctx, net, w, h, net->batch);
 }
 
-void net_pull(struct net *net) { net->be->ops->get(net->be, net->dev_param, net->n_param, net->param); }
+void net_pull(struct net *net) {
+    if (!borrows_params(net)) net->be->ops->get(net->be, net->dev_param, net->n_param, net->param);
+}
 
 enum status net_push(struct ctx *ctx, struct net *net) {
-    net->be->ops->put(net->be, net->param, net->n_param, net->dev_param);
+    if (!borrows_params(net)) net->be->ops->put(net->be, net->param, net->n_param, net->dev_param);
     return net_refresh(ctx, net);
 }
 

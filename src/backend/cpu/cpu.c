@@ -59,11 +59,14 @@ bool cpu_has_avx512(void) {
 #endif
 }
 
+/* The best instruction set that the machine has; DARKNET_ISA=avx2 or base in the environment asks for less, to compare. */
 static const struct isa *best_isa(void) {
 #ifdef __x86_64__
+    const char *most = getenv("DARKNET_ISA");
+    bool base = most && strcmp(most, "base") == 0, avx2 = most && strcmp(most, "avx2") == 0;
     __builtin_cpu_init();
-    if (cpu_has_avx512()) return &isa_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &isa_avx2;
+    if (!base && !avx2 && cpu_has_avx512()) return &isa_avx512;
+    if (!base && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &isa_avx2;
 #endif
     return &isa_base;
 }
@@ -220,6 +223,8 @@ static enum status cpu_conv_weights(struct backend *be, struct ctx *ctx, struct 
     return ST_OK;
 }
 
+static bool cpu_conv_borrows(const struct conv_plan *plan) { return plan->product; }
+
 static float *direct_scratch(struct backend *be, struct ctx *ctx, const struct conv_plan *plan) {
     struct cpu_state *state = be->state;
     size_t bytes = (state->isa->direct->scratch_size(&plan->desc, threads()) + 1) * sizeof(float);
@@ -323,6 +328,7 @@ enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain) {
     state->ops.conv_new = cpu_conv_new;
     state->ops.conv_free = cpu_conv_free;
     state->ops.conv_weights = cpu_conv_weights;
+    state->ops.conv_borrows = cpu_conv_borrows;
     state->ops.conv_forward = cpu_conv_forward;
     state->ops.conv_forward_add = cpu_conv_forward_add;
     state->ops.conv_backward_data = cpu_conv_backward_data;
@@ -330,7 +336,7 @@ enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain) {
     if (state->dnn) cpu_local_products(&state->ops);
     be->ops = &state->ops;
     be->elem_size = sizeof(float);
-    be->channels_last = be->views = true;
+    be->channels_last = be->views = be->host = true;
     be->state = state;
     return ST_OK;
 }
