@@ -103,7 +103,10 @@ void set_batch_network(network *net, int b) {
     net->batch = h->batch = b;
 }
 
-void reset_rnn(network *net) { (void)net; }
+void reset_rnn(network *net) {
+    struct handle *h = handle_of(net);
+    if (h && h->net->be && net_reset(&h->ctx, h->net) != ST_OK) api_complain(&h->ctx);
+}
 void init_cpu(void) {}
 void cuda_set_device(int n) { (void)n; }
 

@@ -30,6 +30,7 @@ struct param {
     enum param_role role;
     int dim[3], out_axis, in_axis;
     unsigned flags;
+    double reverse;               /* of the update rule (struct update_range); 0: none */
     double init_mean, init_span;  /* a fresh value is init_mean + init_span * U(-1, 1) */
     size_t offset;                /* in the network's parameter arena, in elements */
     int owner, owner_row;         /* with PARAM_SHARED */
