@@ -110,6 +110,7 @@ struct head_info {
     enum nms_kind nms_kind;
     double beta_nms;
     int type_number;                       /* upstream's layer type number, printed */
+    int point;                             /* of the box that its cell holds: 1 centre, 2 left top, 4 right bottom */
     int embedding;                         /* values per embedding; 0: the head has none */
     struct track_options track;            /* of [yolo], for following objects over frames */
 };
