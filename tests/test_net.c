@@ -119,10 +119,10 @@ static void check_short_anchors(void) {
 
 int main(void) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
-        check_gradients(cases[i].name, cases[i].text, NET_TRAIN);
+        check_gradients(cases[i].name, cases[i].text, NET_TRAIN, NULL);
         if (strcmp(cases[i].name, "plain")) check_activation_gradients(cases[i].name, cases[i].text);
-        check_backends(cases[i].name, cases[i].text, NET_INFER);
-        check_backends(cases[i].name, cases[i].text, NET_TRAIN);
+        check_backends(cases[i].name, cases[i].text, NET_INFER, NULL);
+        check_backends(cases[i].name, cases[i].text, NET_TRAIN, NULL);
     }
     check_weights_round_trip();
     check_resize();
