@@ -267,6 +267,11 @@ static void test_valid_json(void) {
     text = slurp("results/imagenet-detection.txt");
     CHECK(has(text, "1 1 0.924652 16.000000 12.000000 48.000000 36.000000\n") && has(text, "\n2 1 0.924652 "), "imagenet: %s", text);
     free(text);
+    spit("gone.txt", "a.png\ngone.png\n");
+    spit("inet.data", "valid=gone.txt\nnames=t.names\nresults=elsewhere\n");
+    run("detector valid inet.data t.cfg t.weights");
+    check_refused("a missing picture is told at once", "gone.png", "No such file");
+    CHECK(!io_exists("elsewhere"), "and nothing is made");
     spit("inet.data", "valid=list.txt\nnames=t.names\nresults=results\nmap=t.names\n");
     run("detector valid inet.data t.cfg t.weights");
     CHECK(run_.status == 0 && has(run_.err, "map= is for a [region] with a tree="), "a map without a tree is not used: %s", run_.err);

@@ -289,6 +289,13 @@ static enum status write_all(struct session *s, const struct valid_flags *flags,
     return st;
 }
 
+/* Before a long run: one picture that is missing would end it without a result. */
+static enum status check_pictures(struct session *s, const struct text_list *images) {
+    int w, h, c;
+    for (int i = 0; i < images->n; ++i) TRY(pixels_probe(&s->ctx, images->item[i], &w, &h, &c));
+    return ST_OK;
+}
+
 static enum status work(struct session *s, const struct valid_flags *flags, const struct arguments *words) {
     struct text_list images = { 0 };
     struct session_request request = {
@@ -296,7 +303,8 @@ static enum status work(struct session *s, const struct valid_flags *flags, cons
     };
     TRY(session_open(s, &request));
     TRY(session_valid(s, &images));
-    enum status st = write_all(s, flags, &images, words->word[2]);
+    enum status st = check_pictures(s, &images);
+    if (st == ST_OK) st = write_all(s, flags, &images, words->word[2]);
     list_free(&images);
     return st;
 }
