@@ -30,6 +30,7 @@ struct param {
     enum param_role role;
     int dim[3], out_axis, in_axis;
     unsigned flags;
+    double reverse;               /* of the update rule (struct update_range); 0: none */
     double init_mean, init_span;  /* a fresh value is init_mean + init_span * U(-1, 1) */
     size_t offset;                /* in the network's parameter arena, in elements */
     int owner, owner_row;         /* with PARAM_SHARED */
@@ -109,6 +110,7 @@ struct head_info {
     enum nms_kind nms_kind;
     double beta_nms;
     int type_number;                       /* upstream's layer type number, printed */
+    int point;                             /* of the box that its cell holds: 1 centre, 2 left top, 4 right bottom */
     int embedding;                         /* values per embedding; 0: the head has none */
     struct track_options track;            /* of [yolo], for following objects over frames */
 };

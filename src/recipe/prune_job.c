@@ -22,19 +22,17 @@ static char *joined(struct ctx *ctx, const char *a, const char *b) {
 }
 
 static enum status out_names(struct ctx *ctx, struct prune_job *job) {
-    char prefix[1024];
-    if (job->opt.out) {
-        snprintf(prefix, sizeof prefix, "%s", job->opt.out);
-    } else {
-        const char *base = strrchr(job->opt.cfg, '/');
-        base = base ? base + 1 : job->opt.cfg;
-        int n = (int)strlen(base) - (text_ends_with(base, ".cfg") ? 4 : 0);
-        snprintf(prefix, sizeof prefix, "%.*s_pruned", n, base);
-    }
+    const char *slash = strrchr(job->opt.cfg, '/'), *base = slash ? slash + 1 : job->opt.cfg;
+    char *stem = mem_text(ctx, base);
+    if (stem && text_ends_with(stem, ".cfg")) stem[strlen(stem) - 4] = '\0';
+    char *prefix = job->opt.out ? mem_text(ctx, job->opt.out) : stem ? joined(ctx, stem, "_pruned") : NULL;
+    free(stem);
+    if (!prefix) return ctx->code;
     job->cfg_out = joined(ctx, prefix, ".cfg");
     job->weights_out = joined(ctx, prefix, ".weights");
     job->plan_out = joined(ctx, prefix, ".prune.json");
     job->compare_out = joined(ctx, prefix, ".compare.json");
+    free(prefix);
     return ctx->code;
 }
 
@@ -115,10 +113,12 @@ static enum status refuse_existing(struct ctx *ctx, const struct prune_job *job)
 }
 
 static enum status writable_folder(struct ctx *ctx, const char *path) {
-    char folder[1100];
-    const char *slash = strrchr(path, '/');
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
-    if (access(folder, W_OK) == 0) return ST_OK;
+    char *folder = mem_text(ctx, strchr(path, '/') ? path : "./"), *slash = folder ? strrchr(folder, '/') : NULL;
+    if (!folder) return ST_MEMORY;
+    slash[1] = '\0';
+    bool writable = access(folder, W_OK) == 0;
+    free(folder);
+    if (writable) return ST_OK;
     return ctx_fail(ctx, ST_IO, "%s: cannot be written: %s", path, strerror(errno));
 }
 
