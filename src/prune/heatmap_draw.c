@@ -6,7 +6,7 @@
 #include "prune/heatmap.h"
 #include "prune/utility.h"
 
-enum { LEAST_SIDE = 640, MOST_SIDE = 1280, LEGEND = 76, MARGIN = 12, TEXT = 24 /* twice the font's own size: crisp */, BAR = 200 };
+enum { LEAST_SIDE = 640, MOST_SIDE = 1280, LEGEND = 76, MARGIN = 12, TEXT = 24 /* twice the font's own size: crisp */, BAR = 176 };
 
 static const struct colour ground = { 24, 24, 28, 1 }, ink = { 240, 240, 240, 1 }, dim = { 170, 170, 178, 1 }, halo = { 0, 0, 0, .55f },
                            line = { 255, 255, 255, 1 }, faint = { 255, 255, 255, .45f };
@@ -49,7 +49,7 @@ void heatmap_blend(struct pixels *px, const struct heatmap *m, struct box part, 
             float u = (part.x - part.w / 2 + part.w * ((float)x + .5f) / (float)px->w) * (float)m->w;
             float v = (part.y - part.h / 2 + part.h * ((float)y + .5f) / (float)px->h) * (float)m->h;
             /* by the root, as areas are read: the weak parts show, too */
-            double t = sqrt(fmin(1, (double)sample(m, u, v) / top)), alpha = .85 * t * (2 - t);
+            double t = sqrt(fmin(1, (double)sample(m, u, v) / top)), alpha = .9 * t * t * (3 - 2 * t);
             uint8_t *p = px->data + ((size_t)y * (size_t)px->w + (size_t)x) * 3;
             double grey = .75 * (.299 * p[0] + .587 * p[1] + .114 * p[2]);
             const struct colour *c = &table[(int)(t * 255)];
@@ -98,18 +98,51 @@ static bool is_of_head(const struct heatmap_picture *p, struct box b, int head) 
     return false;
 }
 
-static void draw_object(struct pixels *px, const struct heatmap_picture *p, const struct truth *t, bool bold) {
-    float x = (t->box.x - t->box.w / 2 - p->part.x + p->part.w / 2) / p->part.w * (float)px->w;
-    float y = (t->box.y - t->box.h / 2 - p->part.y + p->part.h / 2) / p->part.h * (float)px->h;
-    float w = t->box.w / p->part.w * (float)px->w, h = t->box.h / p->part.h * (float)px->h;
-    if (bold) draw_frame(px, x - 3, y - 3, w + 6, h + 6, 4, halo);
-    draw_frame(px, x - 2, y - 2, w + 4, h + 4, bold ? 2 : 1, bold ? line : faint);
-    if (!bold || !p->name || t->class_id < 0 || t->class_id >= p->n_name) return;
-    const char *name = p->name[t->class_id];
-    float size = TEXT / 2, wide = draw_text(NULL, 0, 0, size, name, line);
-    float ty = y - 2 >= size + 2 ? y - 2 - size - 2 : y + 2;
-    draw_rect(px, x - 3, ty, wide + 6, size + 1, halo);
-    draw_text(px, x, ty + 2, size, name, line);
+struct frame { float x, y, w, h; };
+static bool overlaps(struct frame a, struct frame b) { return a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h && b.y < a.y + a.h; }
+
+/* Names already there; a name that would cover one of them is left out. */
+enum { MOST_NAMES = 64 };
+struct names { int n; struct frame at[MOST_NAMES]; };
+
+static void draw_name(struct pixels *px, struct names *done, struct frame box, const char *name) {
+    const float size = TEXT / 2;
+    struct frame f = { box.x - 3, box.y - 4 >= size ? box.y - 4 - size : box.y + 2, draw_text(NULL, 0, 0, size, name, line) + 6, size + 1 };
+    for (int i = 0; i < done->n; ++i)
+        if (overlaps(f, done->at[i])) return;
+    if (done->n == MOST_NAMES) return;
+    done->at[done->n++] = f;
+    draw_rect(px, f.x, f.y, f.w, f.h, halo);
+    draw_text(px, f.x + 3, f.y + 2, size, name, line);
+}
+
+static struct frame on_picture(const struct pixels *px, struct box part, struct box b) {
+    float sx = (float)px->w / part.w, sy = (float)px->h / part.h;
+    return (struct frame){ (b.x - b.w / 2 - part.x + part.w / 2) * sx, (b.y - b.h / 2 - part.y + part.h / 2) * sy, b.w * sx, b.h * sy };
+}
+
+static void draw_objects(struct pixels *px, const struct heatmap *m, const struct heatmap_picture *p) {
+    struct names names = { 0 };
+    for (int pass = 0; pass < 3; ++pass) /* those of other heads, then this head's, then their names */
+        for (int o = 0; p->objects && o < p->objects->n; ++o) {
+            const struct truth *t = &p->objects->item[o];
+            struct frame f = on_picture(px, p->part, t->box);
+            if (is_of_head(p, t->box, m->site.head) != (pass > 0)) continue;
+            if (pass == 1) draw_frame(px, f.x - 3, f.y - 3, f.w + 6, f.h + 6, 4, halo);
+            if (pass < 2) draw_frame(px, f.x - 2, f.y - 2, f.w + 4, f.h + 4, (float)(1 + pass), pass ? line : faint);
+            else if (p->name && t->class_id >= 0 && t->class_id < p->n_name) draw_name(px, &names, f, p->name[t->class_id]);
+        }
+}
+
+/* The caption's two lines, in the large size where both fit. */
+static void draw_caption(struct pixels *px, float y, float room, const char *caption) {
+    char row[2][256] = { "", "" };
+    const char *end = strchr(caption, '\n');
+    snprintf(row[0], sizeof row[0], "%.*s", end ? (int)(end - caption) : (int)strlen(caption), caption);
+    if (end) snprintf(row[1], sizeof row[1], "%s", end + 1);
+    float widest = fmaxf(draw_text(NULL, 0, 0, TEXT, row[0], ink), draw_text(NULL, 0, 0, TEXT, row[1], ink));
+    float size = widest <= room ? TEXT : TEXT / 2;
+    for (int i = 0; i < 2; ++i) draw_text(px, MARGIN, y + (size < TEXT ? 8 + (float)i * 20 : (float)i * 28), size, row[i], i ? dim : ink);
 }
 
 static void draw_legend(struct pixels *px, int top, const struct heatmap *m, const char *caption) {
@@ -117,20 +150,11 @@ static void draw_legend(struct pixels *px, int top, const struct heatmap *m, con
     draw_rect(px, 0, (float)top, (float)px->w, LEGEND, ground);
     float right = (float)px->w - MARGIN, left = right - BAR, y = (float)top + MARGIN;
     for (int i = 0; i < BAR; ++i) draw_rect(px, left + (float)i, y, 1, 20, heatmap_colour((i + .5) / BAR));
-    draw_text(px, left, y + 28, TEXT / 2, "0", dim);
-    snprintf(text, sizeof text, "%.2g (root scale)", (double)m->peak);
-    draw_text(px, right - draw_text(NULL, 0, 0, TEXT / 2, text, dim), y + 28, TEXT / 2, text, dim);
-    draw_text(px, left, y + 42, TEXT / 2, "sum over channels |g a|", dim);
-    const char *next = strchr(caption, '\n');
-    for (int row = 0; caption && row < 2; ++row) {
-        size_t n = next ? (size_t)(next - caption) : strlen(caption);
-        char part[256];
-        snprintf(part, sizeof part, "%.*s", (int)(n < sizeof part - 1 ? n : sizeof part - 1), caption);
-        float size = draw_text(NULL, 0, 0, TEXT, part, ink) + MARGIN <= left - MARGIN ? TEXT : TEXT / 2;
-        draw_text(px, MARGIN, y + (float)row * 28 + (size < TEXT ? 6 : 0), size, part, row ? dim : ink);
-        caption = next ? next + 1 : NULL;
-        next = caption ? strchr(caption, '\n') : NULL;
-    }
+    draw_text(px, left, y + 26, TEXT / 2, "0", dim);
+    snprintf(text, sizeof text, "%.2g", (double)m->peak);
+    draw_text(px, right - draw_text(NULL, 0, 0, TEXT / 2, text, dim), y + 26, TEXT / 2, text, dim);
+    draw_text(px, left, y + 42, TEXT / 2, "gradient x activation (root)", dim);
+    draw_caption(px, y, left - 2 * MARGIN, caption);
 }
 
 enum status heatmap_draw(struct ctx *ctx, const struct heatmap *m, const struct heatmap_picture *p, struct pixels *out) {
@@ -138,9 +162,7 @@ enum status heatmap_draw(struct ctx *ctx, const struct heatmap *m, const struct 
     if (p->picture->c != 3) return ctx_fail(ctx, ST_USAGE, "heat maps are drawn on pictures of three colours, not %d", p->picture->c);
     TRY(readable(ctx, p->picture, &px));
     heatmap_blend(&px, m, p->part, 0);
-    for (int bold = 0; bold < 2; ++bold)
-        for (int o = 0; p->objects && o < p->objects->n; ++o)
-            if (is_of_head(p, p->objects->item[o].box, m->site.head) == (bold == 1)) draw_object(&px, p, &p->objects->item[o], bold == 1);
+    draw_objects(&px, m, p);
     enum status st = pixels_new(ctx, px.w, px.h + LEGEND, 3, out);
     if (st == ST_OK) {
         memcpy(out->data, px.data, (size_t)px.w * (size_t)px.h * 3);
