@@ -5,7 +5,9 @@
 
 #include "cli/console.h"
 #include "cli/options.h"
+#include "cli/saliency_drift.h"
 #include "recipe/compare.h"
+#include "recipe/heat_pictures.h"
 
 struct prune_flags {
     struct prune_options opt;
@@ -30,7 +32,7 @@ static const struct option_choice sets[] = { { "train", 0 }, { "valid", 1 }, { N
 static const struct option_choice compensations[] = { { "zero", 0 }, { "mean", 1 }, { NULL, 0 } };
 
 /* Booleans behind a choice are read as ints, then copied. */
-struct all_flags { struct prune_flags f; int use_valid, compensate; };
+struct all_flags { struct prune_flags f; struct heat_options heat; int use_valid, compensate; };
 
 #define CRITERIA \
     "saliency | taylor | taylor-weight | group-fisher | hrank | chip | l1 | l2 | bn | fpgm | lamp | random (saliency)"
@@ -55,6 +57,11 @@ struct all_flags { struct prune_flags f; int use_valid, compensate; };
 
 static const struct option saliency_options[] = {
     { "out", OPTION_TEXT, AT(f.opt.out), "PREFIX", "writes PREFIX.json and PREFIX.csv (saliency)", NULL, 1, 0 },
+    { "heatmap", OPTION_TEXT, AT(heat.folder), "DIR", "draws where the network looks, per image and head, as PNG into DIR", NULL, 1, 0 },
+    { "heatmap_layers", OPTION_TEXT, AT(heat.layers), "LIST", "with -heatmap: also at these layers, e.g. 10,20, from all heads", NULL, 1, 0 },
+    { "heatmap_class", OPTION_TEXT, AT(heat.class_name), "NAME", "with -heatmap: the objects of one class, by name or number", NULL, 1, 0 },
+    { "heatmap_images", OPTION_INT, AT(heat.images), "N", "with -heatmap: so many of the images scored on; 0: all (8)", NULL, 0, 1e9 },
+    { "compare", OPTION_FLAG, 0, NULL, "instead: A.json B.json of two such runs; do they rank the filters alike?  PREFIX.drift.json and .svg", NULL, 1, 0 },
     SCORING,
     OPTION_END
 };
@@ -122,8 +129,11 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.seed = 1;
     a->f.batch = a->f.opt.saliency.batch;
     a->f.backend = "cpu";
+    a->heat.images = 8;
     a->compensate = 1;
     TRY(options_parse(ctx, argc, argv, self->options, a, &words, 3));
+    if (!a->heat.folder && (a->heat.layers || a->heat.class_name))
+        return ctx_fail(ctx, ST_USAGE, "-heatmap_layers and -heatmap_class are for -heatmap DIR");
     if (words.n < 3) return ctx_fail(ctx, ST_USAGE, "needs %s", self->words);
     a->f.opt.data = words.word[0];
     a->f.opt.cfg = words.word[1];
@@ -154,7 +164,23 @@ static void print_scoring(const struct prune_job *job) {
            s->tau < 0.7 ? "; more images would make the ranking firmer" : "");
 }
 
+static enum status heatmaps_ready(struct ctx *ctx, struct prune_job *job, const struct heat_options *opt) {
+    if (job->data.names) TRY(list_read(ctx, job->data.names, &job->names));
+    return heat_pictures_ready(ctx, job, opt);
+}
+
+static enum status heatmaps(struct ctx *ctx, struct prune_job *job, const struct heat_options *opt) {
+    struct heat_tally t;
+    TRY(heat_pictures_write(ctx, job, opt, &t));
+    printf("heat maps: %d pictures of %d images in %s\n", t.files, t.images, opt->folder);
+    if (t.empty) printf("  %d maps left out: no object of that image is for that head\n", t.empty);
+    if (t.detected) printf("  %d images have no labels: their maps are of the network's own detections\n", t.detected);
+    if (t.without) printf("  %d images left out: no %s in them\n", t.without, opt->class_name ? opt->class_name : "object");
+    return ST_OK;
+}
+
 static int saliency_run(const struct command *self, int argc, char **argv) {
+    if (drift_asked(argc, argv)) return drift_run_command(argc, argv);
     struct ctx ctx = console_ctx();
     struct all_flags a;
     struct backend *be = NULL;
@@ -167,6 +193,7 @@ static int saliency_run(const struct command *self, int argc, char **argv) {
         st = backend_open(&ctx, a.f.backend, &be);
     }
     if (st == ST_OK) st = prune_open(&ctx, be, &a.f.opt, &job);
+    if (st == ST_OK && a.heat.folder) st = heatmaps_ready(&ctx, job, &a.heat);
     if (st == ST_OK) st = prune_score(&ctx, job);
     const char *prefix = a.f.opt.out ? a.f.opt.out : "saliency";
     if (st == ST_OK) st = saliency_write(&ctx, job, prefix);
@@ -174,6 +201,7 @@ static int saliency_run(const struct command *self, int argc, char **argv) {
         print_scoring(job);
         printf("written: %s.json, %s.csv\n", prefix, prefix);
     }
+    if (st == ST_OK && a.heat.folder) st = heatmaps(&ctx, job, &a.heat);
     prune_close(job);
     backend_close(be);
     return st == ST_OK ? 0 : console_fail(&ctx);
