@@ -6,6 +6,7 @@
 #include "cli/console.h"
 #include "cli/options.h"
 #include "cli/saliency_drift.h"
+#include "cli/prune_loop.h"
 #include "recipe/compare.h"
 #include "recipe/heat_pictures.h"
 
@@ -13,7 +14,7 @@ struct prune_flags {
     struct prune_options opt;
     double ratio, flops, params, memory, threshold;  /* < 0: not given */
     const char *set, *compensate, *backend;
-    int utility, form, balance, normalize, cost, scope, seed, batch;
+    int utility, form, balance, normalize, cost, scope, seed, batch, schedule, train_seed;
 };
 
 static const struct option_choice utilities[] = {
@@ -29,6 +30,8 @@ static const struct option_choice costs[] = {
     { "flops", COST_FLOPS }, { "memory", COST_MEMORY }, { "params", COST_PARAMS }, { "none", COST_NONE }, { NULL, 0 } };
 static const struct option_choice scopes[] = { { "global", 0 }, { "layer", 1 }, { NULL, 0 } };
 static const struct option_choice sets[] = { { "train", 0 }, { "valid", 1 }, { NULL, 0 } };
+static const struct option_choice schedules[] = {
+    { "linear", SCHEDULE_LINEAR }, { "cubic", SCHEDULE_CUBIC }, { "oneshot", SCHEDULE_ONESHOT }, { NULL, 0 } };
 static const struct option_choice compensations[] = { { "zero", 0 }, { "mean", 1 }, { NULL, 0 } };
 
 /* Booleans behind a choice are read as ints, then copied. */
@@ -85,6 +88,16 @@ static const struct option prune_options[] = {
     { "keep_seen", OPTION_FLAG, AT(f.opt.keep_seen), NULL, "keep the count of images seen (fine-tuning then goes on with the old schedule)", NULL, 1, 0 },
     { "from_plan", OPTION_TEXT, AT(f.opt.from_plan), "FILE", "cut exactly as the record of an earlier run", NULL, 1, 0 },
     { "map", OPTION_FLAG, AT(f.opt.calc_map), NULL, "measure mAP on the valid list before and after the cut", NULL, 1, 0 },
+    { "steps", OPTION_INT, AT(f.opt.loop.steps), "N", "reach the target in N cuts, scoring anew before each (1)", NULL, 1, 1000 },
+    { "schedule", OPTION_CHOICE, AT(f.schedule), "KIND", "linear | cubic (most of it early) | oneshot (one cut, all training behind it) (linear)", schedules, 1, 0 },
+    { "finetune", OPTION_INT, AT(f.opt.loop.finetune), "ITER", "train so many iterations after each cut: the cfg's own settings, its schedule squeezed into ITER (0)", NULL, 0, 1e9 },
+    { "final_finetune", OPTION_INT, AT(f.opt.loop.final_finetune), "ITER", "after the last cut, in place of -finetune", NULL, 0, 1e9 },
+    { "finetune_lr", OPTION_FLOAT, AT(f.opt.loop.rate_factor), "F", "times the cfg's learning rate (1)", NULL, 1e-9, 1e6 },
+    { "distill", OPTION_FLOAT, AT(f.opt.loop.distill), "L", "the unpruned network teaches, too, with this weight (0)", NULL, 0, 1e6 },
+    { "max_map_drop", OPTION_FLOAT, AT(f.opt.loop.max_map_drop), "P", "stop at a step that lies more than P points of mAP below the unpruned network, keep the one before", NULL, 0, 100 },
+    { "baseline", OPTION_FLAG, AT(f.opt.loop.baseline), NULL, "give the unpruned network the same training and report it beside", NULL, 1, 0 },
+    { "resume", OPTION_FLAG, AT(f.opt.loop.resume), NULL, "go on with a run in steps that was interrupted or killed", NULL, 1, 0 },
+    { "train_seed", OPTION_INT, AT(f.train_seed), "N", "of the images and augmentation of the training (that of -seed)", NULL, 0, 2e9 },
     { "compare", OPTION_FLAG, AT(f.opt.compare), NULL, "cut by each of -criterion A,B,C alike, print one table, write PREFIX.compare.json only", NULL, 1, 0 },
     { "seeds", OPTION_INT, AT(f.opt.seeds), "N", "with -compare: draws of criterion random (3)", NULL, 1, 1000 },
     { "thresh", OPTION_FLOAT, AT(f.opt.map_thresh), "T", "confidence threshold of -map (0.25)", NULL, 0, 1 },
@@ -92,22 +105,6 @@ static const struct option prune_options[] = {
     SCORING,
     OPTION_END
 };
-
-struct display { struct progress progress; char what[64]; };
-
-static void show(void *user, const char *what, int done, int total) {
-    struct display *d = user;
-    if (strcmp(d->what, what)) {
-        if (d->what[0]) progress_end(&d->progress);
-        snprintf(d->what, sizeof d->what, "%s", what);
-        progress_start(&d->progress, d->what, "images");
-    }
-    progress_show(&d->progress, done, total);
-    if (done == total) {
-        progress_end(&d->progress);
-        d->what[0] = '\0';
-    }
-}
 
 static enum status pick_target(struct ctx *ctx, struct all_flags *a) {
     struct { double value; enum target_kind kind; } given[] = {
@@ -131,6 +128,7 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.backend = "cpu";
     a->heat.images = 8;
     a->compensate = 1;
+    a->f.train_seed = -1;
     TRY(options_parse(ctx, argc, argv, self->options, a, &words, 3));
     if (!a->heat.folder && (a->heat.layers || a->heat.class_name))
         return ctx_fail(ctx, ST_USAGE, "-heatmap_layers and -heatmap_class are for -heatmap DIR");
@@ -148,6 +146,8 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.opt.select.by_layer = a->f.scope == 1;
     a->f.opt.use_valid = a->use_valid == 1;
     a->f.opt.compensate = a->compensate == 1;
+    a->f.opt.loop.schedule = (enum loop_schedule)a->f.schedule;
+    a->f.opt.loop.seed = (uint64_t)(a->f.train_seed >= 0 ? a->f.train_seed : a->f.seed);
     a->f.opt.stop = console_stop();
     if (a->f.opt.compare && (a->f.opt.from_plan || a->f.opt.dry_run))
         return ctx_fail(ctx, ST_USAGE, "-compare measures cuts by criteria: no -from_plan, no -dry_run");
@@ -188,7 +188,7 @@ static int saliency_run(const struct command *self, int argc, char **argv) {
     struct display display = { .what = "" };
     enum status st = parse(&ctx, self, argc, argv, &a);
     if (st == ST_OK) {
-        a.f.opt.progress = show;
+        a.f.opt.progress = display_phase;
         a.f.opt.user = &display;
         st = backend_open(&ctx, a.f.backend, &be);
     }
@@ -250,16 +250,19 @@ static void print_totals(const struct prune_job *job) {
     if (job->speed_before.ms > 0) print_row("ms per image", job->speed_before.ms, job->speed_after.ms, "%.2f");
 }
 
+/* What became of the network: right after the cut, or after its last training. */
+static const struct map_result *outcome(const struct prune_job *job) { return job->have_tuned ? &job->map_tuned : &job->map_after; }
+
 static void print_map(const struct prune_job *job) {
     static const char *const size[] = { "small", "medium", "large" };
     if (!job->have_map) return;
     char what[64];
     snprintf(what, sizeof what, "mAP@%.2f, %%", job->opt.map_iou);
-    print_row(what, 100 * job->map_before.map, 100 * job->map_after.map, "%.2f");
+    print_row(what, 100 * job->map_before.map, 100 * outcome(job)->map, "%.2f");
     for (int i = 0; i < MAP_SIZES; ++i) {
         if (job->map_before.map_size[i] < 0) continue;
         snprintf(what, sizeof what, "  %s objects (%d)", size[i], job->map_before.truths_size[i]);
-        print_row(what, 100 * job->map_before.map_size[i], 100 * job->map_after.map_size[i], "%.2f");
+        print_row(what, 100 * job->map_before.map_size[i], 100 * outcome(job)->map_size[i], "%.2f");
     }
 }
 
@@ -269,11 +272,16 @@ static void print_classes(const struct prune_job *job, const struct text_list *n
     for (int i = 0; i < job->map_before.classes; ++i)
         if (job->map_before.of[i].truths)
             printf("  %-26s %8.2f %7.2f %9d\n", i < names->n ? names->item[i] : "", 100 * job->map_before.of[i].ap,
-                   100 * job->map_after.of[i].ap, job->map_before.of[i].truths);
+                   100 * outcome(job)->of[i].ap, job->map_before.of[i].truths);
 }
 
 static enum status prune_steps(struct ctx *ctx, struct prune_job *job) {
     TRY(prune_ready(ctx, job));
+    if (loop_wanted(&job->opt.loop) && !job->opt.dry_run) {
+        TRY(loop_run(ctx, job));
+        print_scoring(job);
+        return ST_OK;
+    }
     if (!job->opt.from_plan) TRY(prune_score(ctx, job));
     print_scoring(job);
     TRY(prune_select(ctx, job));
@@ -326,6 +334,7 @@ static char *command_line(int argc, char **argv, const char *name) {
     if (!text) return NULL;
     strcpy(text, name);
     for (int i = 0; i < argc; ++i) {
+        if (!strcmp(argv[i], "-resume")) continue; /* the record of a run that was interrupted is that of one that was not */
         strcat(text, " ");
         strcat(text, argv[i]);
     }
@@ -341,7 +350,8 @@ static int prune_run(const struct command *self, int argc, char **argv) {
     char *line = command_line(argc, argv, "detector prune");
     enum status st = parse(&ctx, self, argc, argv, &a);
     if (st == ST_OK) {
-        a.f.opt.progress = show;
+        a.f.opt.progress = display_phase;
+        a.f.opt.training = display_training;
         a.f.opt.user = &display;
         a.f.opt.flags = line;
         st = backend_open(&ctx, a.f.backend, &be);
@@ -351,6 +361,7 @@ static int prune_run(const struct command *self, int argc, char **argv) {
     if (st == ST_OK) st = a.f.opt.compare ? compare_steps(&ctx, job) : prune_steps(&ctx, job);
     if (st == ST_OK && !a.f.opt.compare) {
         print_layers(job);
+        if (job->loop) print_loop(job);
         print_totals(job);
         print_map(job);
         print_classes(job, &job->names);

@@ -16,6 +16,7 @@ struct map_options {
     void *each_user;
     void (*progress)(void *user, int done, int total);
     void *user;
+    const volatile int *stop; /* NULL, or becomes non-zero: ST_INTERRUPTED */
 };
 struct map_class { double ap; int tp, fp, truths; };
 enum { MAP_CURVE = 101 };

@@ -13,6 +13,7 @@
 #include "train/optimizer.h"
 #include "train/reject.h"
 #include "train/schedule.h"
+#include "train/sparsity.h"
 
 enum { NAMED_IMAGES = 4, MAP_BATCH = 8 };
 static const uint64_t NOISE_STREAM = 0x6e6f697365, RATE_STREAM = 0x72617465, ADVERSARY_STREAM = 0x616476;
@@ -321,6 +322,7 @@ static enum status sub_step(struct ctx *ctx, struct trainer *t, int sub, double 
         return not_finite(ctx, t, what, b);
     }
     TRY(st);
+    if (t->opt->second_loss) TRY(t->opt->second_loss(ctx, t->opt->second_user, net, x, b->truth, &one));
     TRY(net_backward(ctx, net));
     *squares = t->be->ops->sum_squares(t->be, net->n_param, net->dev_grad);
     if (!isfinite(*squares)) {
@@ -373,6 +375,7 @@ static enum status update(struct ctx *ctx, struct trainer *t, double images, dou
     struct rng chance = rng_stream(t->opt->seed, n, RATE_STREAM);
     *rate = net_learning_rate(&t->net->opt, (long long)n, rng_uniform(&chance)) * t->opt->rate_factor;
     struct update u = { .number = n, .rate = *rate, .images = images, .squares = squares };
+    if (t->opt->sparsity > 0) TRY(sparsity_pull(ctx, t->net, t->opt->sparsity * images));
     optimizer_step(&t->optimizer, t->net, &u);
     t->iteration = n;
     t->net->seen = n * (uint64_t)t->step_images;

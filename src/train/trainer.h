@@ -45,6 +45,11 @@ struct train_options {
     int save_every, last_every;      /* 0: from .data, else upstream's defaults */
     int backup_every;                /* > 0: BASE.backup every so many iterations, as Darknet's rnn command */
     int loader_threads;              /* 0: as many as processors */
+    double sparsity;                 /* > 0: pull of the L1 norm on the scales of batch norm (sparsity.h) */
+    /* Between loss and backward pass of every mini-batch x (the net's batch, planar), NULL: nothing.  Adds to head_delta, and what
+     * it adds to the loss to *loss (over the whole mini-batch, as the heads' losses). */
+    enum status (*second_loss)(struct ctx *, void *user, struct net *, const float *x, const struct truth_list *boxes, double *loss);
+    void *second_user;
     void (*news)(void *user, const struct train_news *);
     void *user;
     const volatile int *stop;        /* becomes non-zero: finish the step, save, return ST_INTERRUPTED */
