@@ -9,6 +9,7 @@
 #include "cli/prune_loop.h"
 #include "recipe/compare.h"
 #include "recipe/heat_pictures.h"
+#include "recipe/report.h"
 
 struct prune_flags {
     struct prune_options opt;
@@ -35,7 +36,7 @@ static const struct option_choice schedules[] = {
 static const struct option_choice compensations[] = { { "zero", 0 }, { "mean", 1 }, { NULL, 0 } };
 
 /* Booleans behind a choice are read as ints, then copied. */
-struct all_flags { struct prune_flags f; struct heat_options heat; int use_valid, compensate; };
+struct all_flags { struct prune_flags f; struct heat_options heat; int use_valid, compensate; bool no_report; };
 
 #define CRITERIA \
     "saliency | taylor | taylor-weight | group-fisher | hrank | chip | l1 | l2 | bn | fpgm | lamp | random (saliency)"
@@ -70,7 +71,7 @@ static const struct option saliency_options[] = {
 };
 
 static const struct option prune_options[] = {
-    { "out", OPTION_TEXT, AT(f.opt.out), "PREFIX", "writes PREFIX.cfg, PREFIX.weights, PREFIX.prune.json (CFG's name + _pruned)", NULL, 1, 0 },
+    { "out", OPTION_TEXT, AT(f.opt.out), "PREFIX", "writes PREFIX.cfg, PREFIX.weights, PREFIX.prune.json, PREFIX.html (CFG's name + _pruned)", NULL, 1, 0 },
     { "ratio", OPTION_FLOAT, AT(f.ratio), "R", "share of the filters to remove (0.3 when no target is given)", NULL, 0, 1 },
     { "target_flops", OPTION_FLOAT, AT(f.flops), "S", "share of the FLOPs to keep", NULL, 0, 1 },
     { "target_params", OPTION_FLOAT, AT(f.params), "S", "share of the parameters to keep", NULL, 0, 1 },
@@ -84,6 +85,8 @@ static const struct option prune_options[] = {
     { "cost", OPTION_CHOICE, AT(f.cost), "KIND", "flops | memory | params | none: the price of a group (flops)", costs, 1, 0 },
     { "cost_power", OPTION_FLOAT, AT(f.opt.select.cost_power), "G", "rank by score / cost^G (saliency, taylor, taylor-weight 0.5; group-fisher 1; else 0)", NULL, 0, 4 },
     { "dry_run", OPTION_FLAG, AT(f.opt.dry_run), NULL, "print the plan and why layers are frozen, write nothing", NULL, 1, 0 },
+    { "report_images", OPTION_INT, AT(f.opt.report_images), "N", "example pictures on the page PREFIX.html (8)", NULL, 0, 200 },
+    { "no_report", OPTION_FLAG, AT(no_report), NULL, "write no page", NULL, 1, 0 },
     { "force", OPTION_FLAG, AT(f.opt.force), NULL, "overwrite existing files", NULL, 1, 0 },
     { "keep_seen", OPTION_FLAG, AT(f.opt.keep_seen), NULL, "keep the count of images seen (fine-tuning then goes on with the old schedule)", NULL, 1, 0 },
     { "from_plan", OPTION_TEXT, AT(f.opt.from_plan), "FILE", "cut exactly as the record of an earlier run", NULL, 1, 0 },
@@ -128,6 +131,7 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.backend = "cpu";
     a->heat.images = 8;
     a->compensate = 1;
+    a->f.opt.report_images = report_defaults().images;
     a->f.train_seed = -1;
     TRY(options_parse(ctx, argc, argv, self->options, a, &words, 3));
     if (!a->heat.folder && (a->heat.layers || a->heat.class_name))
@@ -149,6 +153,7 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.opt.loop.schedule = (enum loop_schedule)a->f.schedule;
     a->f.opt.loop.seed = (uint64_t)(a->f.train_seed >= 0 ? a->f.train_seed : a->f.seed);
     a->f.opt.stop = console_stop();
+    if (a->no_report) a->f.opt.report_images = -1;
     if (a->f.opt.compare && (a->f.opt.from_plan || a->f.opt.dry_run))
         return ctx_fail(ctx, ST_USAGE, "-compare measures cuts by criteria: no -from_plan, no -dry_run");
     return pick_target(ctx, a);
@@ -368,6 +373,12 @@ static int prune_run(const struct command *self, int argc, char **argv) {
         if (job->opt.dry_run) printf("\ndry run: nothing was written\n");
         else printf("\nwritten: %s, %s, %s\n", job->cfg_out, job->weights_out, job->plan_out);
         printf("masked network = pruned network: largest relative difference %.2g (limit 1e-4)\n", job->worst);
+        fflush(stdout);
+        if (!job->opt.dry_run && job->opt.report_images >= 0) {
+            st = prune_report(&ctx, job);
+            display_end(&display);
+            if (st == ST_OK) printf("the page to decide by: %s\n", job->html_out);
+        }
     }
     prune_close(job);
     backend_close(be);

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "cli/console.h"
 #include "cli/options.h"
+#include "cli/prune_loop.h"
 #include "cli/report_show.h"
 
 struct report_flags { struct report_options opt; const char *out; bool force; };
@@ -35,18 +36,18 @@ static enum status names(struct ctx *ctx, const struct report_flags *f, char *js
 }
 
 static enum status work(struct ctx *ctx, struct report_flags *f, const char *line) {
-    struct phases phases = { .what = "" };
+    struct display display = { .what = "" };
     struct backend *be = NULL;
     struct report report = { 0 };
     char json[1100];
     TRY(names(ctx, f, json, sizeof json));
     TRY(io_writable(ctx, f->out));
-    f->opt.progress = phases_show;
-    f->opt.user = &phases;
+    f->opt.progress = display_phase;
+    f->opt.user = &display;
     f->opt.stop = console_stop();
     TRY(backend_open(ctx, "cpu", &be));
     enum status st = report_measure(ctx, be, &f->opt, &report);
-    phases_end(&phases);
+    display_end(&display);
     if (st == ST_OK) {
         cJSON *record = cJSON_CreateObject();
         cJSON_AddStringToObject(record, "version", "1.0");

@@ -1,25 +1,8 @@
 #include "cli/report_show.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "data/json.h"
-
-void phases_show(void *user, const char *what, int done, int total) {
-    struct phases *d = user;
-    if (strcmp(d->what, what)) {
-        phases_end(d);
-        snprintf(d->what, sizeof d->what, "%s", what);
-        progress_start(&d->progress, d->what, "images");
-    }
-    progress_show(&d->progress, done, total);
-    if (done == total) phases_end(d);
-}
-
-void phases_end(struct phases *d) {
-    if (d->what[0]) progress_end(&d->progress);
-    d->what[0] = '\0';
-}
 
 static void row(const char *what, double before, double after, double scale, int digits) {
     if (before < 0 || after < 0) return;

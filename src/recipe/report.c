@@ -7,8 +7,8 @@
 #include "base/io.h"
 #include "data/json.h"
 #include "eval/map.h"
-#include "eval/speed.h"
 #include "prune/channels.h"
+#include "recipe/report_heat.h"
 #include "recipe/report_views.h"
 #include "vision/image.h"
 
@@ -42,7 +42,8 @@ struct measuring {
     char missing[1200];              /* why there is no accuracy; "": there is */
     struct views views;
     struct map_result map[REPORT_SIDES];
-    struct speed speed[REPORT_SIDES];
+    struct speed own_speed[REPORT_SIDES];
+    const struct speed *speed[REPORT_SIDES];
 };
 
 static enum status open_net(struct ctx *ctx, struct measuring *m, int side) {
@@ -170,7 +171,8 @@ static enum status look(struct ctx *ctx, struct measuring *m, int side) {
 }
 
 static enum status measure(struct ctx *ctx, struct measuring *m) {
-    TRY(speed_compare(ctx, m->be, m->net[0], m->net[1], 50, 5, &m->speed[0], &m->speed[1]));
+    for (int s = 0; s < REPORT_SIDES; ++s) m->speed[s] = m->opt->speed[s] ? m->opt->speed[s] : &m->own_speed[s];
+    if (!m->opt->speed[0] || !m->opt->speed[1]) TRY(speed_compare(ctx, m->be, m->net[0], m->net[1], 50, 5, &m->own_speed[0], &m->own_speed[1]));
     TRY(views_open(ctx, m->images.n, (float)m->opt->thresh, m->opt->stop, &m->views));
     for (int s = 0; s < REPORT_SIDES && m->images.n; ++s) TRY(look(ctx, m, s));
     return views_match(ctx, &m->views, m->opt->iou_thresh, !*m->missing);
@@ -276,9 +278,9 @@ static enum status add_side(struct ctx *ctx, cJSON *to, const struct measuring *
     cJSON_AddNumberToObject(o, "flops", cost.flops);
     cJSON_AddNumberToObject(o, "weight_bytes", 20 + 4 * cost.params);
     cJSON_AddNumberToObject(o, "activation_bytes", 4 * cost.activations);
-    cJSON_AddNumberToObject(o, "ms", m->speed[side].ms);
+    cJSON_AddNumberToObject(o, "ms", m->speed[side]->ms);
     if (!*m->missing) add_accuracy(o, m, &m->map[side]);
-    add_layers(o, net, &m->speed[side]);
+    add_layers(o, net, m->speed[side]);
     return ST_OK;
 }
 
@@ -303,32 +305,69 @@ static enum status shrink(struct ctx *ctx, const struct pixels *px, struct pixel
     return st;
 }
 
-static enum status load_picture(struct ctx *ctx, const char *path, struct report_picture *p, int *w, int *h) {
+/* At most PICTURE_WIDTH wide; *w, *h: the picture's own size. */
+static enum status read_small(struct ctx *ctx, const char *path, struct pixels *out, int *w, int *h) {
     struct pixels_small size = { .need_w = PICTURE_WIDTH, .need_h = 1 };
-    struct pixels px = { 0 }, small = { 0 };
+    struct pixels px;
     TRY(pixels_read_small(ctx, path, 3, &size, &px));
     *w = size.w, *h = size.h;
-    enum status st = px.w > PICTURE_WIDTH ? shrink(ctx, &px, &small) : ST_OK;
-    if (st == ST_OK) st = pixels_jpeg(ctx, small.data ? &small : &px, PICTURE_QUALITY, &p->jpeg, &p->size);
+    if (px.w <= PICTURE_WIDTH) {
+        *out = px;
+        return ST_OK;
+    }
+    enum status st = shrink(ctx, &px, out);
     pixels_free(&px);
+    return st;
+}
+
+static enum status add_example(struct ctx *ctx, struct measuring *m, struct report_picture *p, int index, bool changed, cJSON *list) {
+    const char *path = m->images.item[index];
+    struct pixels small = { 0 };
+    int w, h;
+    TRY(read_small(ctx, path, &small, &w, &h));
+    enum status st = pixels_jpeg(ctx, &small, PICTURE_QUALITY, &p->jpeg, &p->size);
     pixels_free(&small);
+    if (st == ST_OK) cJSON_AddItemToArray(list, views_json(&m->views.image[index], path, w, h, changed, &m->names));
+    return st;
+}
+
+static enum status add_heat(struct ctx *ctx, struct measuring *m, int side, struct report *r, const int *chosen) {
+    struct net *net = m->net[side];
+    int layer = heat_layer(ctx, net), w, h;
+    cJSON *example = cJSON_GetObjectItem(r->figures, "examples")->child, *o;
+    if (layer < 0) return ST_OK;
+    enum status st = net_bind(ctx, net, m->be, NET_SCORE, 1);
+    for (int i = 0; i < r->n_picture && st == ST_OK; ++i, example = example->next) {
+        struct report_picture *p = &r->picture[i];
+        const struct view *v = &m->views.image[chosen[i]];
+        struct pixels small = { 0 };
+        double inside = -1;
+        if (m->opt->stop && *m->opt->stop) st = ctx_fail(ctx, ST_INTERRUPTED, "interrupted: no report was written");
+        if (st == ST_OK) st = read_small(ctx, m->images.item[chosen[i]], &small, &w, &h);
+        if (st == ST_OK)
+            st = heat_over(ctx, net, layer, m->images.item[chosen[i]], *m->missing ? &v->seen[REPORT_BEFORE] : &v->truth, &small, PICTURE_QUALITY, &p->heat[side],
+                           &p->heat_size[side], &inside);
+        pixels_free(&small);
+        if (inside < 0) continue;
+        o = cJSON_AddObjectToObject(example, side ? "heat_after" : "heat_before");
+        cJSON_AddNumberToObject(o, "layer", layer);
+        cJSON_AddNumberToObject(o, "inside", inside);
+    }
+    net_unbind(net);
     return st;
 }
 
 static enum status add_examples(struct ctx *ctx, struct measuring *m, struct report *r) {
     cJSON *list = cJSON_AddArrayToObject(r->figures, "examples");
-    int *chosen = mem_zero(ctx, (size_t)m->opt->images, sizeof *chosen), w, h;
+    int *chosen = mem_zero(ctx, (size_t)m->opt->images, sizeof *chosen);
     bool *changed = mem_zero(ctx, (size_t)m->opt->images, sizeof *changed);
     r->picture = mem_zero(ctx, (size_t)m->opt->images, sizeof *r->picture);
-    int n = ctx->code == ST_OK ? views_choose(&m->views, m->opt->images, chosen, changed) : 0;
-    for (int i = 0; i < n && ctx->code == ST_OK; ++i) {
-        const char *path = m->images.item[chosen[i]];
-        ++r->n_picture;
-        if (load_picture(ctx, path, &r->picture[i], &w, &h) == ST_OK)
-            cJSON_AddItemToArray(list, views_json(&m->views.image[chosen[i]], path, w, h, changed[i], &m->names));
-    }
+    enum status st = ctx->code;
+    r->n_picture = st == ST_OK ? views_choose(&m->views, m->opt->images, chosen, changed) : 0;
+    for (int i = 0; i < r->n_picture && st == ST_OK; ++i) st = add_example(ctx, m, &r->picture[i], chosen[i], changed[i], list);
+    for (int s = 0; s < REPORT_SIDES && st == ST_OK && r->n_picture; ++s) st = add_heat(ctx, m, s, r, chosen);
     free(chosen), free(changed);
-    return ctx->code;
+    return st;
 }
 
 /* --- All of it ------------------------------------------------------------------------------------------ */
@@ -382,7 +421,7 @@ enum status report_measure(struct ctx *ctx, struct backend *be, const struct rep
     for (int s = 0; s < REPORT_SIDES; ++s) {
         net_close(m.net[s]);
         map_free(&m.map[s]);
-        free(m.speed[s].layer_ms);
+        free(m.own_speed[s].layer_ms);
     }
     views_close(&m.views);
     dataset_report_free(&m.survey);

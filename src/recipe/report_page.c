@@ -192,9 +192,11 @@ static void basis(const struct page *p) {
 
 static void contents(const struct page *p) {
     static const struct { const char *id, *name; } section[] = { { "sizes", "By size and class" }, { "curves", "Precision and recall" },
-        { "pictures", "Pictures" }, { "layers", "Layers" }, { "tables", "Tables" }, { "audit", "Audit record" } };
+        { "pictures", "Pictures" }, { "schedule", "Course" }, { "layers", "Layers" }, { "tables", "Tables" }, { "audit", "Audit record" } };
     fputs("<nav aria-label=\"Contents\"><ul>", p->to);
-    for (size_t i = 0; i < sizeof section / sizeof *section; ++i) fprintf(p->to, "<li><a href=\"#%s\">%s</a></li>", section[i].id, section[i].name);
+    for (size_t i = 0; i < sizeof section / sizeof *section; ++i)
+        if (strcmp(section[i].id, "schedule") || cJSON_GetArraySize(page_item(page_item(p->record, "loop"), "steps")))
+            fprintf(p->to, "<li><a href=\"#%s\">%s</a></li>", section[i].id, section[i].name);
     fputs("</ul></nav>\n", p->to);
 }
 
@@ -227,19 +229,26 @@ static bool told_missing(const struct page *p) {
     return true;
 }
 
+/* Accuracy right after the last cut, where training followed it; else NULL. */
+static const cJSON *page_cut(const struct page *p) { return page_item(p->record, "map_after_finetune") ? page_item(p->record, "map_after_cut") : NULL; }
+
 static void size_bars(const struct page *p) {
-    double v[REPORT_SIDES][MAP_SIZES];
-    char count[MAP_SIZES][32];
+    double v[3][MAP_SIZES];
+    char count[MAP_SIZES][32], member[32];
     const char *note[MAP_SIZES];
+    const cJSON *cut = page_cut(p);
     for (int i = 0; i < MAP_SIZES; ++i) {
         for (int s = 0; s < REPORT_SIDES; ++s) v[s][i] = page_number(page_item(page_item(p->accuracy[s], "size"), size_name[i]), "map");
+        snprintf(member, sizeof member, "map_%s", size_name[i]);
+        v[2][i] = page_number(cut, member);
+        if (v[2][i] < 0) v[2][i] = (double)NAN;
         snprintf(count[i], sizeof count[i], "%.0f", page_number(page_item(page_item(p->accuracy[0], "size"), size_name[i]), "truths"));
         note[i] = count[i];
     }
-    struct svg_series series[] = { { "before", "s0", v[0] }, { "after", "s1", v[1] } };
+    struct svg_series series[] = { { "before", "s0", v[0] }, { "after", "s1", v[1] }, { "right after the cut", "s2", v[2] } };
     fputs("<figure><figcaption><b>By object size</b>, with the number of objects</figcaption>\n", p->to);
-    svg_rows(p->to, &(struct svg_bars){ "Average precision by object size, before and after", MAP_SIZES, size_name, note, 2, series, 1, 100, 1 });
-    fprintf(p->to, "</figure>\n");
+    svg_rows(p->to, &(struct svg_bars){ "Average precision by object size, before and after", MAP_SIZES, size_name, note, cut ? 3 : 2, series, 1, 100, 1 });
+    fputs("</figure>\n", p->to);
 }
 
 struct class_row { const char *name; double truths, ap[REPORT_SIDES]; const cJSON *curve[REPORT_SIDES]; };
@@ -292,7 +301,7 @@ static void accuracy(const struct page *p) {
             fprintf(p->to, " %.0f of the %.0f classes have objects here; over them alone mAP is %.1f before and %.1f after.", present, all,
                     100 * page_number(p->accuracy[0], "map_present"), 100 * page_number(p->accuracy[1], "map_present"));
         fputs("</p>\n", p->to);
-        page_legend(p->to, "before", "after", NULL);
+        page_legend(p->to, "before", page_cut(p) ? "after (cut and trained)" : "after", page_cut(p) ? "right after the last cut" : NULL);
         fputs("<div class=\"two\">\n<div>\n", p->to);
         size_bars(p);
         fputs("<figure style=\"margin-top:18px\"><figcaption><b>By class</b>", p->to);
@@ -420,6 +429,7 @@ static void whole(const struct page *p) {
     accuracy(p);
     curves(p);
     page_examples(p);
+    page_schedule(p);
     layers(p);
     section(p, "tables", "Tables");
     page_class_table(p);

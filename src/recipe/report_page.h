@@ -21,6 +21,7 @@ void page_end(FILE *);
 void page_legend(FILE *, const char *first, const char *second, const char *third); /* NULL: fewer */
 
 void page_examples(const struct page *);  /* report_pictures.c */
+void page_schedule(const struct page *); /* report_schedule.c; nothing for a run in one go */
 void page_class_table(const struct page *); /* report_tables.c */
 void page_layer_table(const struct page *);
 void page_audit(const struct page *);

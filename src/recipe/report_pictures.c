@@ -135,9 +135,11 @@ static void picture(const struct page *p, const cJSON *e, int index) {
         fputs("</svg></div>\n", p->to);
     }
     for (int s = 0; s < REPORT_SIDES && pic; ++s) {
+        const cJSON *heat = page_item(e, s ? "heat_after" : "heat_before");
         if (!pic->heat[s]) continue;
-        fprintf(p->to, "<div%s><span>what it looks at, %s</span><svg class=\"picture\" viewBox=\"0 0 %g %.1f\" role=\"img\" aria-label=\"heat map\"><image width=\"%g\" "
-                "height=\"%.1f\" preserveAspectRatio=\"none\" href=\"", room, s ? "after" : "before", w, h, w, h);
+        fprintf(p->to, "<div%s><span>where it looks, %s <span class=\"soft\">(%.0f %% inside the boxes)</span></span><svg class=\"picture\" viewBox=\"0 0 %g %.1f\" "
+                "role=\"img\" aria-label=\"heat map\"><image width=\"%g\" height=\"%.1f\" preserveAspectRatio=\"none\" href=\"", room, s ? "after" : "before",
+                100 * page_number(heat, "inside"), w, h, w, h);
         html_data_uri(p->to, "image/jpeg", pic->heat[s], pic->heat_size[s]);
         fputs("\"/></svg></div>\n", p->to);
     }
@@ -171,6 +173,9 @@ void page_examples(const struct page *p) {
     if (!judged) fputs(" There are no labels, so the two networks are held to each other: what only one of them sees may be right or wrong.", p->to);
     fputs("</p>\n", p->to);
     legend(p, judged);
+    if (p->pictures && p->pictures->n_picture)
+        fprintf(p->to, "<p class=\"note\">Heat maps: how much the scores of the %s depend on each place (gradient times activation at layer %.0f, all heads; pale is much, "
+                "each picture by its own peak).</p>\n", judged ? "labelled objects" : "boxes seen before", page_number(page_item(list->child, "heat_before"), "layer"));
     fputs("<div class=\"examples\">\n", p->to);
     cJSON_ArrayForEach(e, list) picture(p, e, index++);
     fputs("</div>\n</section>\n", p->to);

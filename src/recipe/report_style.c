@@ -57,7 +57,7 @@ const char report_style[] =
     ".line.s0{stroke:var(--s0);stroke-dasharray:6 3}.line.s1{stroke:var(--s1)}.line.s2{stroke:var(--s2);stroke-dasharray:2 3}\n"
     ".mark{stroke:var(--bg);stroke-width:1.5}.mark.s0{fill:var(--s0)}.mark.s1{fill:var(--s1)}.mark.s2{fill:var(--s2)}\n"
     ".examples>figure{margin:0 0 30px}.pictures{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:10px}\n"
-    ".pictures>div>span{display:block;font-size:13px;font-weight:600;margin-bottom:3px}\n"
+    ".pictures>div>span{display:block;font-size:13px;font-weight:600;margin-bottom:3px}.pictures .soft{font-weight:400}\n"
     ".picture{display:block;width:100%;height:auto;border-radius:4px;background:var(--card)}\n"
     ".picture rect,.legend svg rect{fill:none;stroke-width:2.2}.picture .halo{stroke:#000;stroke-opacity:.55;stroke-width:4.4}\n"
     ".picture .both,.legend .both{stroke:#5cc3ff}.picture .gained,.legend .gained{stroke:#1fe0a4;stroke-width:3.6}\n"
