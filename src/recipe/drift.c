@@ -180,12 +180,12 @@ static void judge(struct drift *d) {
                  known ? " as well as the halves of one run do" : "");
         break;
     case DRIFT_PARTLY:
-        snprintf(d->text, sizeof d->text, "A pruning made on one holds on the other in the main: the runs agree %.0f %% as well as the halves of "
-                 "one run do. Measure it on the other's images before it is relied on; scoring on both together is safer.", 100 * share);
+        snprintf(d->text, sizeof d->text, "A pruning made on one holds on the other in the main: the runs' agreement is %.0f %% of what the halves of "
+                 "one run reach. Measure it on the other's images before it is relied on; scoring on both together is safer.", 100 * share);
         break;
     case DRIFT_DIFFERS:
-        snprintf(d->text, sizeof d->text, "A pruning made on one does not hold on the other: the runs agree only %.0f %% as well as the halves of "
-                 "one run do. Score again on images of where the network will work.", 100 * fmax(share, 0));
+        snprintf(d->text, sizeof d->text, "A pruning made on one does not hold on the other: the runs' agreement is only %.0f %% of what the halves of "
+                 "one run reach. Score again on images of where the network will work.", 100 * fmax(share, 0));
         break;
     case DRIFT_UNKNOWN:
         snprintf(d->text, sizeof d->text, "It cannot be told: %s.", isnan(d->expected)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -55,7 +56,9 @@ enum status heat_pictures_ready(struct ctx *ctx, const struct prune_job *job, co
     int n, class_id;
     TRY(parse_class(ctx, job, opt->class_name, &class_id));
     TRY(parse_sites(ctx, job->net, opt->layers, site, &n));
+    struct stat is;
     TRY(io_make_dirs(ctx, opt->folder));
+    if (stat(opt->folder, &is) == 0 && !S_ISDIR(is.st_mode)) return ctx_fail(ctx, ST_USAGE, "-heatmap %s: is no folder", opt->folder);
     if (access(opt->folder, W_OK) == 0) return ST_OK;
     return ctx_fail(ctx, ST_IO, "%s: cannot be written: %s", opt->folder, strerror(errno));
 }
