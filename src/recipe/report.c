@@ -7,6 +7,7 @@
 #include "base/io.h"
 #include "data/json.h"
 #include "eval/map.h"
+#include "eval/speed.h"
 #include "prune/channels.h"
 #include "recipe/report_heat.h"
 #include "recipe/report_views.h"
@@ -42,8 +43,10 @@ struct measuring {
     char missing[1200];              /* why there is no accuracy; "": there is */
     struct views views;
     struct map_result map[REPORT_SIDES];
-    struct speed own_speed[REPORT_SIDES];
-    const struct speed *speed[REPORT_SIDES];
+    struct speed_record times;
+    struct speed_figures speed[REPORT_SIDES];
+    struct speed_ratio ratio;
+    struct working { double bytes, load_ms; } working[REPORT_SIDES];
 };
 
 static enum status open_net(struct ctx *ctx, struct measuring *m, int side) {
@@ -170,9 +173,39 @@ static enum status look(struct ctx *ctx, struct measuring *m, int side) {
     return st;
 }
 
+/* One image at a time, alternately. */
+static enum status time_both(struct ctx *ctx, struct measuring *m) {
+    struct watch watch = { .opt = m->opt, .what = "timing" };
+    struct speed_plan plan = { .batch = 1, .warmup = 3, .runs = 60, .seconds = 6, .stop = m->opt->stop, .progress = show, .user = &watch };
+    TRY(speed_measure(ctx, m->be, m->net, REPORT_SIDES, &plan, &m->times));
+    for (int s = 0; s < REPORT_SIDES; ++s) TRY(speed_figures(ctx, m->times.ms[s], m->times.runs, &m->speed[s]));
+    return speed_ratio_of(ctx, m->times.ms[0], m->times.ms[1], m->times.runs, &m->ratio);
+}
+
+/* What the network needs by itself, on a backend of its own: from the files to the first result. */
+static enum status work_of(struct ctx *ctx, struct measuring *m, int side) {
+    struct ctx silent = { 0 }; /* what there is to say about the files was said before */
+    struct footprint_request request = { .cfg = m->opt->cfg[side], .weights = m->opt->weights[side], .strict = m->opt->strict };
+    struct backend *be = NULL;
+    struct net *net = NULL;
+    float *x = NULL;
+    double start = io_seconds();
+    enum status st = backend_open(&silent, m->be->ops->name, &be);
+    if (st == ST_OK) st = speed_open(&silent, &request, &net, NULL);
+    if (st == ST_OK) st = net_bind(&silent, net, be, NET_INFER, 1);
+    if (st == ST_OK) x = mem_zero(&silent, (size_t)net->opt.channels * (size_t)net->opt.height * (size_t)net->opt.width, sizeof *x);
+    if (st == ST_OK) st = x ? net_forward(&silent, net, x) : ST_MEMORY;
+    m->working[side].load_ms = (io_seconds() - start) * 1e3;
+    if (st == ST_OK) m->working[side].bytes = (double)be->peak_bytes;
+    free(x);
+    net_close(net);
+    backend_close(be);
+    return st == ST_OK ? ST_OK : ctx_fail(ctx, st, "%s", silent.error);
+}
+
 static enum status measure(struct ctx *ctx, struct measuring *m) {
-    for (int s = 0; s < REPORT_SIDES; ++s) m->speed[s] = m->opt->speed[s] ? m->opt->speed[s] : &m->own_speed[s];
-    if (!m->opt->speed[0] || !m->opt->speed[1]) TRY(speed_compare(ctx, m->be, m->net[0], m->net[1], 50, 5, &m->own_speed[0], &m->own_speed[1]));
+    TRY(time_both(ctx, m));
+    for (int s = 0; s < REPORT_SIDES; ++s) TRY(work_of(ctx, m, s));
     TRY(views_open(ctx, m->images.n, (float)m->opt->thresh, m->opt->stop, &m->views));
     for (int s = 0; s < REPORT_SIDES && m->images.n; ++s) TRY(look(ctx, m, s));
     return views_match(ctx, &m->views, m->opt->iou_thresh, !*m->missing);
@@ -236,7 +269,7 @@ static void add_accuracy(cJSON *to, const struct measuring *m, const struct map_
     add_classes(o, m, r);
 }
 
-static void add_layers(cJSON *to, const struct net *net, const struct speed *speed) {
+static void add_layers(cJSON *to, const struct net *net, const double *ms) {
     cJSON *list = cJSON_AddArrayToObject(to, "layers");
     for (int i = 0; i < net->n; ++i) {
         const struct layer *l = &net->layer[i];
@@ -249,7 +282,7 @@ static void add_layers(cJSON *to, const struct net *net, const struct speed *spe
         cJSON_AddNumberToObject(o, "filters", l->out.c);
         cJSON_AddNumberToObject(o, "params", params);
         cJSON_AddNumberToObject(o, "flops", l->flops);
-        if (speed->layer_ms) cJSON_AddNumberToObject(o, "ms", speed->layer_ms[i]);
+        if (ms) cJSON_AddNumberToObject(o, "ms", ms[i]);
     }
 }
 
@@ -278,9 +311,13 @@ static enum status add_side(struct ctx *ctx, cJSON *to, const struct measuring *
     cJSON_AddNumberToObject(o, "flops", cost.flops);
     cJSON_AddNumberToObject(o, "weight_bytes", 20 + 4 * cost.params);
     cJSON_AddNumberToObject(o, "activation_bytes", 4 * cost.activations);
-    cJSON_AddNumberToObject(o, "ms", m->speed[side]->ms);
+    cJSON_AddNumberToObject(o, "peak_bytes", m->working[side].bytes);
+    cJSON_AddNumberToObject(o, "load_ms", m->working[side].load_ms);
+    cJSON_AddNumberToObject(o, "ms", m->speed[side].p50);
+    cJSON_AddNumberToObject(o, "ms_p90", m->speed[side].p90);
+    cJSON_AddNumberToObject(o, "ms_p99", m->speed[side].p99);
     if (!*m->missing) add_accuracy(o, m, &m->map[side]);
-    add_layers(o, net, m->speed[side]);
+    add_layers(o, net, m->times.layer_ms[side]);
     return ST_OK;
 }
 
@@ -398,16 +435,29 @@ static void default_title(const struct report_options *opt, char *text, size_t s
     snprintf(text, size, "%.*s and %.*s", n[0], name[0], n[1], name[1]);
 }
 
+/* Of the times after to those before, pass by pass. */
+static void add_ratio(cJSON *to, const struct speed_ratio *r, int runs) {
+    cJSON *o = cJSON_AddObjectToObject(to, "time_ratio");
+    cJSON_AddNumberToObject(o, "median", r->median);
+    cJSON_AddNumberToObject(o, "low", r->low);
+    cJSON_AddNumberToObject(o, "high", r->high);
+    cJSON_AddNumberToObject(o, "passes", runs);
+    cJSON_AddBoolToObject(o, "noise", r->noise);
+}
+
 static enum status write_figures(struct ctx *ctx, struct measuring *m, struct report *r) {
-    char title[600];
+    char title[600], device[200];
     r->figures = cJSON_CreateObject();
     default_title(m->opt, title, sizeof title);
     cJSON_AddStringToObject(r->figures, "title", m->opt->title ? m->opt->title : title);
+    backend_describe(m->be, device, sizeof device);
+    cJSON_AddStringToObject(r->figures, "device", device);
     cJSON_AddNumberToObject(r->figures, "thresh", m->opt->thresh);
     cJSON_AddNumberToObject(r->figures, "iou_thresh", m->opt->iou_thresh);
     if (*m->missing) cJSON_AddStringToObject(r->figures, "accuracy_missing", m->missing);
     add_data(r->figures, m);
     for (int s = 0; s < REPORT_SIDES; ++s) TRY(add_side(ctx, r->figures, m, s));
+    add_ratio(r->figures, &m->ratio, m->times.runs);
     cJSON_AddBoolToObject(r->figures, "layers_paired", paired(m->net[0], m->net[1]));
     return add_examples(ctx, m, r);
 }
@@ -421,8 +471,8 @@ enum status report_measure(struct ctx *ctx, struct backend *be, const struct rep
     for (int s = 0; s < REPORT_SIDES; ++s) {
         net_close(m.net[s]);
         map_free(&m.map[s]);
-        free(m.own_speed[s].layer_ms);
     }
+    speed_record_free(&m.times);
     views_close(&m.views);
     dataset_report_free(&m.survey);
     list_free(&m.images);

@@ -5,7 +5,7 @@
 
 #include <cjson/cJSON.h>
 
-#include "eval/speed.h"
+#include "backend/backend.h"
 
 enum { REPORT_BEFORE, REPORT_AFTER, REPORT_SIDES };
 
@@ -15,7 +15,6 @@ struct report_options {
     int images;                      /* example pictures; 0: none */
     double thresh, iou_thresh;       /* confidence from which a box is shown and counts; overlap from which it is right */
     bool strict;                     /* unknown cfg keys are errors */
-    const struct speed *speed[REPORT_SIDES]; /* taken side by side; NULL: measured here */
     void (*progress)(void *user, const char *what, int done, int total);
     void *user;
     const volatile int *stop;

@@ -82,10 +82,12 @@ static void rows_begin(const struct page *p) { fputs("<table><thead><tr><th></th
 
 static void speed_card(const struct page *p) {
     double ms[REPORT_SIDES], v[REPORT_SIDES];
+    const cJSON *ratio = page_item(p->report, "time_ratio");
     both(p, "ms", ms);
-    double ratio = ms[0] / ms[1];
-    fprintf(p->to, "<div class=\"card\" id=\"speed\"><h2>Speed</h2>\n<p class=\"big\">%.2f\xc3\x97</p>\n<p class=\"what\">%s</p>\n", ratio,
-            ratio >= 1 ? "the speed, one image at a time" : "the speed: slower than before");
+    fprintf(p->to, "<div class=\"card\" id=\"speed\"><h2>Speed</h2>\n<p class=\"big\">%.2f\xc3\x97</p>\n<p class=\"what\">", 1 / page_number(ratio, "median"));
+    if (cJSON_IsTrue(page_item(ratio, "noise"))) fputs("the speed: a difference within the noise", p->to);
+    else fprintf(p->to, "the speed (95 %%: %.2f to %.2f)", 1 / page_number(ratio, "high"), 1 / page_number(ratio, "low"));
+    fputs("</p>\n", p->to);
     pair(p, ms, 1, 2, "ms", "ms");
     rows_begin(p);
     for (int s = 0; s < REPORT_SIDES; ++s) v[s] = 1e3 / ms[s];
@@ -93,7 +95,7 @@ static void speed_card(const struct page *p) {
     both(p, "ms_p90", v);
     if (isfinite(v[0]) || isfinite(v[1])) row(p, "ms, 90th percentile", v, 1, 2);
     both(p, "load_ms", v);
-    if (isfinite(v[0]) || isfinite(v[1])) row(p, "ms to load", v, 1, 1);
+    if (isfinite(v[0]) || isfinite(v[1])) row(p, "ms from files to first result", v, 1, 0);
     both(p, "flops", v);
     row(p, "BFLOPs per image", v, 1e-9, 3);
     fputs("</tbody></table></div>\n", p->to);
@@ -107,7 +109,7 @@ static void memory_card(const struct page *p) {
     const double *lead = known ? peak : v;
     double share = 100 * (lead[1] / lead[0] - 1);
     fprintf(p->to, "<div class=\"card\" id=\"memory\"><h2>Memory</h2>\n<p class=\"big\">%s%.0f\xc2\xa0%%</p>\n<p class=\"what\">%s</p>\n",
-            share < 0 ? "\xe2\x88\x92" : "+", fabs(share), known ? "peak memory at one image" : "size of the weights");
+            share < 0 ? "\xe2\x88\x92" : "+", fabs(share), known ? "memory to run, one image at a time" : "size of the weights");
     pair(p, lead, 1 / (KIB * KIB), 2, "MiB", known ? "peak" : "weights");
     rows_begin(p);
     if (known) row(p, "weights, MiB", v, 1 / (KIB * KIB), 2);
@@ -156,11 +158,12 @@ static void accuracy_card(const struct page *p) {
 /* --- Heading -------------------------------------------------------------------------------------------- */
 
 static void lead(const struct page *p) {
-    double ms[REPORT_SIDES], weights[REPORT_SIDES];
+    double weights[REPORT_SIDES];
     char name[40];
-    both(p, "ms", ms);
     both(p, "weight_bytes", weights);
-    fprintf(p->to, "<p class=\"lead\">%.2f times as fast with %.0f\xc2\xa0%% of the weights", ms[0] / ms[1], 100 * weights[1] / weights[0]);
+    const cJSON *ratio = page_item(p->report, "time_ratio");
+    if (cJSON_IsTrue(page_item(ratio, "noise"))) fprintf(p->to, "<p class=\"lead\">No faster that could be measured, with %.0f\xc2\xa0%% of the weights", 100 * weights[1] / weights[0]);
+    else fprintf(p->to, "<p class=\"lead\">%.2f times as fast with %.0f\xc2\xa0%% of the weights", 1 / page_number(ratio, "median"), 100 * weights[1] / weights[0]);
     if (p->accuracy[0] && p->accuracy[1]) {
         double a = page_number(p->accuracy[0], "map"), b = page_number(p->accuracy[1], "map");
         double sa = page_number(page_item(page_item(p->accuracy[0], "size"), "small"), "map");
@@ -187,7 +190,9 @@ static void basis(const struct page *p) {
         if (bare > 0) fprintf(p->to, "%.0f images have no label file and count as empty. ", bare);
         if (lines > 0) fprintf(p->to, "%.0f bad label lines are left out. ", lines);
     }
-    fputs("Times of both networks were taken alternately on this machine; their ratio carries over better than the milliseconds do.</p>\n", p->to);
+    fputs("Times: medians of passes of both networks, alternately on one machine (", p->to);
+    html_text(p->to, page_text(p->report, "device"));
+    fputs("); their ratio carries over better than the milliseconds do. Memory: weights, outputs and workspace while it runs.</p>\n", p->to);
 }
 
 static void contents(const struct page *p) {

@@ -21,7 +21,6 @@ enum status prune_report(struct ctx *ctx, struct prune_job *job) {
     opt.images = o->report_images;
     opt.thresh = o->map_thresh, opt.iou_thresh = o->map_iou;
     opt.strict = o->strict;
-    if (job->speed_before.ms > 0 && job->speed_after.ms > 0) opt.speed[REPORT_BEFORE] = &job->speed_before, opt.speed[REPORT_AFTER] = &job->speed_after;
     opt.progress = o->progress, opt.user = o->user, opt.stop = o->stop;
     enum status st = report_measure(ctx, job->be, &opt, &report);
     if (st == ST_OK) st = report_add(ctx, &report, job->plan_out, job->html_out);
