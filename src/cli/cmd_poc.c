@@ -20,7 +20,7 @@ static const struct option poc_options_table[] = {
     { "target", OPTION_CHOICE, AT(target), "OF", "flops | params | memory: of what (flops)", targets, 1, 0 },
     { "out", OPTION_TEXT, AT(poc.out), "PREFIX", "writes PREFIX.html, PREFIX.json, and per budget PREFIX_70.cfg, .weights, .prune.json, .html (poc)", NULL, 1, 0 },
     { "finetune", OPTION_INT, AT(poc.prune.loop.finetune), "ITER", "train each cut for so many iterations (3 passes over the training images, 100 at least)", NULL, 0, 1e9 },
-    { "finetune_lr", OPTION_FLOAT, AT(poc.prune.loop.rate_factor), "F", "times the cfg's learning rate (1)", NULL, 1e-9, 1e6 },
+    { "finetune_lr", OPTION_FLOAT, AT(poc.prune.loop.rate_factor), "F", "times the cfg's learning rate: a trained network wants less (0.2)", NULL, 1e-9, 1e6 },
     { "steps", OPTION_INT, AT(poc.prune.loop.steps), "N", "reach each budget in N cuts, training after each (1)", NULL, 1, 1000 },
     { "distill", OPTION_FLOAT, AT(poc.prune.loop.distill), "L", "the uncut network teaches, too, with this weight (0)", NULL, 0, 1e6 },
     { "no_baseline", OPTION_FLAG, AT(no_baseline), NULL, "do not train the uncut network alike to see what training alone gains", NULL, 1, 0 },
@@ -86,6 +86,7 @@ static int poc_main(const struct command *self, int argc, char **argv) {
     f.poc.prune.select.cost_power = -1;
     f.poc.prune.report_images = report_defaults().images;
     f.poc.prune.loop.finetune = -1;
+    f.poc.prune.loop.rate_factor = 0.2;
     f.poc.prune.flags = line;
     enum status st = options_parse(&ctx, argc, argv, self->options, &f, &words, 3);
     if (st == ST_OK && words.n < 3) st = ctx_fail(&ctx, ST_USAGE, "detector poc: needs %s", self->words);

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "data/json.h"
 #include "recipe/loop.h"
+#include "recipe/report.h"
 
 enum { PATH = 1200, PASSES = 3, FEWEST_ITERATIONS = 100 };
 
@@ -74,14 +75,13 @@ static const char *target_flag(enum target_kind k) {
 }
 
 /* The pruning run that this is, as one would type it. */
-static void command_of(const struct poc_options *o, const struct prune_options *p, char *text, size_t size) {
+static void command_of(const struct prune_options *p, char *text, size_t size) {
     size_t at = (size_t)snprintf(text, size, "detector prune %s %s %s -out %s -%s %g -criterion %s -images %d -seed %llu -steps %d -finetune %d -finetune_lr %g", p->data,
                                  p->cfg, p->weights, p->out, target_flag(p->select.target), p->select.value, p->criterion, p->images,
                                  (unsigned long long)p->saliency.seed, p->loop.steps, p->loop.finetune, p->loop.rate_factor);
     if (at < size && p->loop.distill > 0) at += (size_t)snprintf(text + at, size - at, " -distill %g", p->loop.distill);
     if (at < size && p->select.round != select_defaults().round) at += (size_t)snprintf(text + at, size - at, " -round %d", p->select.round);
     if (at < size && p->loop.baseline) snprintf(text + at, size - at, " -baseline");
-    (void)o;
 }
 
 static bool has_report(const char *record, const char *page) {
@@ -101,7 +101,7 @@ static enum status run_budget(struct ctx *ctx, struct backend *be, const struct 
     p.select.value = o->budget[i];
     p.loop.baseline = o->baseline && i == 0;
     p.loop.resume = !p.force && io_exists(record);
-    command_of(o, &p, command, sizeof command);
+    command_of(&p, command, sizeof command);
     p.flags = command;
     TRY(prune_open(ctx, be, &p, &job));
     enum status st = prune_ready(ctx, job);
@@ -253,8 +253,10 @@ static enum status compare(struct ctx *ctx, const struct poc_options *o, cJSON *
 
 static enum status write(struct ctx *ctx, const struct poc_options *o, const cJSON *root) {
     char path[PATH], *page = NULL, *text = NULL;
-    enum status st = poc_page(ctx, root, &page);
-    if (st == ST_OK && !(text = cJSON_Print(root))) st = ctx_fail(ctx, ST_MEMORY, "out of memory for the record");
+    cJSON *back = NULL;
+    enum status st = report_read_back(ctx, root, &text, &back);
+    if (st == ST_OK) st = poc_page(ctx, back, &page);
+    cJSON_Delete(back);
     snprintf(path, sizeof path, "%s.json", o->out);
     if (st == ST_OK) st = io_write(ctx, path, text, strlen(text));
     snprintf(path, sizeof path, "%s.html", o->out);

@@ -37,7 +37,7 @@ static void advice(const struct poc_view *v) {
         const cJSON *p = poc_fastest_within(v->points, drop[i]);
         fprintf(v->to, "<div class=\"card\"><h2>Fastest within %g point%s of %s</h2>\n", drop[i], drop[i] == 1 ? "" : "s", map);
         if (!p) {
-            fputs("<p class=\"big\">\xe2\x80\x93</p><p class=\"what\">none is faster than the uncut network and as accurate as that</p></div>\n", v->to);
+            fputs("<p class=\"big\">\xe2\x80\x93</p><p class=\"what\">nothing that is faster is as accurate as that</p></div>\n", v->to);
             continue;
         }
         double change = 100 * (page_number(p, "map") - page_number(v->uncut, "map"));
@@ -78,18 +78,20 @@ static void heading(const struct poc_view *v) {
 
 static int by_x(const void *a, const void *b) {
     const double *p = a, *q = b;
-    return (p[0] > q[0]) - (p[0] < q[0]);
+    return p[0] != q[0] ? (p[0] > q[0]) - (p[0] < q[0]) : (p[1] < q[1]) - (p[1] > q[1]);
 }
 
+/* Through the points that no other beats in these two. */
 static void front_line(const struct svg_plot *plot, const struct poc_view *v, const char *name) {
-    double at[POC_MOST + 2][2], x[POC_MOST + 2], y[POC_MOST + 2];
-    int n = 0;
+    double at[POC_MOST + 2][2], x[POC_MOST + 2], y[POC_MOST + 2], best = -1;
+    int n = 0, kept = 0;
     const cJSON *p;
     cJSON_ArrayForEach(p, v->points)
-        if (on_front(p) && n < POC_MOST + 2) at[n][0] = page_number(p, name), at[n][1] = page_number(p, "map"), ++n;
+        if (n < POC_MOST + 2) at[n][0] = page_number(p, name), at[n][1] = page_number(p, "map"), ++n;
     qsort(at, (size_t)n, sizeof *at, by_x);
-    for (int i = 0; i < n; ++i) x[i] = at[i][0], y[i] = at[i][1];
-    svg_plot_line(plot, "s1", x, y, n);
+    for (int i = 0; i < n; ++i)
+        if (at[i][1] > best) best = y[kept] = at[i][1], x[kept++] = at[i][0];
+    svg_plot_line(plot, "s1", x, y, kept);
 }
 
 /* Accuracy over one cost; the area of a mark is the size of the weights. */
@@ -114,8 +116,8 @@ static void plot(const struct poc_view *v, const char *name, const char *label, 
 }
 
 static void plots(const struct poc_view *v) {
-    fputs("<section id=\"plots\">\n<h2>Accuracy against latency and size</h2>\n<p class=\"note\">Up and to the left is better. Blue marks on the line: the Pareto front, networks that "
-          "no other beats in accuracy, latency and size at once. The area of a mark is the size of its weights.</p>\n", v->to);
+    fputs("<section id=\"plots\">\n<h2>Accuracy against latency and size</h2>\n<p class=\"note\">Up and to the left is better. Blue marks: the Pareto front, networks that "
+          "no other beats in accuracy, latency and size at once; the line joins those that none beats in the two that a plot shows. The area of a mark is the size of its weights.</p>\n", v->to);
     fputs("<ul class=\"legend\"><li><i class=\"s1\"></i>on the front</li><li><i class=\"s0\"></i>beaten by another</li></ul>\n<div class=\"two\">\n", v->to);
     plot(v, "ms", "ms per image", 1, 1, "Latency");
     plot(v, "weight_bytes", "weights, MiB", 1 / MIB, 2, "Size");
@@ -123,14 +125,15 @@ static void plots(const struct poc_view *v) {
 }
 
 static void sizes(const struct poc_view *v) {
-    static const struct { const char *name, *label, *style; } line[] = { { "map", "all", "s1" }, { "map_small", "small", "s2" }, { "map_medium", "medium", "s0" }, { "map_large", "large", "s0" } };
+    static const struct { const char *name, *style; } line[] = { { "map_large", "s0" }, { "map", "s1" }, { "map_small", "s2" }, { "map_medium", "s3" } };
     struct svg_plot plot = { "Accuracy over what is kept, by object size", 960, 340, { "FLOPs kept, %", 0, 0, 100, 0 }, { "mAP, %", 0, 0, 100, 0 }, v->to };
     double x[POC_MOST + 2], y[POC_MOST + 2], whole = page_number(v->uncut, "flops"), top = 0;
     for (int i = 0; i < 4; ++i) top = fmax(top, least(v, line[i].name, -1));
     svg_axis_fit(&plot.x, fmax(least(v, "flops", 1) / whole - .05, 0), 1.0);
     svg_axis_fit(&plot.y, 0, top);
-    fputs("<section id=\"sizes\">\n<h2>What happens to small objects</h2>\n<p class=\"note\">Accuracy by object size over the share of the computation that is kept, after training.</p>\n"
-          "<figure><div class=\"wide\">", v->to);
+    fputs("<section id=\"sizes\">\n<h2>What happens to small objects</h2>\n<p class=\"note\">Accuracy by object size over the share of the computation that is kept, after training.</p>\n", v->to);
+    page_legend(v->to, (const char *const[]){ "large", "all objects", "small", "medium" }, 4);
+    fputs("<figure><div class=\"wide\">", v->to);
     svg_plot_begin(&plot);
     for (int i = 0; i < 4; ++i) {
         int n = 0;
@@ -141,7 +144,7 @@ static void sizes(const struct poc_view *v) {
         }
         if (n == 0) continue;
         svg_plot_line(&plot, line[i].style, x, y, n);
-        for (int k = 0; k < n; ++k) svg_plot_mark(&plot, line[i].style, x[k], y[k], 4, k == n - 1 ? line[i].label : NULL, 1, NULL);
+        for (int k = 0; k < n; ++k) svg_plot_mark(&plot, line[i].style, x[k], y[k], 4, NULL, 0, NULL);
     }
     svg_plot_end(&plot);
     fputs("</div></figure>\n</section>\n", v->to);

@@ -485,15 +485,26 @@ enum status report_measure(struct ctx *ctx, struct backend *be, const struct rep
 
 /* --- Files ---------------------------------------------------------------------------------------------- */
 
+enum status report_read_back(struct ctx *ctx, const cJSON *record, char **text, cJSON **back) {
+    *text = cJSON_Print(record);
+    *back = *text ? cJSON_Parse(*text) : NULL;
+    if (*back) return ST_OK;
+    free(*text);
+    *text = NULL;
+    return ctx_fail(ctx, ST_MEMORY, "out of memory for the record");
+}
+
 enum status report_write(struct ctx *ctx, struct report *r, cJSON *record, const char *json, const char *html) {
     char *text = NULL, *page = NULL;
+    cJSON *back = NULL;
     cJSON_DeleteItemFromObject(record, "report");
     cJSON_AddItemToObject(record, "report", r->figures);
-    enum status st = report_page(ctx, record, r, &page);
-    if (st == ST_OK && !(text = cJSON_Print(record))) st = ctx_fail(ctx, ST_MEMORY, "out of memory writing %s", json);
+    r->figures = NULL; /* the record's now */
+    enum status st = report_read_back(ctx, record, &text, &back);
+    if (st == ST_OK) st = report_page(ctx, back, r, &page);
     if (st == ST_OK) st = io_write(ctx, json, text, strlen(text));
     if (st == ST_OK) st = io_write(ctx, html, page, strlen(page));
-    r->figures = NULL; /* the record's now */
+    cJSON_Delete(back);
     free(text), free(page);
     return st;
 }

@@ -37,6 +37,8 @@ void report_free(struct report *);
 enum status report_page(struct ctx *, const cJSON *record, const struct report *, char **html);
 /* The record and its page, each replaced as a whole; report->figures becomes the record's member "report". */
 enum status report_write(struct ctx *, struct report *, cJSON *record, const char *json, const char *html);
+/* A record as text, and what that text says: pages are made of that, so that their figures are the file's to the last digit. */
+enum status report_read_back(struct ctx *, const cJSON *record, char **text, cJSON **back);
 /* PREFIX.prune.json gets its member "report", PREFIX.html is written. */
 enum status report_add(struct ctx *, struct report *, const char *record_path, const char *html);
 

@@ -35,10 +35,9 @@ void page_begin(FILE *to, const char *title) {
 
 void page_end(FILE *to) { fputs("</body>\n</html>\n", to); }
 
-void page_legend(FILE *to, const char *first, const char *second, const char *third) {
-    const char *name[] = { first, second, third };
+void page_legend(FILE *to, const char *const *name, int n) {
     fputs("<ul class=\"legend\">", to);
-    for (int i = 0; i < 3; ++i) {
+    for (int i = 0; i < n; ++i) {
         if (!name[i]) continue;
         fprintf(to, "<li><i class=\"s%d\"></i>", i);
         html_text(to, name[i]);
@@ -306,17 +305,20 @@ static void accuracy(const struct page *p) {
             fprintf(p->to, " %.0f of the %.0f classes have objects here; over them alone mAP is %.1f before and %.1f after.", present, all,
                     100 * page_number(p->accuracy[0], "map_present"), 100 * page_number(p->accuracy[1], "map_present"));
         fputs("</p>\n", p->to);
-        page_legend(p->to, "before", page_cut(p) ? "after (cut and trained)" : "after", page_cut(p) ? "right after the last cut" : NULL);
+        const char *const series[] = { "before", page_cut(p) ? "after (cut and trained)" : "after", page_cut(p) ? "right after the last cut" : NULL };
+        page_legend(p->to, series, 3);
         fputs("<div class=\"two\">\n<div>\n", p->to);
         size_bars(p);
-        fputs("<figure style=\"margin-top:18px\"><figcaption><b>By class</b>", p->to);
+        bool split = shown > 8; /* the left column has the sizes above */
+        int first = split ? (shown - 3) / 2 : shown;
+        if (!split) fputs("</div>\n<div>", p->to);
+        fprintf(p->to, "<figure%s><figcaption><b>By class</b>", split ? " style=\"margin-top:18px\"" : "");
         if (shown < n) fprintf(p->to, ", the %d with the most objects (all of them stand in the tables)", shown);
         fputs("</figcaption>\n", p->to);
-        int first = shown > 8 ? (shown - 3) / 2 : shown; /* the other column has no sizes above */
         class_bars(p, rows, first);
-        fputs("</figure></div>\n<div>", p->to);
-        if (shown > first) {
-            fputs("<figure>", p->to);
+        fputs("</figure>", p->to);
+        if (split) {
+            fputs("</div>\n<div><figure>", p->to);
             class_bars(p, rows + first, shown - first);
             fputs("</figure>", p->to);
         }
@@ -351,7 +353,7 @@ static void curves(const struct page *p) {
         const cJSON *mean[REPORT_SIDES] = { page_item(p->accuracy[0], "curve"), page_item(p->accuracy[1], "curve") };
         fputs("<p class=\"note\">How many of the detections are right, when so many of the objects are to be found. The area under a curve is the average "
               "precision.</p>\n", p->to);
-        page_legend(p->to, "before (dashed)", "after", NULL);
+        page_legend(p->to, (const char *const[]){ "before (dashed)", "after" }, 2);
         fputs("<figure><figcaption><b>Mean over the classes</b></figcaption>\n<div style=\"max-width:560px\">", p->to);
         curve(p, "Precision over recall, mean of the classes, before and after", mean, 560, 330);
         fputs("</div></figure>\n<div class=\"four\" style=\"margin-top:20px\">\n", p->to);
@@ -414,7 +416,7 @@ static void layers(const struct page *p) {
     section(p, "layers", "Layer by layer");
     if (cJSON_IsTrue(page_item(p->report, "layers_paired"))) {
         fputs("<p class=\"note\">Layers with weights, in the network\xe2\x80\x99s order.</p>\n", p->to);
-        page_legend(p->to, "before", "after", NULL);
+        page_legend(p->to, (const char *const[]){ "before", "after" }, 2);
         layer_chart(p, list[0], list[1], "filters", 1, "filters", "Width: filters per layer");
         layer_chart(p, list[0], list[1], "flops", 1e-6, "MFLOPs", "Computation per image");
         if (isfinite(page_number(list[0] ? list[0]->child : NULL, "ms"))) layer_chart(p, list[0], list[1], "ms", 1, "ms", "Time per image");

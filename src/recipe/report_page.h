@@ -18,7 +18,7 @@ const cJSON *page_item(const cJSON *o, const char *name); /* NULL: none; o may b
 /* The page's frame, for other pages in the same style. */
 void page_begin(FILE *, const char *title);
 void page_end(FILE *);
-void page_legend(FILE *, const char *first, const char *second, const char *third); /* NULL: fewer */
+void page_legend(FILE *, const char *const *name, int n); /* series s0, s1, ...; NULL: left out */
 
 void page_examples(const struct page *);  /* report_pictures.c */
 void page_schedule(const struct page *); /* report_schedule.c; nothing for a run in one go */

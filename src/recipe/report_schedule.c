@@ -112,7 +112,9 @@ void page_schedule(const struct page *p) {
     if (!cJSON_GetArraySize(page_item(loop, "steps"))) return;
     fputs("<section id=\"schedule\">\n<h2>The course of pruning</h2>\n", p->to);
     settings(p, loop);
-    page_legend(p->to, cJSON_GetArraySize(page_item(loop, "baseline")) ? "unpruned, same training (dashed)" : NULL, "all objects", "small objects (dotted)");
+    const char *const series[] = { cJSON_GetArraySize(page_item(loop, "baseline")) ? "unpruned, same training (dashed)" : NULL, "all objects",
+                                  "small objects (dotted)" };
+    page_legend(p->to, series, 3);
     if (read_course(p, loop, &c)) {
         fputs("<figure><div class=\"wide\">", p->to);
         chart(p, &c, loop);

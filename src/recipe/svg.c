@@ -79,7 +79,7 @@ void svg_columns(FILE *to, const struct svg_bars *b, const char *x_label, const 
         }
         fputs("</g>\n", to);
         if (i % every == 0)
-            fprintf(to, "<text class=\"tick middle\" x=\"%.2f\" y=\"%d\">%s</text>\n", x + slot / 2, HEIGHT - BOTTOM + 15, b->label[i]);
+            fprintf(to, "<text class=\"tick middle\" x=\"%.2f\" y=\"%d\">", x + slot / 2, HEIGHT - BOTTOM + 15), html_text(to, b->label[i]), fputs("</text>\n", to);
     }
     fprintf(to, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>\n", LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM, HEIGHT - BOTTOM);
     fputs("<text class=\"tick\" x=\"8\" y=\"12\">", to);
@@ -101,14 +101,15 @@ static double place_y(const struct svg_plot *p, double y) {
 }
 
 void svg_axis_fit(struct svg_axis *a, double min, double max) {
+    double scale = a->scale != 0 ? a->scale : 1;
     if (!(max > min)) max = min + fmax(fabs(min) * .1, 1e-9), min -= fmax(fabs(min) * .1, 1e-9);
-    double step = step_of(max - min, 5);
-    a->min = floor(min / step) * step;
-    a->max = ceil(max / step) * step;
+    double step = step_of((max - min) * scale, 5); /* round as written */
+    a->min = floor(min * scale / step) * step / scale;
+    a->max = ceil(max * scale / step) * step / scale;
 }
 
 void svg_plot_begin(const struct svg_plot *p) {
-    double sx = step_of(p->x.max - p->x.min, p->w / 90), sy = step_of(p->y.max - p->y.min, p->h / 50);
+    double sx = step_of((p->x.max - p->x.min) * p->x.scale, p->w / 90) / p->x.scale, sy = step_of((p->y.max - p->y.min) * p->y.scale, p->h / 50) / p->y.scale;
     int bottom = p->h - PLOT_BOTTOM, right = p->w - PLOT_RIGHT;
     begin(p->to, p->w, p->h, p->title);
     for (double t = ceil(p->y.min / sy - 1e-6) * sy + 0.0; t <= p->y.max + sy * 1e-6; t += sy)

@@ -21,9 +21,9 @@ void svg_rows(FILE *, const struct svg_bars *);
 /* Columns, series one within the other: for many labels; notes are tooltips. */
 void svg_columns(FILE *, const struct svg_bars *, const char *x_label, const char *y_label);
 
-struct svg_axis { const char *label; double min, max, scale; int digits; };
+struct svg_axis { const char *label; double min, max, scale; int digits; }; /* written: value * scale, with so many digits */
 struct svg_plot { const char *title; int w, h; struct svg_axis x, y; FILE *to; };
-/* Makes the axis end at round values around min .. max. */
+/* Makes the axis end at round figures (as written) around min .. max. */
 void svg_axis_fit(struct svg_axis *, double min, double max);
 void svg_plot_begin(const struct svg_plot *);
 void svg_plot_line(const struct svg_plot *, const char *style, const double *x, const double *y, int n); /* NaN: a gap */
