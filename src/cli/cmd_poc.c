@@ -6,7 +6,7 @@
 #include "base/io.h"
 #include "cli/console.h"
 #include "cli/options.h"
-#include "cli/prune_loop.h"
+#include "cli/prune_show.h"
 #include "data/json.h"
 #include "recipe/poc.h"
 #include "recipe/report.h"

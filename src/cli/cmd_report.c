@@ -7,7 +7,7 @@
 #include "base/text.h"
 #include "cli/console.h"
 #include "cli/options.h"
-#include "cli/prune_loop.h"
+#include "cli/prune_show.h"
 #include "cli/report_show.h"
 
 struct report_flags { struct report_options opt; const char *out; bool force; };

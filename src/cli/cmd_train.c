@@ -36,7 +36,7 @@ static const struct option train_options_table[] = {
     { "checkpoint_activations", OPTION_FLAG, AT(checkpoint_activations), NULL,
       "compute activations a second time rather than keep them: less memory, more time, the same result", NULL, 1, 0 },
     { "sparsity", OPTION_FLOAT, AT(sparsity), "L",
-      "pull of the L1 norm on the scales of batch norm, for prune -criterion bn: 1e-5 to 1e-3 (0)", NULL, 0, 1000 },
+      "pull of the L1 norm on the scales of batch norm, for prune -criterion bn; tells how far it can pull (0)", NULL, 0, 1000 },
     { "quiet", OPTION_FLAG, AT(quiet), NULL, "only the progress line, no lines per iteration", NULL, 1, 0 },
     { "strict", OPTION_FLAG, AT(strict), NULL, "unknown cfg keys, bad labels and unreadable images are errors",
       NULL, 1, 0 },
@@ -95,6 +95,15 @@ static void print_scales(const struct net *net, const char *when) {
     printf("\n");
 }
 
+/* How far the pull can move a scale in the whole run: the choice of L is a guess without it.  Adam's steps have another length. */
+static void print_pull(const struct net *net, double sparsity) {
+    double sum = 0;
+    for (int n = 1; n <= net->opt.max_batches; ++n) sum += net_learning_rate(&net->opt, n, .5);
+    if (!net->opt.adam && !net->opt.adamw && net->opt.momentum < 1)
+        printf("-sparsity %g pulls a scale towards 0 by up to %.3g in max_batches=%d iterations\n", sparsity,
+               sparsity * sum / (1 - net->opt.momentum), net->opt.max_batches);
+}
+
 static enum status train(struct session *s, const struct train_flags *flags, const char *base,
                          const struct text_list *images, const struct text_list *valid) {
     char score[32], line[64];
@@ -124,7 +133,7 @@ static enum status train(struct session *s, const struct train_flags *flags, con
                                  .user = &show,
                                  .stop = console_stop() };
     struct train_result result = { 0 };
-    if (flags->sparsity > 0) print_scales(s->net, "before");
+    if (flags->sparsity > 0) print_scales(s->net, "before"), print_pull(s->net, flags->sparsity);
     enum status st = train_run(&s->ctx, s->be, s->net, &s->data, images, valid, &opt, &result);
     train_show_close(&show);
     if (st != ST_OK) return st;

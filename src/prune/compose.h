@@ -5,7 +5,7 @@
 
 #include "prune/channels.h"
 
-/* alive: a flag per node of `full`, of which `now` has as many left; cleared for those that keep_group (per group of `now`)
+/* `now` comes from channels_build_within.  alive: a flag per node of `full`, of which `now` has as many left; cleared for those that keep_group (per group of `now`)
  * removes.  Both have the same layers. */
 void compose_cut(const struct channels *full, const struct channels *now, const uint8_t *keep_group, uint8_t *alive);
 /* The same flags per group of `full`: what slice_apply takes. */

@@ -212,6 +212,10 @@ enum status audit_read_plan(struct ctx *ctx, struct prune_job *job, const char *
     if (st == ST_OK) st = check_input(ctx, root, path, "cfg", job->opt.cfg);
     if (st == ST_OK) st = check_input(ctx, root, path, "weights", job->opt.weights);
     if (st == ST_OK) st = read_layers(ctx, job, path, root);
+    const cJSON *loop = cJSON_GetObjectItem(root, "loop");
+    if (st == ST_OK && loop)
+        ctx_log(ctx, LOG_INFO, "%s: is of a run that trains after its cuts; this makes all of them at once, without the training: the final network's cfg, "
+                               "its weights as cut from %s. The command in the record makes the trained ones.", path, job->opt.weights);
     if (st == ST_OK) {
         job->opt.compensate = cJSON_IsTrue(cJSON_GetObjectItem(root, "compensated"));
         for (int i = 0; i < job->net->n; ++i) kept[i] = job->net->layer[i].out.c;

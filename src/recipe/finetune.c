@@ -38,18 +38,18 @@ static int step_images(const struct net *net) {
 static enum status go_on(struct ctx *ctx, struct net *net, const struct finetune *f, bool *done) {
     char path[1200];
     *done = false;
-    net->seen = 0;
+    net->seen = (uint64_t)f->first * (uint64_t)step_images(net);
     snprintf(path, sizeof path, "%s/%s_last.weights", f->dir, f->base);
     if (!io_exists(path)) return ST_OK;
     TRY(net_load(ctx, net, path, LOAD_WHOLE, NULL));
-    *done = net->seen >= (uint64_t)f->iterations * (uint64_t)step_images(net);
+    *done = net->seen >= (uint64_t)(f->first + f->iterations) * (uint64_t)step_images(net);
     return ST_OK;
 }
 
 static enum status train(struct ctx *ctx, struct backend *be, struct net *net, const struct data_options *data,
                          const struct text_list *images, const struct finetune *f) {
     struct data_options here = *data;
-    struct train_options opt = { .base = f->base, .seed = f->seed, .max_iterations = f->iterations, .rate_factor = f->rate_factor,
+    struct train_options opt = { .base = f->base, .seed = f->seed, .max_iterations = f->total, .end = f->first + f->iterations, .rate_factor = f->rate_factor,
                                  .save = true, .save_every = INT_MAX, .last_every = f->iterations > 1000 ? 100 : f->iterations / 10 + 1,
                                  .news = f->news, .user = f->user, .stop = f->stop };
     struct net_options own = net->opt;
@@ -62,7 +62,7 @@ static enum status train(struct ctx *ctx, struct backend *be, struct net *net, c
         return ST_MEMORY;
     }
     memcpy(steps, net->opt.steps.v, (size_t)net->opt.steps.n * sizeof *steps);
-    finetune_schedule(&net->opt, f->iterations);
+    finetune_schedule(&net->opt, f->total);
     enum status st = train_run(&inner, be, net, &here, images, NULL, &opt, NULL);
     memcpy(net->opt.steps.v, steps, (size_t)net->opt.steps.n * sizeof *steps);
     net->opt = own;

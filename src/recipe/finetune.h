@@ -7,7 +7,7 @@
 
 struct finetune {
     const char *dir, *base;       /* checkpoints: DIR/BASE_last.weights and its state, so that a killed run goes on */
-    int iterations;
+    int iterations, first, total; /* so many of the `total` that the squeezed schedule has, behind the first `first` */
     double rate_factor;
     uint64_t seed;                /* of the draw of images and their augmentation */
     struct distill *teacher;      /* NULL: labels alone */

@@ -20,7 +20,7 @@ struct loop {
     struct prune_job *job;
     const struct loop_options *opt;
     cJSON *log;                      /* job->loop */
-    struct text_list train;
+    struct text_list train, valid;
     char dir[1200];                  /* PREFIX.steps */
     uint8_t *alive;                  /* per node of the unpruned network */
     int *whole;                      /* per layer: its widths */
@@ -29,11 +29,12 @@ struct loop {
     char what[64];                   /* the step at work, for whoever shows it */
     /* how long things take, for the estimate: seconds, 0 unknown */
     double per_iteration, per_score, per_map;
+    int first;                       /* iterations of the schedule before the training at work */
     int iterations_left;             /* of the whole run, those of the training at work included */
 };
 
 bool loop_wanted(const struct loop_options *o) {
-    return o->steps > 1 || o->finetune > 0 || o->final_finetune > 0 || o->max_map_drop >= 0 || o->resume;
+    return o->steps > 1 || o->finetune > 0 || o->final_finetune > 0 || o->max_map_drop >= 0;
 }
 
 double loop_progress(const struct loop_options *o, int s) {
@@ -48,6 +49,13 @@ static int iterations_of(const struct loop_options *o, int s) {
     int last = o->final_finetune > 0 ? o->final_finetune : o->finetune;
     if (o->schedule == SCHEDULE_ONESHOT) return (o->steps - 1) * o->finetune + last;
     return s < o->steps ? o->finetune : last;
+}
+
+/* The iterations of steps before s. */
+static int iterations_before(const struct loop_options *o, int s) {
+    int sum = 0;
+    for (int i = 1; i < s; ++i) sum += iterations_of(o, i);
+    return sum;
 }
 
 static void path_of(const struct loop *l, char path[PATH], const char *format, int step) {
@@ -71,7 +79,7 @@ static void show_training(void *user, const struct train_news *n) {
     struct loop *l = user;
     double now = n->seconds + n->load_seconds;
     l->per_iteration = l->per_iteration > 0 ? 0.9 * l->per_iteration + 0.1 * now : now;
-    int left = l->iterations_left - (int)n->iteration;
+    int left = l->iterations_left - ((int)n->iteration - l->first);
     double seconds = left * l->per_iteration + steps_left(l) * l->per_score + (2 * steps_left(l) + 1) * l->per_map;
     if (l->job->opt.training) l->job->opt.training(l->job->opt.user, l->what, n, seconds);
 }
@@ -114,7 +122,7 @@ static enum status view_open(struct ctx *ctx, struct loop *l, struct net *net, s
                              .keep_layer = job->keep_layer };
     v->opt.progress = show_phase;
     v->opt.user = l;
-    TRY(channels_build(ctx, net, &v->channels));
+    TRY(channels_build_within(ctx, net, job->channels, l->alive, &v->channels));
     v->mean = mem_zero(ctx, (size_t)v->channels->n_node, sizeof *v->mean);
     v->score = mem_zero(ctx, (size_t)v->channels->n_group, sizeof *v->score);
     return ctx->code;
@@ -168,9 +176,42 @@ static enum status commit(struct ctx *ctx, struct loop *l) {
     return st;
 }
 
+/* PREFIX.steps/labels.sha256, as sha256sum writes it: every label file that training and mAP read.  *hex: its own hash. */
+static enum status hash_labels(struct ctx *ctx, const struct loop *l, const char *path, char hex[65]) {
+    const struct text_list *const list[] = { &l->train, &l->valid };
+    struct io_out out;
+    TRY(io_create(ctx, path, &out));
+    enum status st = ST_OK;
+    for (int i = 0; i < 2; ++i)
+        for (int k = 0; k < list[i]->n && st == ST_OK; ++k) {
+            char own[65], *label = label_path(ctx, list[i]->item[k]);
+            st = label ? ST_OK : ST_MEMORY;
+            bool there = st == ST_OK && io_exists(label); /* without: an image without objects */
+            if (there) st = io_sha256(ctx, label, own);
+            if (there && st == ST_OK) fprintf(out.file, "%s  %s\n", own, label);
+            free(label);
+        }
+    if (st == ST_OK) st = io_commit(ctx, &out);
+    else io_abort(&out);
+    return st == ST_OK ? io_sha256(ctx, path, hex) : st;
+}
+
+/* What the steps read beyond what a cut reads: written to the record, or, in a resumed run, compared with it. */
+static enum status check_sets(struct ctx *ctx, struct loop *l, bool resumed) {
+    char path[PATH], hex[3][65];
+    static const char *const name[] = { "train_list", "valid_list", "labels" };
+    TRY(io_sha256(ctx, l->job->data.train, hex[0]));
+    TRY(io_sha256(ctx, l->job->data.valid, hex[1]));
+    path_of(l, path, resumed ? "labels_now.sha256" : "labels.sha256", 0);
+    TRY(hash_labels(ctx, l, path, hex[2]));
+    if (resumed) unlink(path);
+    return resumed ? record_check_sets(ctx, l->log, l->job->plan_out, name, hex, 3) : record_add_sets(ctx, l->log, name, hex, 3);
+}
+
 static enum status start_anew(struct ctx *ctx, struct loop *l) {
     struct prune_job *job = l->job;
     l->log = job->loop = record_new(job);
+    TRY(check_sets(ctx, l, false));
     TRY(measure(ctx, l, job->net, &job->map_before));
     job->have_map = true;
     audit_add_map(l->log, "map_before", &job->map_before, job->opt.map_iou);
@@ -182,6 +223,7 @@ static enum status take_up(struct ctx *ctx, struct loop *l) {
     struct prune_job *job = l->job;
     TRY(record_read(ctx, job, &l->log));
     job->loop = l->log;
+    TRY(check_sets(ctx, l, true));
     TRY(audit_read_map(ctx, l->log, "map_before", &job->map_before));
     job->have_map = true;
     if (record_steps(l->log) > 0) TRY(record_get_values(ctx, l->log, job));
@@ -257,14 +299,16 @@ static enum status cut_step(struct ctx *ctx, struct loop *l, int s) {
     return st == ST_OK ? commit(ctx, l) : st;
 }
 
-static uint64_t seed_of(const struct loop *l, int phase) { return l->opt->seed * 1000003u + (uint64_t)phase; }
-
-/* Trains net for as long as a phase lasts; `phase` keys the draw of images. */
+/* Trains net for as long as a phase lasts.  All phases are one training, with one schedule, or each has its own; then `phase` keys its
+ * draw of images, which else goes on. */
 static enum status train_net(struct ctx *ctx, struct loop *l, struct net *net, const char *base, int phase, int iterations, bool taught) {
     struct prune_job *job = l->job;
     struct distill teacher = { 0 };
-    struct finetune f = { .dir = l->dir, .base = base, .iterations = iterations, .rate_factor = l->opt->rate_factor,
-                          .seed = seed_of(l, phase), .quiet = l->trained, .news = show_training, .user = l, .stop = job->opt.stop };
+    bool each = l->opt->each_schedule;
+    int total = iterations_before(l->opt, l->steps + 1);
+    l->first = each ? 0 : phase > l->steps ? total - iterations : iterations_before(l->opt, phase);
+    struct finetune f = { .dir = l->dir, .base = base, .iterations = iterations, .first = l->first, .total = each ? iterations : total,
+                          .rate_factor = l->opt->rate_factor, .seed = l->opt->seed * 1000003u + (uint64_t)(each ? phase : 0), .quiet = l->trained, .news = show_training, .user = l, .stop = job->opt.stop };
     enum status st = ST_OK;
     if (iterations < 1) return ST_OK;
     if (taught && l->opt->distill > 0) {
@@ -338,7 +382,7 @@ static enum status train_baseline(struct ctx *ctx, struct loop *l, int s, int it
     enum status st = s > 1 ? net_load(ctx, net, path, LOAD_WHOLE, NULL) : ST_OK;
     snprintf(base, sizeof base, "baseline%d_train", s);
     snprintf(l->what, sizeof l->what, "baseline %d/%d, ", s, loop_final_step(l->job));
-    if (st == ST_OK) st = train_net(ctx, l, net, base, s, iterations, false);
+    if (st == ST_OK) st = train_net(ctx, l, net, base, s <= loop_final_step(l->job) ? s : l->steps + 1, iterations, false);
     if (st == ST_OK) st = measure(ctx, l, net, &map);
     path_of(l, path, "baseline%d.weights", s);
     if (st == ST_OK) st = save_net(ctx, net, 0, path);
@@ -375,16 +419,25 @@ static void beside(const struct loop *l, char path[PATH], const char *rest) { /*
     snprintf(path, PATH, "%.*s%s", (int)(strlen(l->job->cfg_out) - 4), l->job->cfg_out, rest);
 }
 
-/* What a killed run could not rename. */
-static void sweep(const char *folder) {
+/* Removes what a killed run could not rename: temporary files of the folder whose names begin with `stem`. */
+static void sweep_folder(const char *folder, const char *stem) {
     DIR *dir = opendir(folder);
     for (struct dirent *e; dir && (e = readdir(dir));) {
         char path[2000];
-        if (!strstr(e->d_name, ".tmp.")) continue;
+        if (strncmp(e->d_name, stem, strlen(stem)) || !strstr(e->d_name, ".tmp.")) continue;
         snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
         unlink(path);
     }
     if (dir) closedir(dir);
+}
+
+static void sweep(const struct loop *l) {
+    char prefix[PATH];
+    beside(l, prefix, "");
+    char *slash = strrchr(prefix, '/');
+    sweep_folder(l->dir, "");
+    if (slash) *slash = '\0';
+    sweep_folder(slash ? prefix : ".", slash ? slash + 1 : prefix);
 }
 
 static enum status write_others(struct ctx *ctx, const struct loop *l) {
@@ -435,7 +488,7 @@ static enum status finish(struct ctx *ctx, struct loop *l) {
     TRY(write_others(ctx, l));
     record_finish(l->log);
     TRY(commit(ctx, l));
-    sweep(l->dir);
+    sweep(l);
     return ST_OK;
 }
 
@@ -481,10 +534,11 @@ static enum status open_loop(struct ctx *ctx, struct prune_job *job, struct loop
         TRY(distill_open(ctx, &probe, job->be, job->net, o->distill, 0, 0));
     }
     TRY(list_read(ctx, job->data.train, &l->train));
+    TRY(list_read(ctx, job->data.valid, &l->valid));
     beside(l, path, ".steps");
     snprintf(l->dir, sizeof l->dir, "%.1199s", path);
     TRY(io_make_dirs(ctx, l->dir));
-    sweep(l->dir);
+    sweep(l);
     l->alive = mem_zero(ctx, (size_t)job->channels->n_node, 1);
     l->whole = mem_zero(ctx, (size_t)job->net->n, sizeof *l->whole);
     job->selection.keep = mem_zero(ctx, (size_t)job->channels->n_group, 1);
@@ -501,6 +555,7 @@ enum status loop_run(struct ctx *ctx, struct prune_job *job) {
     enum status st = open_loop(ctx, job, &l);
     if (st == ST_OK) st = run(ctx, &l);
     list_free(&l.train);
+    list_free(&l.valid);
     free(l.alive), free(l.whole);
     if (st != ST_INTERRUPTED) return st;
     ctx_clear(ctx);

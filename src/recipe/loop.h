@@ -37,6 +37,7 @@ int loop_final_step(const struct prune_job *); /* the step whose network the run
 int loop_best_step(const struct prune_job *);
 /* mAP of the unpruned network after the same training; false: there is none. */
 bool loop_baseline(const struct prune_job *, struct loop_step *);
+bool loop_reached(const struct prune_job *);   /* the target, by the final step */
 const char *loop_stopped(const struct prune_job *); /* why the run ended before its last step, or NULL */
 
 #endif

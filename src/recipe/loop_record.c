@@ -18,6 +18,7 @@ cJSON *record_new(const struct prune_job *job) {
     cJSON_AddStringToObject(loop, "schedule", schedule_name[o->schedule]);
     cJSON_AddNumberToObject(loop, "finetune", o->finetune);
     cJSON_AddNumberToObject(loop, "final_finetune", o->final_finetune);
+    cJSON_AddStringToObject(loop, "finetune_schedule", o->each_schedule ? "each" : "all");
     cJSON_AddNumberToObject(loop, "finetune_lr", o->rate_factor);
     cJSON_AddNumberToObject(loop, "distill", o->distill);
     if (o->max_map_drop >= 0) cJSON_AddNumberToObject(loop, "max_map_drop", o->max_map_drop);
@@ -70,6 +71,22 @@ enum status record_read(struct ctx *ctx, const struct prune_job *job, cJSON **lo
     if (st == ST_OK) *loop = cJSON_DetachItemFromObject(root, "loop");
     cJSON_Delete(root);
     return st;
+}
+
+enum status record_add_sets(struct ctx *ctx, cJSON *loop, const char *const *name, char (*hex)[65], int n) {
+    cJSON *o = cJSON_AddObjectToObject(loop, "sha256");
+    for (int i = 0; i < n; ++i)
+        if (!cJSON_AddStringToObject(o, name[i], hex[i])) return ctx_fail(ctx, ST_MEMORY, "out of memory for the record");
+    return ST_OK;
+}
+
+enum status record_check_sets(struct ctx *ctx, const cJSON *loop, const char *path, const char *const *name, char (*hex)[65], int n) {
+    for (int i = 0; i < n; ++i) {
+        const char *before = json_text(cJSON_GetObjectItem(loop, "sha256"), name[i]);
+        if (!before || strcmp(before, hex[i]))
+            return ctx_fail(ctx, ST_FORMAT, "%s: the %s of training or mAP have changed since that run began; without -resume, -force begins anew", path, name[i]);
+    }
+    return ST_OK;
 }
 
 /* --- Writing ------------------------------------------------------------------------------------------------------------ */
@@ -277,6 +294,10 @@ bool loop_baseline(const struct prune_job *job, struct loop_step *out) {
         get_map(o, "map_after_finetune", &out->map, out->map_size);
     }
     return cJSON_GetArraySize(list) > 0;
+}
+
+bool loop_reached(const struct prune_job *job) {
+    return loop_final_step(job) == record_steps(job->loop) && json_true(step_of(job->loop, loop_final_step(job)), "target_reached");
 }
 
 const char *loop_stopped(const struct prune_job *job) { return json_text(job->loop, "stopped"); }

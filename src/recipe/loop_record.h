@@ -8,6 +8,10 @@ cJSON *record_new(const struct prune_job *);
 /* From PREFIX.prune.json; fails where that was made by another command line or from other files. */
 enum status record_read(struct ctx *, const struct prune_job *, cJSON **loop);
 
+/* Hashes of what the steps read, by name; check: against those of the run that is taken up. */
+enum status record_add_sets(struct ctx *, cJSON *loop, const char *const *name, char (*hex)[65], int n);
+enum status record_check_sets(struct ctx *, const cJSON *loop, const char *path, const char *const *name, char (*hex)[65], int n);
+
 /* Cut s: v is the job of the network that was cut, alive what is left of the unpruned one.  The first brings means and scores. */
 enum status record_add_step(struct ctx *, cJSON *loop, const struct prune_job *, const struct prune_job *v, const uint8_t *alive, int s,
                             int iterations);

@@ -109,7 +109,8 @@ static struct score_source source_of(struct prune_job *job) {
 static enum status refuse_existing(struct ctx *ctx, const struct prune_job *job) {
     const char *cut[] = { job->cfg_out, job->weights_out, job->plan_out, job->opt.report_images < 0 ? NULL : job->html_out, NULL }, *table[] = { job->compare_out, NULL };
     const char *const *out = job->opt.compare ? table : cut;
-    for (int i = 0; out[i] && !job->opt.force && !job->opt.dry_run && !job->opt.loop.resume; ++i)
+    bool goes_on = job->opt.loop.resume && io_exists(job->opt.compare ? job->compare_out : job->plan_out);
+    for (int i = 0; out[i] && !job->opt.force && !job->opt.dry_run && !goes_on; ++i)
         if (io_exists(out[i])) return ctx_fail(ctx, ST_USAGE, "%s: exists already; -force overwrites it, -out PREFIX writes elsewhere", out[i]);
     return ST_OK;
 }

@@ -18,6 +18,7 @@ struct loop_options {
     int steps;                       /* 1 */
     enum loop_schedule schedule;
     int finetune, final_finetune;    /* iterations after each step, and after the last one (0: as after the others) */
+    bool each_schedule;              /* every step's training has the cfg's whole schedule, not a part of one for all */
     double rate_factor;              /* on the cfg's learning rate; 1 */
     double distill;                  /* weight of the unpruned network's teaching; 0: none */
     double max_map_drop;             /* points of mAP; < 0: any */

@@ -27,7 +27,7 @@ struct trainer {
     struct train_options defaults;  /* copy of *opt with its zeros filled in */
     struct text_list difficult;
 
-    int mini, subdivisions, step_images, max, epoch_images;
+    int mini, subdivisions, step_images, max, end, epoch_images; /* end: of this run, at most max */
     struct scale_plan scale;
     int cfg_w, cfg_h, cfg_max;
     struct head_info head;          /* the last one: Darknet takes classes, jitter and random from it */
@@ -60,6 +60,7 @@ static void fill_defaults(struct trainer *t, const struct train_options *opt) {
     if (!(o->map_iou > 0)) o->map_iou = 0.5f;
     if (o->rate_factor == 0) o->rate_factor = 1;
     t->max = o->max_iterations > 0 ? o->max_iterations : t->net->opt.max_batches;
+    t->end = o->end > 0 && o->end < t->max ? o->end : t->max;
     if (o->save_every <= 0) o->save_every = t->data->save_weights;
     if (o->save_every <= 0) o->save_every = t->max < 10000 ? 1000 : 10000;
     if (o->last_every <= 0) o->last_every = t->data->save_last;
@@ -490,7 +491,7 @@ static bool stop_wanted(const struct trainer *t) { return t->opt->stop && *t->op
 static enum status iterate(struct ctx *ctx, struct trainer *t) {
     struct train_news news;
     bool measured;
-    while (t->iteration < (uint64_t)t->max) {
+    while (t->iteration < (uint64_t)t->end) {
         TRY(step(ctx, t, &news));
         TRY(map_if_due(ctx, t, &measured));
         news.map = t->map;
@@ -503,10 +504,10 @@ static enum status iterate(struct ctx *ctx, struct trainer *t) {
         news.stopping = stop_wanted(t);
         if (t->opt->news) t->opt->news(t->opt->user, &news);
         TRY(save_if_due(ctx, t));
-        if (stop_wanted(t) && t->iteration < (uint64_t)t->max) break;
+        if (stop_wanted(t) && t->iteration < (uint64_t)t->end) break;
     }
     net_pull(t->net);
-    bool finished = t->iteration == (uint64_t)t->max;
+    bool finished = t->iteration == (uint64_t)t->end;
     if (t->opt->save) {
         if (t->last_last != t->iteration) TRY(save_last(ctx, t));
         if (finished) TRY(checkpoint_save(ctx, &t->files, t->net, "final"));

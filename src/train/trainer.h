@@ -39,6 +39,7 @@ struct train_options {
     float map_thresh, map_iou;
     uint64_t seed;
     int max_iterations;              /* > 0: instead of max_batches (fine-tuning inside a pruning run) */
+    int end;                         /* > 0: ends after this iteration, as if max_iterations were reached, which rates and sizes go by */
     double rate_factor;              /* multiplies the cfg's rate; 0 counts as 1 */
     bool save;                       /* write checkpoints into data->backup */
     bool checkpoint_activations;     /* less memory for more time, the same result */

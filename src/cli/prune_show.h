@@ -1,9 +1,11 @@
-/* What detector prune shows of a run in steps. */
-#ifndef CLI_PRUNE_LOOP_H
-#define CLI_PRUNE_LOOP_H
+/* What detector prune shows: progress, and the tables of runs that measure more than one network. */
+#ifndef CLI_PRUNE_SHOW_H
+#define CLI_PRUNE_SHOW_H
 
 #include "cli/console.h"
+#include "recipe/compare.h"
 #include "recipe/loop.h"
+#include "recipe/sensitivity.h"
 
 struct display { struct progress progress; char what[200]; bool open; };
 /* For prune_options.progress and .training. */
@@ -13,5 +15,7 @@ void display_end(struct display *);
 
 /* The table of the steps, the baseline beside it, and what was written. */
 void print_loop(const struct prune_job *);
+void print_comparison(const struct prune_job *, const struct comparison *);
+void print_sensitivity(const struct sensitivity *);
 
 #endif

@@ -1,4 +1,4 @@
-#include "cli/prune_loop.h"
+#include "cli/prune_show.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +16,7 @@ void display_phase(void *user, const char *what, int done, int total) {
     if (!d->open || strcmp(d->what, what)) {
         display_end(d);
         snprintf(d->what, sizeof d->what, "%s", what);
-        progress_start(&d->progress, d->what, "images");
+        progress_start(&d->progress, d->what, strcmp(what, "sensitivity") ? "images" : "networks");
         d->open = true;
     }
     progress_show(&d->progress, done, total);
@@ -42,7 +42,7 @@ void display_training(void *user, const char *what, const struct train_news *n, 
     snprintf(d->what, sizeof d->what, "%sfine-tuning (loss %.3f, avg %.3f, rate %.5f, %.1f images/s, whole run %s left)", what, n->loss, n->avg_loss,
              n->rate, n->images_per_second, whole);
     progress_eta(&d->progress, (int)n->iteration, n->max_iterations, n->eta_seconds);
-    if (n->iteration == (uint64_t)n->max_iterations || n->stopping) display_end(d);
+    if (n->stopping) display_end(d);
 }
 
 static void print_maps(double map, const double *size) {
@@ -71,6 +71,50 @@ void print_loop(const struct prune_job *job) {
     if (loop_baseline(job, &step)) {
         printf("  the unpruned network after the same %d iterations:            ", step.iterations);
         print_maps(step.map, step.map_size);
+        printf("\n");
+    }
+}
+
+static void print_figure(const struct compare_row *row, const struct compare_figure *f, double scale, int digits) {
+    char text[48] = "-";
+    if (f->mean >= 0 && row->runs > 1) snprintf(text, sizeof text, "%.*f+-%.*f", digits, scale * f->mean, digits, scale * f->spread);
+    else if (f->mean >= 0) snprintf(text, sizeof text, "%.*f", digits, scale * f->mean);
+    printf(" %12s", text);
+}
+
+void print_comparison(const struct prune_job *job, const struct comparison *c) {
+    bool trained = loop_wanted(&job->opt.loop);
+    printf("\n%-14s", "criterion");
+    if (trained) printf(" %12s", "mAP when cut");
+    printf(" %12s %12s %12s %12s %12s %12s %12s %12s\n", "mAP, %", "small", "medium", "large", "params (k)", "BFLOPs", "ms",
+           "time, %");
+    for (int i = 0; i < c->n; ++i) {
+        const struct compare_row *row = &c->row[i];
+        printf("%-14s", row->criterion ? row->criterion->name : row->trained ? "(uncut+train)" : "(uncut)");
+        if (trained) print_figure(row, &row->cut, 100, 2);
+        print_figure(row, &row->map, 100, 2);
+        for (int k = 0; k < MAP_SIZES; ++k) print_figure(row, &row->map_size[k], 100, 2);
+        print_figure(row, &row->params, 1e-3, 1);
+        print_figure(row, &row->flops, 1e-9, 4);
+        print_figure(row, &row->ms, 1, 2);
+        print_figure(row, &row->time, 100, 1);
+        printf("%s\n", row->reached ? "" : "  target out of reach");
+    }
+    printf("%s, mAP@%.2f; time: share of the uncut network's, run side by side; written: %.*s.json, .png\n",
+           trained ? "after the same training" : "right after the cut", job->opt.map_iou, (int)strlen(job->compare_out) - 5, job->compare_out);
+}
+
+void print_sensitivity(const struct sensitivity *s) {
+    printf("\nchange of the loss (%d images) and of mAP in points (%d images) when a layer's lowest filters go; uncut: loss %.3f, mAP %.2f %%\n", s->images,
+           s->valid, s->whole.loss, 100 * s->whole.map);
+    printf(" layer  layers  groups");
+    for (int r = 0; r < s->n_ratio; ++r) printf("   %3.0f %%: loss    mAP", 100 * s->ratio[r]);
+    printf("\n");
+    for (int i = 0; i < s->n; ++i) {
+        const struct sensitivity_row *row = &s->row[i];
+        printf("%6d %7d %7d", row->layer, row->layers, row->groups);
+        for (int r = 0; r < s->n_ratio; ++r)
+            printf("   %+11.3f %+6.2f", row->at[r].loss - s->whole.loss, 100 * (row->at[r].map - s->whole.map));
         printf("\n");
     }
 }
