@@ -10,7 +10,7 @@
 #include "base/text.h"
 
 struct prune_options prune_defaults(void) {
-    return (struct prune_options){ .criterion = "saliency", .compensate = true, .images = 1000, .map_thresh = 0.25, .map_iou = 0.5, .seeds = 3,
+    return (struct prune_options){ .criterion = "saliency", .compensate = true, .images = 1000, .report_images = -1, .map_thresh = 0.25, .map_iou = 0.5, .seeds = 3,
                                    .loop = { .steps = 1, .rate_factor = 1, .max_map_drop = -1, .seed = 1 }, .saliency = saliency_defaults(), .select = select_defaults() };
 }
 
@@ -31,6 +31,7 @@ static enum status out_names(struct ctx *ctx, struct prune_job *job) {
     job->cfg_out = joined(ctx, prefix, ".cfg");
     job->weights_out = joined(ctx, prefix, ".weights");
     job->plan_out = joined(ctx, prefix, ".prune.json");
+    job->html_out = joined(ctx, prefix, ".html");
     job->compare_out = joined(ctx, prefix, ".compare.json");
     free(prefix);
     return ctx->code;
@@ -91,7 +92,7 @@ void prune_close(struct prune_job *job) {
     cJSON_Delete(job->loop);
     free(job->speed_before.layer_ms), free(job->speed_after.layer_ms);
     free(job->mean), free(job->score), free(job->compensated), free(job->keep_layer);
-    free(job->cfg_out), free(job->weights_out), free(job->plan_out), free(job->compare_out);
+    free(job->cfg_out), free(job->weights_out), free(job->plan_out), free(job->html_out), free(job->compare_out);
     free(job);
 }
 
@@ -104,7 +105,7 @@ static struct score_source source_of(struct prune_job *job) {
 }
 
 static enum status refuse_existing(struct ctx *ctx, const struct prune_job *job) {
-    const char *cut[] = { job->cfg_out, job->weights_out, job->plan_out, NULL }, *table[] = { job->compare_out, NULL };
+    const char *cut[] = { job->cfg_out, job->weights_out, job->plan_out, job->opt.report_images < 0 ? NULL : job->html_out, NULL }, *table[] = { job->compare_out, NULL };
     const char *const *out = job->opt.compare ? table : cut;
     bool goes_on = job->opt.loop.resume && io_exists(job->opt.compare ? job->compare_out : job->plan_out);
     for (int i = 0; out[i] && !job->opt.force && !job->opt.dry_run && !goes_on; ++i)
