@@ -146,11 +146,11 @@ void dataset_describe(struct ctx *ctx, const struct dataset_report *r, int class
 enum status dataset_usable(struct ctx *ctx, const struct dataset_report *r, enum dataset_use use) {
     int n = (int)strcspn(r->text ? r->text : "", "\n");
     /* Images stand first in the text. */
-    if (r->images > 1 && r->unreadable == r->images)
+    if ((r->images > 1 || use == DATASET_TRAIN) && r->images > 0 && r->unreadable == r->images)
         return ctx_fail(ctx, ST_FORMAT, "none of the %d images can be read; the first: %.*s", r->images, n, r->text);
     if (r->unreadable > 1 && use != DATASET_TRAIN)
         return ctx_fail(ctx, ST_FORMAT, "%d of the %d images cannot be read; the first: %.*s", r->unreadable, r->images, n, r->text);
-    if (r->text && (use == DATASET_STRICT || r->unreadable == r->images || (use == DATASET_SCORE && r->unreadable)))
+    if (r->text && (use == DATASET_STRICT || (use == DATASET_SCORE && r->unreadable)))
         return ctx_fail(ctx, ST_FORMAT, "%.*s", n, r->text);
     if (r->images > 0 && r->no_labels == r->images)
         return ctx_fail(ctx, ST_FORMAT, "none of the %d images has a label file; the first: %.*s", r->images, n, r->text);
