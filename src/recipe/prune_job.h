@@ -2,6 +2,8 @@
 #ifndef RECIPE_PRUNE_JOB_H
 #define RECIPE_PRUNE_JOB_H
 
+#include <cjson/cJSON.h>
+
 #include "data/dataset.h"
 #include "eval/map.h"
 #include "eval/speed.h"
@@ -10,19 +12,38 @@
 #include "prune/slice.h"
 #include "recipe/score_images.h"
 
+/* Pruning in steps with training between them (loop.h). */
+enum loop_schedule { SCHEDULE_LINEAR, SCHEDULE_CUBIC, SCHEDULE_ONESHOT };
+struct loop_options {
+    int steps;                       /* 1 */
+    enum loop_schedule schedule;
+    int finetune, final_finetune;    /* iterations after each step, and after the last one (0: as after the others) */
+    bool each_schedule;              /* every step's training has the cfg's whole schedule, not a part of one for all */
+    double rate_factor;              /* on the cfg's learning rate; 1 */
+    double distill;                  /* weight of the unpruned network's teaching; 0: none */
+    double max_map_drop;             /* points of mAP; < 0: any */
+    bool baseline, resume;
+    uint64_t seed;                   /* of the training's draws */
+};
+struct train_news;
+
 struct prune_options {
     const char *data, *cfg, *weights;
     const char *out;                 /* prefix of what is written; NULL: the cfg's stem with "_pruned" (saliency: "saliency") */
     const char *criterion, *keep_layers, *from_plan;
     bool force, dry_run, keep_seen, strict, calc_map, use_valid, compensate;
     bool compare;                    /* criterion is a list; nothing is cut for good */
+    int report_images;               /* examples on the page PREFIX.html; -1: no page */
     int seeds;                       /* with compare: draws of criterion random */
     int images;                      /* to score on; 0: all */
     double map_thresh, map_iou;
     struct saliency_options saliency;
     struct select_options select;
+    struct loop_options loop;
     const char *flags;               /* the command line, for the record */
     void (*progress)(void *user, const char *what, int done, int total);
+    /* An iteration of training: which one this is of the run, and how long the whole run still takes (< 0: not known). */
+    void (*training)(void *user, const char *what, const struct train_news *, double run_seconds_left);
     void *user;
     const volatile int *stop;
 };
@@ -46,9 +67,10 @@ struct prune_job {
     float *compensated;              /* full-size parameters after compensation */
     double worst;                    /* masked against pruned, relative */
     struct speed speed_before, speed_after;
-    struct map_result map_before, map_after;
-    bool have_map;
-    char *cfg_out, *weights_out, *plan_out, *compare_out;
+    struct map_result map_before, map_after, map_tuned;
+    bool have_map, have_tuned;       /* tuned: after the last fine-tuning */
+    cJSON *loop;                     /* of a run in steps: its part of the record, or NULL */
+    char *cfg_out, *weights_out, *plan_out, *html_out, *compare_out;
 };
 
 enum status prune_open(struct ctx *, struct backend *, const struct prune_options *, struct prune_job **);
@@ -63,6 +85,8 @@ enum status prune_cut(struct ctx *, struct prune_job *);     /* the small networ
 enum status prune_measure(struct ctx *, struct prune_job *); /* speed, and mAP when asked */
 enum status prune_map(struct ctx *, struct prune_job *, struct net *, struct map_result *); /* on the valid list */
 enum status prune_write(struct ctx *, struct prune_job *);   /* PREFIX.cfg, PREFIX.weights, PREFIX.prune.json */
+/* After prune_write or loop_run: PREFIX.html, and its figures as the record's member "report" (report.h). */
+enum status prune_report(struct ctx *, struct prune_job *);
 void prune_close(struct prune_job *);
 
 /* audit.c */
