@@ -10,13 +10,13 @@ struct map_options {
     float thresh;       /* confidence for TP/FP/F1; 0.25 */
     float iou_thresh;   /* 0.5 */
     int points;         /* 0: area under the curve, 11, 101, ... */
+    void (*progress)(void *user, int done, int total);
+    void *user;
+    const volatile int *stop; /* NULL, or becomes non-zero: ST_INTERRUPTED */
     bool curves;        /* fill map_result.curve */
     /* NULL, or called after every image, in order, with its detections (above .005, suppressed) and its truths. */
     enum status (*each)(struct ctx *, void *user, int image, const struct detection_list *, const struct truth_list *);
     void *each_user;
-    void (*progress)(void *user, int done, int total);
-    void *user;
-    const volatile int *stop; /* NULL, or becomes non-zero: ST_INTERRUPTED */
 };
 struct map_class { double ap; int tp, fp, truths; };
 enum { MAP_CURVE = 101 };
