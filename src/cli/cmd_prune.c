@@ -11,6 +11,7 @@
 #include "recipe/compare.h"
 #include "recipe/heat_pictures.h"
 #include "recipe/report.h"
+#include "recipe/prune_blocks.h"
 
 struct prune_flags {
     struct prune_options opt;
@@ -85,6 +86,7 @@ static const struct option prune_options[] = {
     { "target_params", OPTION_FLOAT, AT(f.params), "S", "share of the parameters to keep", NULL, 0, 1 },
     { "target_memory", OPTION_FLOAT, AT(f.memory), "S", "share of the activations to keep", NULL, 0, 1 },
     { "threshold", OPTION_FLOAT, AT(f.threshold), "T", "remove every group that ranks below T", NULL, 0, 1e30 },
+    { "blocks", OPTION_INT, AT(f.opt.blocks), "N", "first remove N whole residual blocks, those whose branch matters least; without a target nothing else (0)", NULL, 0, 10000 },
     { "scope", OPTION_CHOICE, AT(f.scope), "SCOPE", "global | layer (global)", scopes, 1, 0 },
     { "max_layer_ratio", OPTION_FLOAT, AT(f.opt.select.max_layer_ratio), "R", "at most this share of any layer (0.9)", NULL, 0, 1 },
     { "min_filters", OPTION_INT, AT(f.opt.select.min_filters), "N", "at least this many per layer (8)", NULL, 1, 1e6 },
@@ -126,6 +128,7 @@ static enum status pick_target(struct ctx *ctx, struct all_flags *a) {
     int n = 0;
     for (size_t i = 0; i < sizeof given / sizeof given[0]; ++i)
         if (given[i].value >= 0) a->f.opt.select.target = given[i].kind, a->f.opt.select.value = given[i].value, ++n;
+    if (a->f.opt.blocks && n == 0) a->f.opt.select.value = 0, a->f.opt.blocks_only = true;
     if (n > 1) return ctx_fail(ctx, ST_USAGE, "give one of -ratio, -target_flops, -target_params, -target_memory, -threshold, not %d", n);
     return ST_OK;
 }
@@ -142,6 +145,19 @@ static enum status check_loop(struct ctx *ctx, const struct all_flags *a) {
     return ST_OK;
 }
 
+/* What goes with blocks, and with classifiers. */
+static enum status check_kind(struct ctx *ctx, const struct all_flags *a) {
+    const struct prune_options *o = &a->f.opt;
+    bool steps = loop_wanted(&o->loop);
+    if (o->blocks && (o->compare || a->sensitivity)) return ctx_fail(ctx, ST_USAGE, "-compare and -sensitivity are about filters: no -blocks");
+    if (o->blocks && steps)
+        return ctx_fail(ctx, ST_USAGE, "-blocks is one cut: make it first, then give the files it writes to a run in steps or with training");
+    if (o->blocks && o->from_plan) return ctx_fail(ctx, ST_USAGE, "-from_plan takes the blocks from the plan: no -blocks");
+    if (o->classifier && (o->compare || a->sensitivity || steps))
+        return ctx_fail(ctx, ST_USAGE, "steps, training, -compare and -sensitivity go by mAP and need a detector; `classifier train` trains what this writes");
+    return ST_OK;
+}
+
 static enum status parse(struct ctx *ctx, const struct command *self, int argc, char **argv, struct all_flags *a) {
     struct arguments words;
     memset(a, 0, sizeof *a);
@@ -152,6 +168,8 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.batch = a->f.opt.saliency.batch;
     a->f.backend = "cpu";
     a->heat.images = 8;
+    a->f.opt.classifier = !strcmp(self->group, "classifier");
+    if (a->f.opt.classifier) a->f.opt.criterion = "taylor";
     a->compensate = 1;
     a->f.opt.report_images = report_defaults().images;
     a->eval_images = 128;
@@ -177,10 +195,11 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.opt.loop.each_schedule = a->f.training >= 0 ? a->f.training == 1 : a->f.opt.loop.max_map_drop >= 0;
     a->f.opt.loop.seed = (uint64_t)(a->f.train_seed >= 0 ? a->f.train_seed : a->f.seed);
     a->f.opt.stop = console_stop();
-    if (a->no_report) a->f.opt.report_images = -1;
+    if (a->no_report || a->f.opt.classifier) a->f.opt.report_images = -1; /* the page is about detections */
     if (a->f.opt.compare && (a->f.opt.from_plan || a->f.opt.dry_run))
         return ctx_fail(ctx, ST_USAGE, "-compare measures cuts by criteria: no -from_plan, no -dry_run");
     TRY(check_loop(ctx, a));
+    TRY(check_kind(ctx, a));
     return pick_target(ctx, a);
 }
 
@@ -212,26 +231,51 @@ static enum status heatmaps(struct ctx *ctx, struct prune_job *job, const struct
 /* --- what prune prints --------------------------------------------------------------------------------------------------- */
 
 static void print_layers(const struct prune_job *job) {
-    const struct net *net = job->net, *small = job->small;
+    const struct net *net = prune_before(job), *small = job->small;
     bool timed = job->speed_before.layer_ms && job->speed_after.layer_ms;
     int *kept = calloc((size_t)net->n, sizeof *kept);
     if (!kept) return;
     channels_widths(job->channels, job->selection.keep, kept);
     printf("\n layer  type             filters          params (k)          MFLOPs%s\n", timed ? "               ms" : "");
     for (int i = 0; i < net->n; ++i) {
-        const struct layer *l = &net->layer[i], *s = small ? &small->layer[i] : NULL;
+        int at = job->whole ? job->blocks.number[i] : i; /* its number behind the cut */
+        const struct layer *l = &net->layer[i], *s = small && at >= 0 ? &small->layer[at] : NULL;
         if (l->n_param == 0) continue;
+        if (at < 0) {
+            printf("%6d  %-14s %5d ->     -  goes with its block\n", i, l->section->type, l->out.c);
+            continue;
+        }
         double before = 0, after = 0;
         for (int k = 0; k < l->n_param; ++k) before += (double)param_count(&l->param[k]);
         for (int k = 0; s && k < s->n_param; ++k) after += (double)param_count(&s->param[k]);
-        printf("%6d  %-14s %5d -> %5d", i, l->section->type, l->out.c, kept[i]);
+        printf("%6d  %-14s %5d -> %5d", i, l->section->type, l->out.c, kept[at]);
         if (s) printf(" %8.1f -> %7.1f %8.2f -> %7.2f", before / 1e3, after / 1e3, l->flops / 1e6, s->flops / 1e6);
-        if (timed) printf(" %7.3f -> %6.3f", job->speed_before.layer_ms[i], job->speed_after.layer_ms[i]);
-        const struct channel_group *g = &job->channels->group[channels_group(job->channels, i, 0)];
+        if (timed) printf(" %7.3f -> %6.3f", job->speed_before.layer_ms[i], job->speed_after.layer_ms[at]);
+        const struct channel_group *g = &job->channels->group[channels_group(job->channels, at, 0)];
         if (g->frozen) printf("  stays: %s", g->frozen);
         printf("\n");
     }
     free(kept);
+}
+
+static void print_blocks(const struct prune_job *job) {
+    const struct blocks *b = &job->blocks;
+    if (!job->opt.blocks && !job->whole) return;
+    printf("\n block  layers        score      rank  params (k)   MFLOPs\n");
+    for (int k = 0; k < b->n; ++k) {
+        const struct block *block = &b->item[k];
+        if (block->stays && !block->n_gone) {
+            printf("%6d  %-10s stays: %s (layer %d)\n", block->shortcut, "", block->stays, block->stays_by);
+            continue;
+        }
+        char span[32];
+        snprintf(span, sizeof span, "%d-%d", block->first, block->shortcut);
+        printf("%6d  %-8s %10.3g %9.3g %11.1f %8.2f  %s\n", block->shortcut, span, block->score, block->rank, block->cost.params / 1e3,
+               block->cost.flops / 1e6,
+               block->gone ? !job->opt.compensate ? "goes" : block->compensated ? "goes, its mean stays" : "goes; its mean cannot stay behind, zero does"
+                           : block->stays ? block->stays : "");
+    }
+    if (job->whole) printf("branches at zero = without them: largest relative difference %.2g (limit 1e-4)\n", job->worst_blocks);
 }
 
 static void print_row(const char *what, double before, double after, const char *format) {
@@ -268,6 +312,15 @@ static void print_map(const struct prune_job *job) {
     }
 }
 
+static void print_accuracy(const struct prune_job *job) {
+    const struct classify_score *a = &job->classes_before, *b = &job->classes_after;
+    char what[64];
+    if (!a->images) return;
+    print_row("top-1, %", 100. * a->top1 / a->images, 100. * b->top1 / b->images, "%.2f");
+    snprintf(what, sizeof what, "top-%d, %% (%d images)", job->top, a->images);
+    if (job->top > 1) print_row(what, 100. * a->topk / a->images, 100. * b->topk / b->images, "%.2f");
+}
+
 static void print_classes(const struct prune_job *job, const struct text_list *names) {
     if (!job->have_map) return;
     printf("\n  AP by class, %%               before   after   objects\n");
@@ -284,7 +337,8 @@ static enum status prune_steps(struct ctx *ctx, struct prune_job *job) {
         print_scoring(job);
         return ST_OK;
     }
-    if (!job->opt.from_plan) TRY(prune_score(ctx, job));
+    TRY(prune_blocks(ctx, job));
+    if (!job->opt.from_plan && !job->opt.blocks_only) TRY(prune_score(ctx, job));
     print_scoring(job);
     TRY(prune_select(ctx, job));
     TRY(prune_cut(ctx, job));
@@ -373,7 +427,7 @@ static int prune_run(const struct command *self, int argc, char **argv) {
     struct backend *be = NULL;
     struct prune_job *job = NULL;
     struct display display = { .what = "" };
-    char *line = command_line(argc, argv, "detector prune");
+    char *line = command_line(argc, argv, !strcmp(self->group, "classifier") ? "classifier prune" : "detector prune");
     enum status st = parse(&ctx, self, argc, argv, &a);
     if (st == ST_OK) {
         a.f.opt.progress = display_phase;
@@ -389,10 +443,12 @@ static int prune_run(const struct command *self, int argc, char **argv) {
     if (st == ST_OK && a.sensitivity) st = sensitivity_steps(&ctx, job, &a, prefix, true);
     else if (st == ST_OK) st = a.f.opt.compare ? compare_steps(&ctx, job) : prune_steps(&ctx, job);
     if (st == ST_OK && !a.f.opt.compare && !a.sensitivity) {
+        print_blocks(job);
         print_layers(job);
         if (job->loop) print_loop(job);
         print_totals(job);
         print_map(job);
+        print_accuracy(job);
         print_classes(job, &job->names);
         if (job->opt.dry_run) printf("\ndry run: nothing was written\n");
         else printf("\nwritten: %s, %s, %s\n", job->cfg_out, job->weights_out, job->plan_out);
@@ -416,3 +472,6 @@ const struct command detector_saliency_command = {
 const struct command detector_prune_command = {
     "detector", "prune", "DATA CFG WEIGHTS", "removes the filters that the detections need least, and writes a smaller cfg and weights",
     prune_options, prune_run };
+const struct command classifier_prune_command = {
+    "classifier", "prune", "DATA CFG WEIGHTS", "the same for a classifier, by the loss (taylor) or criteria that need no labels", prune_options,
+    prune_run };

@@ -5,6 +5,7 @@
 
 #include "base/io.h"
 #include "recipe/audit.h"
+#include "recipe/prune_blocks.h"
 
 static const char version[] = "1.0";
 
@@ -18,6 +19,7 @@ static enum status add_file(struct ctx *ctx, cJSON *to, const char *name, const 
 }
 
 static enum status add_labels(struct ctx *ctx, const struct prune_job *job, cJSON *to) {
+    if (job->opt.classifier) return add_file(ctx, to, "labels", job->data.labels ? job->data.labels : "data/labels.list");
     cJSON *labels = cJSON_AddArrayToObject(to, "labels");
     for (int i = 0; i < score_images_count(job->images); ++i) {
         char *path = label_path(ctx, score_images_path(job->images, i)), hex[65];
@@ -77,6 +79,14 @@ enum status audit_read_map(struct ctx *ctx, const cJSON *from, const char *name,
     return m->classes ? ST_OK : ctx_fail(ctx, ST_FORMAT, "the record has no whole '%s'", name);
 }
 
+static void add_classes(cJSON *to, const char *name, const struct classify_score *s, int top) {
+    cJSON *o = cJSON_AddObjectToObject(to, name);
+    cJSON_AddNumberToObject(o, "images", s->images);
+    cJSON_AddNumberToObject(o, "top1", (double)s->top1 / s->images);
+    cJSON_AddNumberToObject(o, "k", top);
+    cJSON_AddNumberToObject(o, "topk", (double)s->topk / s->images);
+}
+
 /* Per layer with filters: kept indices, scores of all its channels, and, where a reader needs them, the means that removed
  * channels leave behind. */
 static void add_layers(const struct prune_job *job, cJSON *to) {
@@ -91,7 +101,7 @@ static void add_layers(const struct prune_job *job, cJSON *to) {
         cJSON_AddStringToObject(o, "type", l->section->type);
         cJSON_AddNumberToObject(o, "filters", l->out.c);
         kept = cJSON_AddArrayToObject(o, "kept");
-        if (l->n_param && !job->opt.from_plan) score = cJSON_AddArrayToObject(o, "score");
+        if (l->n_param && !job->opt.from_plan && !job->opt.blocks_only) score = cJSON_AddArrayToObject(o, "score");
         for (int k = 0; k < l->out.c; ++k) {
             int node = ch->first_node[i] + k, g = ch->group_of[node];
             char key[16];
@@ -145,6 +155,11 @@ enum status audit_text(struct ctx *ctx, const struct prune_job *job, char **text
         audit_add_map(root, "map_after_cut", &job->map_after, job->opt.map_iou);
         if (job->have_tuned) audit_add_map(root, "map_after_finetune", &job->map_tuned, job->opt.map_iou);
     }
+    if (job->classes_before.images) {
+        add_classes(root, "accuracy_before", &job->classes_before, job->top);
+        add_classes(root, "accuracy_after_cut", &job->classes_after, job->top);
+    }
+    prune_blocks_record(job, root);
     if (job->loop) cJSON_AddItemReferenceToObject(root, "loop", job->loop);
     add_layers(job, root);
     if (st == ST_OK && !(*text = cJSON_Print(root))) st = ctx_fail(ctx, ST_MEMORY, "out of memory writing the record");

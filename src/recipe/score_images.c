@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "eval/classify.h"
 #include "eval/detect.h"
 
 struct score_images {
@@ -12,6 +13,8 @@ struct score_images {
     int n, classes, *chosen;
     struct image input;
     struct truth_list truth;
+    const struct text_list *labels; /* of a classifier, or NULL */
+    float *target;
 };
 
 static int by_value(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
@@ -94,10 +97,28 @@ static void into_input(struct truth_list *truth, const struct image *picture, in
     }
 }
 
+/* As `classifier valid` sees it. */
+static enum status get_class(struct score_images *s, struct ctx *ctx, int i, struct score_image *out) {
+    const char *path = s->list->item[s->chosen[i]];
+    struct image picture = { 0 }, shorter = { 0 };
+    int w = s->net->opt.width, h = s->net->opt.height;
+    enum status st = image_read(ctx, path, s->net->opt.channels, &picture);
+    image_free(&s->input);
+    if (st == ST_OK) st = image_resize_shorter(ctx, &picture, w, &shorter);
+    if (st == ST_OK) st = image_crop(ctx, &shorter, (shorter.w - w) / 2, (shorter.h - h) / 2, w, h, &s->input);
+    image_free(&picture);
+    image_free(&shorter);
+    for (int k = 0; k < s->labels->n; ++k) s->target[k] = 0;
+    s->target[classify_label(s->labels, path)] = 1;
+    *out = (struct score_image){ .x = s->input.data, .target = s->target };
+    return st;
+}
+
 static enum status get(void *user, struct ctx *ctx, int i, struct score_image *out) {
     struct score_images *s = user;
     const char *path = s->list->item[s->chosen[i]];
     struct image picture;
+    if (s->labels) return get_class(s, ctx, i, out);
     enum status st = labels_of(ctx, path, s->classes, false, &s->truth);
     if (st == ST_OK) st = image_read(ctx, path, s->net->opt.channels, &picture);
     if (st != ST_OK) return st;
@@ -105,12 +126,28 @@ static enum status get(void *user, struct ctx *ctx, int i, struct score_image *o
     st = detect_input(ctx, s->net, &picture, s->net->opt.letter_box, &s->input);
     if (st == ST_OK && s->net->opt.letter_box) into_input(&s->truth, &picture, s->net->opt.width, s->net->opt.height);
     image_free(&picture);
-    out->x = s->input.data;
-    out->truth = s->truth;
+    *out = (struct score_image){ .x = s->input.data, .truth = s->truth };
     return st;
 }
 
-struct score_source score_images_source(struct score_images *s) { return (struct score_source){ .count = s->n, .get = get, .user = s }; }
+enum status score_images_open_classes(struct ctx *ctx, const struct net *net, const struct text_list *list, const struct text_list *labels, int count,
+                                      uint64_t seed, struct score_images **out) {
+    TRY(score_images_open(ctx, net, list, count, seed, labels->n, out));
+    struct score_images *s = *out;
+    s->labels = labels;
+    s->target = mem_zero(ctx, (size_t)labels->n, sizeof *s->target);
+    for (int i = 0; i < s->n && ctx->code == ST_OK; ++i)
+        if (classify_label(labels, score_images_path(s, i)) < 0)
+            ctx_fail(ctx, ST_FORMAT, "%s: no label occurs in this path, so its class is not known", score_images_path(s, i));
+    if (ctx->code == ST_OK) return ST_OK;
+    score_images_close(s);
+    *out = NULL;
+    return ctx->code;
+}
+
+struct score_source score_images_source(struct score_images *s) {
+    return (struct score_source){ .count = s->n, .target_size = s->labels ? s->labels->n : 0, .get = get, .user = s };
+}
 int score_images_count(const struct score_images *s) { return s->n; }
 const char *score_images_path(const struct score_images *s, int i) { return s->list->item[s->chosen[i]]; }
 
@@ -118,6 +155,7 @@ void score_images_close(struct score_images *s) {
     if (!s) return;
     image_free(&s->input);
     free(s->truth.item);
+    free(s->target);
     free(s->chosen);
     free(s);
 }
