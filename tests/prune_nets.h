@@ -17,8 +17,9 @@ enum { NETS_MAX = 96 };
 enum {
     NETS_GROUPED = 1,
     NETS_YOLO = 2,
-    NETS_COMMENTS = 4
-}; /* grouped convolutions; [yolo] heads only; comments and blanks */
+    NETS_COMMENTS = 4,
+    NETS_RESIDUAL = 8
+}; /* grouped convolutions; [yolo] heads only; comments and blanks; mostly residual blocks */
 struct nets_gen {
     struct rng r;
     unsigned flags;
@@ -89,7 +90,7 @@ static inline void nets_residual(struct nets_gen *g) {
     nets_put(g, "activation=%s\n", nets_activation(g));
     if (nets_pick(g, 0, 2) == 0) {
         static const char *const norms[] = { "none", "relu", "softmax" };
-        nets_put(g, "weights_type=per_%s\nweights_normalization=%s\n", nets_pick(g, 0, 1) ? "channel" : "layer",
+        nets_put(g, "weights_type=per_%s\nweights_normalization=%s\n", (const char *[]){ "channel", "layer", "feature" }[nets_pick(g, 0, 2)],
                  norms[nets_pick(g, 0, 2)]);
     }
     nets_layer(g, wide, g->h[from], g->w[from]);
@@ -197,6 +198,63 @@ static inline void nets_resample(struct nets_gen *g) {
     }
 }
 
+/* Learned values added to squeezed ones, which gate the map; a grouped route of a grouped route. */
+static inline void nets_implicit_sum(struct nets_gen *g) {
+    int at = g->n - 1, c = g->c[at], h = g->h[at], w = g->w[at];
+    nets_put(g, "[implicit]\nfilters=%d\nmean=.5\n[route]\nlayers=%d\n[avgpool]\n[shortcut]\nfrom=-3\nactivation=%s\n[scale_channels]\nfrom=%d\n", c, at,
+             nets_activation(g), at);
+    for (int i = 0; i < 4; ++i) nets_layer(g, c, i == 1 ? h : 1, i == 1 ? w : 1);
+    nets_layer(g, c, h, w);
+}
+
+static inline void nets_nested(struct nets_gen *g) {
+    int a = g->n - 1, b = nets_earlier(g), h = g->h[a], w = g->w[a];
+    if (b < 0 || g->c[a] % 2 || g->c[b] % 2) return;
+    nets_put(g, "[route]\nlayers=-1, %d\ngroups=2\ngroup_id=%d\n", b, nets_pick(g, 0, 1));
+    nets_layer(g, (g->c[a] + g->c[b]) / 2, h, w);
+    int groups = g->c[g->n - 1] % 3 == 0 ? 3 : 2;
+    if (g->c[g->n - 1] % groups) return;
+    nets_put(g, "[route]\nlayers=-1\ngroups=%d\ngroup_id=%d\n", groups, nets_pick(g, 0, groups - 1));
+    nets_layer(g, g->c[g->n - 1] / groups, h, w);
+}
+
+/* Layers that remember, mix channels or know places: they hold on to some or all of what they read. */
+static inline void nets_holding(struct nets_gen *g) {
+    int at = g->n - 1, c = g->c[at], h = g->h[at], w = g->w[at], f = nets_pick(g, 3, 6);
+    switch (nets_pick(g, 0, 9)) {
+    case 0:
+        nets_put(g, "[crnn]\nhidden=%d\noutput=%d\npad=1\nbatch_normalize=%d\nactivation=leaky\n", nets_pick(g, 2, 4), f, nets_pick(g, 0, 1));
+        break;
+    case 1:
+        nets_put(g, "[conv_lstm]\noutput=%d\npad=1\nbatch_normalize=%d\npeephole=%d\n", f, nets_pick(g, 0, 1), nets_pick(g, 0, 1));
+        break;
+    case 2:
+    case 3: {
+        static const char *const types[] = { "gru", "lstm", "rnn" };
+        int kind = nets_pick(g, 0, 2);
+        nets_put(g, "[%s]\noutput=%d\nbatch_normalize=%d\n%s[connected]\noutput=%d\nactivation=logistic\n[scale_channels]\nfrom=%d\n", types[kind], f,
+                 nets_pick(g, 0, 1), kind == 2 ? "hidden=3\nactivation=leaky\n" : "", c, at);
+        nets_layer(g, f, 1, 1);
+        nets_layer(g, f = c, 1, 1);
+        break;
+    }
+    case 4: nets_put(g, "[normalization]\nsize=3\n"), f = c; break;
+    case 5: nets_put(g, "[maxpool]\nmaxpool_depth=1\nout_channels=%d\n", f = 2); break;
+    case 6: nets_put(g, "[local]\nfilters=%d\nsize=1\nactivation=leaky\n", f); break;
+    case 7:
+        if (c % 4 || h > 4) return;
+        nets_put(g, "[reorg]\nstride=2\nreverse=1\n"), f = c / 4, h *= 2, w *= 2;
+        break;
+    case 8:
+        nets_put(g, "[convolutional]\nsize=1\nfilters=%d\nactivation=normalize_channels%s\n", f, nets_pick(g, 0, 1) ? "_softmax" : "");
+        break;
+    default:
+        if (h <= 2) return;
+        nets_put(g, "[maxpool]\nsize=2\nstride=2\nantialiasing=1\n"), f = c, h = (h - 1) / 2 + 1, w = (w - 1) / 2 + 1;
+    }
+    nets_layer(g, f, h, w);
+}
+
 /* Types that few networks use; learned values or a dense layer as a gate. */
 static inline void nets_rare(struct nets_gen *g) {
     int at = g->n - 1, c = g->c[at], h = g->h[at], w = g->w[at], kind = nets_pick(g, 0, 6);
@@ -220,7 +278,7 @@ static inline void nets_rare(struct nets_gen *g) {
 }
 
 static inline void nets_block(struct nets_gen *g) {
-    switch (nets_pick(g, 0, 11)) {
+    switch (g->flags & NETS_RESIDUAL && nets_pick(g, 0, 1) ? 0 : nets_pick(g, 0, 14)) {
     case 0: nets_residual(g); break;
     case 1: nets_concat(g); break;
     case 2: nets_split(g); break;
@@ -230,6 +288,9 @@ static inline void nets_block(struct nets_gen *g) {
     case 6: nets_pyramid(g); break;
     case 7: nets_resample(g); break;
     case 8: nets_shared(g); break;
+    case 11: nets_implicit_sum(g); break;
+    case 12: nets_nested(g); break;
+    case 13: nets_holding(g); break;
     case 9:
     case 10: nets_rare(g); break;
     default: nets_plain(g, nets_pick(g, 4, 8));
@@ -237,15 +298,33 @@ static inline void nets_block(struct nets_gen *g) {
     if (g->c[g->n - 1] > 12) nets_conv(g, nets_pick(g, 4, 8), 1, 1, 1, nets_activation(g));
 }
 
-static inline void nets_head(struct nets_gen *g, bool yolo) {
+enum nets_kind { NETS_NO_HEAD, NETS_HEAD_YOLO, NETS_HEAD_GAUSSIAN, NETS_HEAD_REGION, NETS_HEAD_DETECTION, NETS_HEAD_SOFTMAX, NETS_HEAD_COST };
+
+static inline void nets_head(struct nets_gen *g, enum nets_kind kind) {
     if (nets_pick(g, 0, 1)) nets_plain(g, nets_pick(g, 4, 8));
-    int anchors = nets_pick(g, 1, 2), h = g->h[g->n - 1], w = g->w[g->n - 1],
-        filters = yolo ? anchors * 7 : nets_pick(g, 2, 5);
-    nets_put(g, "[convolutional]\nsize=1\nstride=1\npad=1\nfilters=%d\nactivation=linear\n", filters);
+    int anchors = nets_pick(g, 1, 2), h = g->h[g->n - 1], w = g->w[g->n - 1];
+    const char *mask = anchors == 2 ? "0,1" : "1";
+    int filters = kind == NETS_HEAD_YOLO || kind == NETS_HEAD_REGION ? anchors * 7 : kind == NETS_HEAD_GAUSSIAN ? anchors * 11 : nets_pick(g, 2, 5);
+    if (kind == NETS_HEAD_DETECTION || (kind >= NETS_HEAD_SOFTMAX && nets_pick(g, 0, 1))) {
+        filters = kind == NETS_HEAD_DETECTION ? 4 * (2 + anchors * 5) : filters; /* 2 x 2 cells, two classes */
+        nets_put(g, "[connected]\noutput=%d\nactivation=linear\n", filters);
+        h = w = 1;
+    } else {
+        nets_put(g, "[convolutional]\nsize=1\nstride=1\npad=1\nfilters=%d\nactivation=linear\n", filters);
+    }
     nets_layer(g, filters, h, w);
-    if (!yolo) return;
-    nets_put(g, "[yolo]\nmask=%s\nanchors=4,4, 9,7\nclasses=2\nnum=2\n", anchors == 2 ? "0,1" : "1");
-    nets_layer(g, 0, h, w);
+    if (kind == NETS_HEAD_YOLO) nets_put(g, "[yolo]\nmask=%s\nanchors=4,4, 9,7\nclasses=2\nnum=2\n", mask);
+    if (kind == NETS_HEAD_GAUSSIAN) nets_put(g, "[Gaussian_yolo]\nmask=%s\nanchors=4,4, 9,7\nclasses=2\nnum=2\n", mask);
+    if (kind == NETS_HEAD_REGION) nets_put(g, "[region]\nanchors=1,1, 2,1.5\nclasses=2\nnum=%d\n", anchors);
+    if (kind == NETS_HEAD_DETECTION) nets_put(g, "[detection]\nclasses=2\ncoords=4\nside=2\nnum=%d\n", anchors);
+    if (kind == NETS_HEAD_SOFTMAX) nets_put(g, "[softmax]\n");
+    if (kind == NETS_HEAD_COST) nets_put(g, "[cost]\ntype=sse\n");
+    if (kind != NETS_NO_HEAD) nets_layer(g, 0, h, w); /* nobody reads on from it */
+}
+
+static inline enum nets_kind nets_kind_of_head(struct nets_gen *g) {
+    if (g->flags & NETS_YOLO) return NETS_HEAD_YOLO;
+    return nets_pick(g, 0, 1) ? (nets_pick(g, 0, 2) ? NETS_HEAD_YOLO : NETS_NO_HEAD) : (enum nets_kind)nets_pick(g, NETS_HEAD_GAUSSIAN, NETS_HEAD_COST);
 }
 
 /* Sizes are small: 16 x 16 input, maps of 8 x 8 and less, at most 12 channels or so. */
@@ -256,11 +335,10 @@ static inline void nets_write(struct nets_gen *g, uint64_t seed, unsigned flags)
     nets_put(g, "[net]\nwidth=16\nheight=16\nchannels=3\nbatch=1\nsubdivisions=1\n");
     nets_conv(g, nets_pick(g, 4, 8), 3, 2, 1, nets_activation(g));
     int heads = nets_pick(g, 1, 3);
-    bool yolo = (flags & NETS_YOLO) || nets_pick(g, 0, 2) > 0;
     for (int k = 0; k < heads; ++k) {
         for (int i = 0, blocks = nets_pick(g, 2, 5); i < blocks && g->n < NETS_MAX - 24 * (heads - k); ++i)
             nets_block(g);
-        nets_head(g, yolo);
+        nets_head(g, nets_kind_of_head(g));
         if (k + 1 == heads) break;
         int from = nets_pick(g, 0, g->n - 1);
         while (g->c[from] == 0) --from;

@@ -169,12 +169,15 @@ static void check_no_rule(void) {
         CHECK(layer_type(i)->couple, "[%s] has no rule for pruning", layer_type(i)->name);
 }
 
-/* Darknet's table, and the products of [connected] that it leaves out. */
+/* Darknet's table, and the products of dense and recurrent layers that it leaves out. */
 static double all_flops(const struct net *net) {
+    static const char *const left_out[] = { "connected", "rnn", "gru", "lstm" };
     double sum = net_flops(net);
     for (int i = 0; i < net->n; ++i)
-        for (int k = 0; k < net->layer[i].n_param && !strcmp(net->layer[i].ops->name, "connected"); ++k)
-            if (net->layer[i].param[k].role == PARAM_WEIGHT) sum += 2. * (double)param_count(&net->layer[i].param[k]);
+        for (int k = 0; k < net->layer[i].n_param; ++k)
+            for (size_t t = 0; t < sizeof left_out / sizeof left_out[0]; ++t)
+                if (!strcmp(net->layer[i].ops->name, left_out[t]) && net->layer[i].param[k].role == PARAM_WEIGHT)
+                    sum += 2. * (double)param_count(&net->layer[i].param[k]);
     return sum;
 }
 

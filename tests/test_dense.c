@@ -137,7 +137,7 @@ static void check_against_convolution(enum net_mode mode) {
             CHECK(false, "%s", ctx.error);
             return;
         }
-        struct net_hook hook = { &seen[way], look };
+        struct net_hook hook = { .user = &seen[way], .reader = look };
         net->hook = &hook;
         int last = net->n - 1;
         n = 2 * shape_count(net->layer[last].out), n_g = mode == NET_TRAIN ? net->n_param : 0;

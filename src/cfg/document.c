@@ -240,6 +240,55 @@ enum status cfg_text(struct ctx *ctx, const struct cfg_doc *doc, char **text, si
     return ST_OK;
 }
 
+static char first_mark(const struct cfg_doc *doc, int line) { return doc->text[line][strspn(doc->text[line], " \t\r")]; }
+
+/* Lines [*from, *to) of a section, counted from 0: its header to its last option; `gone`: with what is only about it. */
+static void section_span(const struct cfg_doc *doc, int section, bool gone, int *from, int *to) {
+    const struct cfg_section *s = &doc->section[section];
+    *from = s->line - 1;
+    *to = s->n ? s->entry[s->n - 1].line : s->line;
+    if (!gone) return;
+    int comment = *from;
+    while (comment > 0 && (first_mark(doc, comment - 1) == '#' || first_mark(doc, comment - 1) == ';')) --comment;
+    if (comment > 0 && !first_mark(doc, comment - 1)) *from = comment; /* below a blank line: not an option commented out */
+    while (*to < doc->n_line && !first_mark(doc, *to)) ++*to;
+}
+
+static char *append(char *to, const char *text, size_t n) { return (char *)memcpy(to, text, n) + n; }
+
+enum status cfg_text_instead(struct ctx *ctx, const struct cfg_doc *doc, const char *const *instead, char **text, size_t *size) {
+    size_t n = 0, lines = (size_t)doc->n_line + 1;
+    const char *eol = doc->n_line && *doc->eol[0] ? doc->eol[0] : "\n";
+    const char **put = mem_zero(ctx, lines, sizeof *put);
+    char *gone = mem_zero(ctx, lines, 1);
+    for (int i = 0; i < doc->n_line; ++i) n += strlen(doc->text[i]) + strlen(doc->eol[i]);
+    for (int i = 0, from, to; i < doc->n && put && gone; ++i) {
+        if (!instead[i]) continue;
+        n += 2 * strlen(instead[i]);
+        section_span(doc, i, !*instead[i], &from, &to);
+        put[from] = instead[i];
+        memset(gone + from, 1, (size_t)(to - from));
+    }
+    char *out = *text = ctx->code == ST_OK ? mem_zero(ctx, n + 1, 1) : NULL;
+    for (int i = 0; i < doc->n_line && out; ++i) {
+        for (const char *at = put[i]; at && *at; at += strcspn(at, "\n") + 1) {
+            out = append(out, at, strcspn(at, "\n"));
+            out = append(out, eol, strlen(eol));
+        }
+        if (gone[i]) continue;
+        out = append(out, doc->text[i], strlen(doc->text[i]));
+        out = append(out, doc->eol[i], strlen(doc->eol[i]));
+    }
+    *size = out ? (size_t)(out - *text) : 0;
+    free(put), free(gone);
+    return ctx->code;
+}
+
+const char *cfg_raw_value(const struct cfg_doc *doc, const struct cfg_entry *e) {
+    const char *equals = strchr(doc->text[e->line - 1], '=');
+    return equals ? equals + 1 : "";
+}
+
 /* Where the value lies in a raw line: [*from, *to).  A number ends with its last digit (upstream drops the
  * blanks inside "6 4", so they belong to it); other text ends before a note or the trailing blanks. */
 static void value_span(const char *line, bool number, size_t *from, size_t *to) {

@@ -39,6 +39,11 @@ void cfg_free(struct cfg_doc *);
 
 /* The text with all edits made so far; caller frees. */
 enum status cfg_text(struct ctx *, const struct cfg_doc *, char **text, size_t *size);
+/* The same where section i is replaced by instead[i]: NULL leaves it as it is, lines (each with '\n') stand in its place, ""
+ * takes it out with the comment right above it and the blank lines below.  Other comments stay. */
+enum status cfg_text_instead(struct ctx *, const struct cfg_doc *, const char *const *instead, char **text, size_t *size);
+/* The line of an entry as the user wrote it, from behind the '=' to the line's end. */
+const char *cfg_raw_value(const struct cfg_doc *, const struct cfg_entry *);
 /* Replaces the value of `key` in place (spacing, inline rest such as "#note" and line ends stay); adds a line after the
  * section's last option when the key is not there (later line numbers move).  Pointers from earlier look-ups in this section
  * are invalid afterwards.  The value may not be empty, nor hold line ends. */

@@ -7,7 +7,11 @@
 #include "cli/console.h"
 #include "cli/options.h"
 #include "cli/prune_show.h"
+#include "cli/saliency_drift.h"
 #include "recipe/compare.h"
+#include "recipe/heat_pictures.h"
+#include "recipe/report.h"
+#include "recipe/prune_blocks.h"
 
 struct prune_flags {
     struct prune_options opt;
@@ -35,7 +39,7 @@ static const struct option_choice trainings[] = { { "all", 0 }, { "each", 1 }, {
 static const struct option_choice compensations[] = { { "zero", 0 }, { "mean", 1 }, { NULL, 0 } };
 
 /* Booleans behind a choice are read as ints, then copied. */
-struct all_flags { struct prune_flags f; int use_valid, compensate, eval_images; bool sensitivity; const char *ratios; };
+struct all_flags { struct prune_flags f; struct heat_options heat; int use_valid, compensate, eval_images; bool no_report, sensitivity; const char *ratios; };
 
 #define CRITERIA \
     "saliency | taylor | taylor-weight | group-fisher | hrank | chip | l1 | l2 | bn | fpgm | lamp | random (saliency)"
@@ -64,6 +68,11 @@ struct all_flags { struct prune_flags f; int use_valid, compensate, eval_images;
 
 static const struct option saliency_options[] = {
     { "out", OPTION_TEXT, AT(f.opt.out), "PREFIX", "writes PREFIX.json and PREFIX.csv (saliency)", NULL, 1, 0 },
+    { "heatmap", OPTION_TEXT, AT(heat.folder), "DIR", "draws where the network looks, per image and head, as PNG into DIR", NULL, 1, 0 },
+    { "heatmap_layers", OPTION_TEXT, AT(heat.layers), "LIST", "with -heatmap: also at these layers, e.g. 10,20, from all heads", NULL, 1, 0 },
+    { "heatmap_class", OPTION_TEXT, AT(heat.class_name), "NAME", "with -heatmap: the objects of one class, by name or number", NULL, 1, 0 },
+    { "heatmap_images", OPTION_INT, AT(heat.images), "N", "with -heatmap: so many of the images scored on; 0: all (8)", NULL, 0, 1e9 },
+    { "compare", OPTION_FLAG, 0, NULL, "instead: A.json B.json of two such runs; do they rank the filters alike?  PREFIX.drift.json and .svg", NULL, 1, 0 },
     SENSITIVITY,
     { "resume", OPTION_FLAG, AT(f.opt.loop.resume), NULL, "go on with a -sensitivity that was interrupted", NULL, 1, 0 },
     SCORING,
@@ -71,12 +80,13 @@ static const struct option saliency_options[] = {
 };
 
 static const struct option prune_options[] = {
-    { "out", OPTION_TEXT, AT(f.opt.out), "PREFIX", "writes PREFIX.cfg, PREFIX.weights, PREFIX.prune.json (CFG's name + _pruned)", NULL, 1, 0 },
+    { "out", OPTION_TEXT, AT(f.opt.out), "PREFIX", "writes PREFIX.cfg, PREFIX.weights, PREFIX.prune.json, PREFIX.html (CFG's name + _pruned)", NULL, 1, 0 },
     { "ratio", OPTION_FLOAT, AT(f.ratio), "R", "share of the filters to remove (0.3 when no target is given)", NULL, 0, 1 },
     { "target_flops", OPTION_FLOAT, AT(f.flops), "S", "share of the FLOPs to keep", NULL, 0, 1 },
     { "target_params", OPTION_FLOAT, AT(f.params), "S", "share of the parameters to keep", NULL, 0, 1 },
     { "target_memory", OPTION_FLOAT, AT(f.memory), "S", "share of the activations to keep", NULL, 0, 1 },
     { "threshold", OPTION_FLOAT, AT(f.threshold), "T", "remove every group that ranks below T", NULL, 0, 1e30 },
+    { "blocks", OPTION_INT, AT(f.opt.blocks), "N", "first remove N whole residual blocks, those whose branch matters least; without a target nothing else (0)", NULL, 0, 10000 },
     { "scope", OPTION_CHOICE, AT(f.scope), "SCOPE", "global | layer (global)", scopes, 1, 0 },
     { "max_layer_ratio", OPTION_FLOAT, AT(f.opt.select.max_layer_ratio), "R", "at most this share of any layer (0.9)", NULL, 0, 1 },
     { "min_filters", OPTION_INT, AT(f.opt.select.min_filters), "N", "at least this many per layer (8)", NULL, 1, 1e6 },
@@ -85,6 +95,8 @@ static const struct option prune_options[] = {
     { "cost", OPTION_CHOICE, AT(f.cost), "KIND", "flops | memory | params | none: the price of a group (flops)", costs, 1, 0 },
     { "cost_power", OPTION_FLOAT, AT(f.opt.select.cost_power), "G", "rank by score / cost^G (saliency, taylor, taylor-weight 0.5; group-fisher 1; else 0)", NULL, 0, 4 },
     { "dry_run", OPTION_FLAG, AT(f.opt.dry_run), NULL, "print the plan and why layers are frozen, write nothing", NULL, 1, 0 },
+    { "report_images", OPTION_INT, AT(f.opt.report_images), "N", "example pictures on the page PREFIX.html (8)", NULL, 0, 200 },
+    { "no_report", OPTION_FLAG, AT(no_report), NULL, "write no page", NULL, 1, 0 },
     { "force", OPTION_FLAG, AT(f.opt.force), NULL, "overwrite existing files", NULL, 1, 0 },
     { "keep_seen", OPTION_FLAG, AT(f.opt.keep_seen), NULL, "keep the count of images seen (fine-tuning then goes on with the old schedule)", NULL, 1, 0 },
     { "from_plan", OPTION_TEXT, AT(f.opt.from_plan), "FILE", "cut exactly as the record of an earlier run", NULL, 1, 0 },
@@ -116,6 +128,7 @@ static enum status pick_target(struct ctx *ctx, struct all_flags *a) {
     int n = 0;
     for (size_t i = 0; i < sizeof given / sizeof given[0]; ++i)
         if (given[i].value >= 0) a->f.opt.select.target = given[i].kind, a->f.opt.select.value = given[i].value, ++n;
+    if (a->f.opt.blocks && n == 0) a->f.opt.select.value = 0, a->f.opt.blocks_only = true;
     if (n > 1) return ctx_fail(ctx, ST_USAGE, "give one of -ratio, -target_flops, -target_params, -target_memory, -threshold, not %d", n);
     return ST_OK;
 }
@@ -132,6 +145,19 @@ static enum status check_loop(struct ctx *ctx, const struct all_flags *a) {
     return ST_OK;
 }
 
+/* What goes with blocks, and with classifiers. */
+static enum status check_kind(struct ctx *ctx, const struct all_flags *a) {
+    const struct prune_options *o = &a->f.opt;
+    bool steps = loop_wanted(&o->loop);
+    if (o->blocks && (o->compare || a->sensitivity)) return ctx_fail(ctx, ST_USAGE, "-compare and -sensitivity are about filters: no -blocks");
+    if (o->blocks && steps)
+        return ctx_fail(ctx, ST_USAGE, "-blocks is one cut: make it first, then give the files it writes to a run in steps or with training");
+    if (o->blocks && o->from_plan) return ctx_fail(ctx, ST_USAGE, "-from_plan takes the blocks from the plan: no -blocks");
+    if (o->classifier && (o->compare || a->sensitivity || steps))
+        return ctx_fail(ctx, ST_USAGE, "steps, training, -compare and -sensitivity go by mAP and need a detector; `classifier train` trains what this writes");
+    return ST_OK;
+}
+
 static enum status parse(struct ctx *ctx, const struct command *self, int argc, char **argv, struct all_flags *a) {
     struct arguments words;
     memset(a, 0, sizeof *a);
@@ -141,10 +167,16 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.seed = 1;
     a->f.batch = a->f.opt.saliency.batch;
     a->f.backend = "cpu";
+    a->heat.images = 8;
+    a->f.opt.classifier = !strcmp(self->group, "classifier");
+    if (a->f.opt.classifier) a->f.opt.criterion = "taylor";
     a->compensate = 1;
+    a->f.opt.report_images = report_defaults().images;
     a->eval_images = 128;
     a->f.train_seed = a->f.training = -1;
     TRY(options_parse(ctx, argc, argv, self->options, a, &words, 3));
+    if (!a->heat.folder && (a->heat.layers || a->heat.class_name))
+        return ctx_fail(ctx, ST_USAGE, "-heatmap_layers and -heatmap_class are for -heatmap DIR");
     if (words.n < 3) return ctx_fail(ctx, ST_USAGE, "needs %s", self->words);
     a->f.opt.data = words.word[0];
     a->f.opt.cfg = words.word[1];
@@ -163,9 +195,11 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.opt.loop.each_schedule = a->f.training >= 0 ? a->f.training == 1 : a->f.opt.loop.max_map_drop >= 0;
     a->f.opt.loop.seed = (uint64_t)(a->f.train_seed >= 0 ? a->f.train_seed : a->f.seed);
     a->f.opt.stop = console_stop();
+    if (a->no_report || a->f.opt.classifier) a->f.opt.report_images = -1; /* the page is about detections */
     if (a->f.opt.compare && (a->f.opt.from_plan || a->f.opt.dry_run))
         return ctx_fail(ctx, ST_USAGE, "-compare measures cuts by criteria: no -from_plan, no -dry_run");
     TRY(check_loop(ctx, a));
+    TRY(check_kind(ctx, a));
     return pick_target(ctx, a);
 }
 
@@ -179,29 +213,69 @@ static void print_scoring(const struct prune_job *job) {
            s->tau < 0.7 ? "; more images would make the ranking firmer" : "");
 }
 
+static enum status heatmaps_ready(struct ctx *ctx, struct prune_job *job, const struct heat_options *opt) {
+    if (job->data.names) TRY(list_read(ctx, job->data.names, &job->names));
+    return heat_pictures_ready(ctx, job, opt);
+}
+
+static enum status heatmaps(struct ctx *ctx, struct prune_job *job, const struct heat_options *opt) {
+    struct heat_tally t;
+    TRY(heat_pictures_write(ctx, job, opt, &t));
+    printf("heat maps: %d pictures of %d images in %s\n", t.files, t.images, opt->folder);
+    if (t.empty) printf("  %d maps left out: no object of that image is for that head\n", t.empty);
+    if (t.detected) printf("  %d images have no labels: their maps are of the network's own detections\n", t.detected);
+    if (t.without) printf("  %d images left out: no %s in them\n", t.without, opt->class_name ? opt->class_name : "object");
+    return ST_OK;
+}
+
 /* --- what prune prints --------------------------------------------------------------------------------------------------- */
 
 static void print_layers(const struct prune_job *job) {
-    const struct net *net = job->net, *small = job->small;
+    const struct net *net = prune_before(job), *small = job->small;
     bool timed = job->speed_before.layer_ms && job->speed_after.layer_ms;
     int *kept = calloc((size_t)net->n, sizeof *kept);
     if (!kept) return;
     channels_widths(job->channels, job->selection.keep, kept);
     printf("\n layer  type             filters          params (k)          MFLOPs%s\n", timed ? "               ms" : "");
     for (int i = 0; i < net->n; ++i) {
-        const struct layer *l = &net->layer[i], *s = small ? &small->layer[i] : NULL;
+        int at = job->whole ? job->blocks.number[i] : i; /* its number behind the cut */
+        const struct layer *l = &net->layer[i], *s = small && at >= 0 ? &small->layer[at] : NULL;
         if (l->n_param == 0) continue;
+        if (at < 0) {
+            printf("%6d  %-14s %5d ->     -  goes with its block\n", i, l->section->type, l->out.c);
+            continue;
+        }
         double before = 0, after = 0;
         for (int k = 0; k < l->n_param; ++k) before += (double)param_count(&l->param[k]);
         for (int k = 0; s && k < s->n_param; ++k) after += (double)param_count(&s->param[k]);
-        printf("%6d  %-14s %5d -> %5d", i, l->section->type, l->out.c, kept[i]);
+        printf("%6d  %-14s %5d -> %5d", i, l->section->type, l->out.c, kept[at]);
         if (s) printf(" %8.1f -> %7.1f %8.2f -> %7.2f", before / 1e3, after / 1e3, l->flops / 1e6, s->flops / 1e6);
-        if (timed) printf(" %7.3f -> %6.3f", job->speed_before.layer_ms[i], job->speed_after.layer_ms[i]);
-        const struct channel_group *g = &job->channels->group[channels_group(job->channels, i, 0)];
+        if (timed) printf(" %7.3f -> %6.3f", job->speed_before.layer_ms[i], job->speed_after.layer_ms[at]);
+        const struct channel_group *g = &job->channels->group[channels_group(job->channels, at, 0)];
         if (g->frozen) printf("  stays: %s", g->frozen);
         printf("\n");
     }
     free(kept);
+}
+
+static void print_blocks(const struct prune_job *job) {
+    const struct blocks *b = &job->blocks;
+    if (!job->opt.blocks && !job->whole) return;
+    printf("\n block  layers        score      rank  params (k)   MFLOPs\n");
+    for (int k = 0; k < b->n; ++k) {
+        const struct block *block = &b->item[k];
+        if (block->stays && !block->n_gone) {
+            printf("%6d  %-10s stays: %s (layer %d)\n", block->shortcut, "", block->stays, block->stays_by);
+            continue;
+        }
+        char span[32];
+        snprintf(span, sizeof span, "%d-%d", block->first, block->shortcut);
+        printf("%6d  %-8s %10.3g %9.3g %11.1f %8.2f  %s\n", block->shortcut, span, block->score, block->rank, block->cost.params / 1e3,
+               block->cost.flops / 1e6,
+               block->gone ? !job->opt.compensate ? "goes" : block->compensated ? "goes, its mean stays" : "goes; its mean cannot stay behind, zero does"
+                           : block->stays ? block->stays : "");
+    }
+    if (job->whole) printf("branches at zero = without them: largest relative difference %.2g (limit 1e-4)\n", job->worst_blocks);
 }
 
 static void print_row(const char *what, double before, double after, const char *format) {
@@ -238,6 +312,15 @@ static void print_map(const struct prune_job *job) {
     }
 }
 
+static void print_accuracy(const struct prune_job *job) {
+    const struct classify_score *a = &job->classes_before, *b = &job->classes_after;
+    char what[64];
+    if (!a->images) return;
+    print_row("top-1, %", 100. * a->top1 / a->images, 100. * b->top1 / b->images, "%.2f");
+    snprintf(what, sizeof what, "top-%d, %% (%d images)", job->top, a->images);
+    if (job->top > 1) print_row(what, 100. * a->topk / a->images, 100. * b->topk / b->images, "%.2f");
+}
+
 static void print_classes(const struct prune_job *job, const struct text_list *names) {
     if (!job->have_map) return;
     printf("\n  AP by class, %%               before   after   objects\n");
@@ -254,7 +337,8 @@ static enum status prune_steps(struct ctx *ctx, struct prune_job *job) {
         print_scoring(job);
         return ST_OK;
     }
-    if (!job->opt.from_plan) TRY(prune_score(ctx, job));
+    TRY(prune_blocks(ctx, job));
+    if (!job->opt.from_plan && !job->opt.blocks_only) TRY(prune_score(ctx, job));
     print_scoring(job);
     TRY(prune_select(ctx, job));
     TRY(prune_cut(ctx, job));
@@ -307,6 +391,7 @@ static char *command_line(int argc, char **argv, const char *name) {
 }
 
 static int saliency_run(const struct command *self, int argc, char **argv) {
+    if (drift_asked(argc, argv)) return drift_run_command(argc, argv);
     struct ctx ctx = console_ctx();
     struct all_flags a;
     struct backend *be = NULL;
@@ -321,6 +406,7 @@ static int saliency_run(const struct command *self, int argc, char **argv) {
         st = backend_open(&ctx, a.f.backend, &be);
     }
     if (st == ST_OK) st = prune_open(&ctx, be, &a.f.opt, &job);
+    if (st == ST_OK && a.heat.folder) st = heatmaps_ready(&ctx, job, &a.heat);
     const char *prefix = a.f.opt.out ? a.f.opt.out : "saliency";
     if (st == ST_OK) st = a.sensitivity ? sensitivity_steps(&ctx, job, &a, prefix, false) : prune_score(&ctx, job);
     if (st == ST_OK && !a.sensitivity) st = saliency_write(&ctx, job, prefix);
@@ -328,6 +414,7 @@ static int saliency_run(const struct command *self, int argc, char **argv) {
         print_scoring(job);
         printf("written: %s.json, %s.csv\n", prefix, prefix);
     }
+    if (st == ST_OK && a.heat.folder) st = heatmaps(&ctx, job, &a.heat);
     prune_close(job);
     backend_close(be);
     free(line);
@@ -340,7 +427,7 @@ static int prune_run(const struct command *self, int argc, char **argv) {
     struct backend *be = NULL;
     struct prune_job *job = NULL;
     struct display display = { .what = "" };
-    char *line = command_line(argc, argv, "detector prune");
+    char *line = command_line(argc, argv, !strcmp(self->group, "classifier") ? "classifier prune" : "detector prune");
     enum status st = parse(&ctx, self, argc, argv, &a);
     if (st == ST_OK) {
         a.f.opt.progress = display_phase;
@@ -356,14 +443,22 @@ static int prune_run(const struct command *self, int argc, char **argv) {
     if (st == ST_OK && a.sensitivity) st = sensitivity_steps(&ctx, job, &a, prefix, true);
     else if (st == ST_OK) st = a.f.opt.compare ? compare_steps(&ctx, job) : prune_steps(&ctx, job);
     if (st == ST_OK && !a.f.opt.compare && !a.sensitivity) {
+        print_blocks(job);
         print_layers(job);
         if (job->loop) print_loop(job);
         print_totals(job);
         print_map(job);
+        print_accuracy(job);
         print_classes(job, &job->names);
         if (job->opt.dry_run) printf("\ndry run: nothing was written\n");
         else printf("\nwritten: %s, %s, %s\n", job->cfg_out, job->weights_out, job->plan_out);
         printf("masked network = pruned network: largest relative difference %.2g (limit 1e-4)\n", job->worst);
+        fflush(stdout);
+        if (!job->opt.dry_run && job->opt.report_images >= 0) {
+            st = prune_report(&ctx, job);
+            display_end(&display);
+            if (st == ST_OK) printf("the page to decide by: %s\n", job->html_out);
+        }
     }
     prune_close(job);
     backend_close(be);
@@ -377,3 +472,6 @@ const struct command detector_saliency_command = {
 const struct command detector_prune_command = {
     "detector", "prune", "DATA CFG WEIGHTS", "removes the filters that the detections need least, and writes a smaller cfg and weights",
     prune_options, prune_run };
+const struct command classifier_prune_command = {
+    "classifier", "prune", "DATA CFG WEIGHTS", "the same for a classifier, by the loss (taylor) or criteria that need no labels", prune_options,
+    prune_run };

@@ -90,10 +90,15 @@ struct pass {
     const struct net_hook *hook;  /* may be NULL */
 };
 
-/* Sees the gradient that one convolution (not depthwise) sends to its input: where deleting a channel acts. */
+/* reader: sees the gradient that one convolution (not depthwise) sends to its input: where deleting a channel acts.
+ * output: sees a layer's output and its whole gradient, once every reader has sent its part and before the layer's own turn; not
+ * called for layers that pass their input through.  joint: sees the gradient of a [shortcut]'s sum, before its activation: where
+ * removing one of its inputs acts.  Any may be NULL. */
 struct net_hook {
     void *user;
     enum status (*reader)(void *user, struct pass *, const struct layer *, const struct tensor *x, const struct tensor *dx);
+    enum status (*output)(void *user, struct pass *, const struct layer *, const struct tensor *y, const struct tensor *dy);
+    enum status (*joint)(void *user, struct pass *, const struct layer *, const struct tensor *dsum);
 };
 
 /* --- Coupling of channels for pruning (implemented by prune/channels.c). ------------------------------------------- */

@@ -173,6 +173,7 @@ static enum status backward(struct layer *l, struct pass *p) {
     struct shortcut_run *run = l->run;
     if (s->activation != ACT_LINEAR)
         p->be->ops->act_backward(p->be, (enum activation)s->activation, run->pre.data ? &run->pre : NULL, p->y, p->dy, p->dy, false);
+    if (p->hook && p->hook->joint) TRY(p->hook->joint(p->hook->user, p, l, p->dy));
     if (run->dw) weights_backward(l, p);
     for (int i = 0; i < l->n_in; ++i) {
         if (!p->dx[i]) continue;

@@ -1,8 +1,10 @@
-#include "prune/saliency.h"
+#include "prune/blocks.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "prune/utility.h"
 
 struct saliency_options saliency_defaults(void) {
     return (struct saliency_options){ .utility = UTILITY_DETECTION, .kappa = 4, .background_guard = 0.1, .context = 0.5,
@@ -21,10 +23,15 @@ struct scoring {
     const struct channels *ch;
     const struct saliency_options *opt;
     const double *mean;
+    int columns;                   /* groups, then blocks: what one vote is about */
+    int *block_of, *column;        /* per layer: column of the block that ends here, or 0; the columns of a tensor's channels */
+    size_t column_cap;
     /* the batch at work */
     int valid, first_image;
     struct truth_list *truth;      /* per image of the batch */
-    double **t;                    /* per image: (objects + 1) rows of n_group */
+    float *target;                 /* target_size values per image of the batch; NULL: boxes are all there is */
+    int target_size;
+    double **t;                    /* per image: (objects + 1) rows of `columns` */
     double *dot, *sum;
     float *maps;
     size_t dot_cap, sum_cap, maps_cap;
@@ -44,12 +51,13 @@ static size_t image_floats(const struct net *net) {
 /* --- reading images in batches ------------------------------------------------------------------------------------ */
 
 static enum status fill_batch(struct ctx *ctx, const struct net *net, const struct score_source *src, int first, int valid,
-                              float *x, struct truth_list *truth) {
+                              float *x, struct truth_list *truth, float *target) {
     for (int b = 0; b < valid; ++b) {
         struct score_image im;
         if (src->stop && *src->stop) return ctx_fail(ctx, ST_INTERRUPTED, "interrupted; nothing was written");
         TRY(src->get(src->user, ctx, first + b, &im));
         memcpy(x + (size_t)b * image_floats(net), im.x, image_floats(net) * sizeof *x);
+        if (target && im.target) memcpy(target + (size_t)b * (size_t)src->target_size, im.target, (size_t)src->target_size * sizeof *target);
         if (!truth) continue;
         size_t cap = (size_t)truth[b].cap;
         TRY(mem_grow(ctx, &truth[b].item, &cap, (size_t)im.truth.n, sizeof *truth[b].item));
@@ -81,7 +89,7 @@ static enum status means_of_batches(struct ctx *ctx, struct net *net, const stru
                                     const bool *wanted, float *x, double *mean) {
     for (int first = 0; first < src->count; first += net->batch) {
         int valid = src->count - first < net->batch ? src->count - first : net->batch;
-        TRY(fill_batch(ctx, net, src, first, valid, x, NULL));
+        TRY(fill_batch(ctx, net, src, first, valid, x, NULL, NULL));
         TRY(net_forward(ctx, net, x));
         TRY(add_means(net, ch, wanted, valid, mean));
         report(src, "mean activations", first + valid);
@@ -102,6 +110,7 @@ enum status saliency_means(struct ctx *ctx, struct net *net, struct backend *be,
     for (int i = 0; i < net->n; ++i) {
         const struct layer *l = &net->layer[i];
         if (l->ops->reads && l->ops->reads(l) && !l->ops->head && l->in[0] != LAYER_INPUT) wanted[l->in[0]] = true;
+        for (int k = 0; k < l->n_in && !strcmp(l->ops->name, "shortcut"); ++k) wanted[l->in[k]] = true; /* of branches */
     }
     memset(mean, 0, (size_t)ch->n_node * sizeof *mean);
     enum status st = net_bind(ctx, net, be, NET_SCORE, batch < src->count ? batch : src->count);
@@ -112,97 +121,12 @@ enum status saliency_means(struct ctx *ctx, struct net *net, struct backend *be,
     return ctx->code != ST_OK ? ctx->code : st;
 }
 
-/* --- the utility of section 2 --------------------------------------------------------------------------------------- */
-
-enum { MAX_HEADS = 16, MAX_MATCHES = 64 };
-struct match { int head, prediction; };
-
-static int matches_of(const struct net *net, const int *head, int n_head, int image, struct box b, struct match *m) {
-    int n = 0, q[MAX_MATCHES];
-    for (int h = 0; h < n_head; ++h) {
-        const struct layer *l = &net->layer[head[h]];
-        int found = l->ops->head->assign(l, image, b, net->opt.width, net->opt.height, q, MAX_MATCHES - n);
-        for (int i = 0; i < found; ++i) m[n++] = (struct match){ head[h], q[i] };
-    }
-    return n;
-}
-
-struct hard { double z; struct match at; };
-
-/* The k unassigned predictions that the network is surest about, kept in falling order. */
-static void keep_hardest(struct hard *best, int *n, int k, struct hard candidate) {
-    if (*n == k && candidate.z <= best[k - 1].z) return;
-    int i = *n < k ? (*n)++ : k - 1;
-    for (; i > 0 && best[i - 1].z < candidate.z; --i) best[i] = best[i - 1];
-    best[i] = candidate;
-}
-
-static enum status seed_guard(struct scoring *s, int image, const int *head, int n_head, const uint8_t *const *assigned, int objects) {
-    int k = objects > 0 ? objects : 1, n = 0;
-    struct hard *best = mem_zero(s->ctx, (size_t)k, sizeof *best);
-    if (!best) return ST_MEMORY;
-    for (int h = 0; h < n_head; ++h) {
-        struct layer *l = &s->net->layer[head[h]];
-        struct head_info info;
-        l->ops->head->info(l, &info);
-        for (int q = 0; q < info.predictions; ++q)
-            if (!assigned[h][q])
-                keep_hardest(best, &n, k, (struct hard){ l->ops->head->objectness(l, image, q, 0), { head[h], q } });
-    }
-    for (int i = 0; i < n; ++i) { /* d(-lambda * softplus(z))/dz */
-        struct layer *l = &s->net->layer[best[i].at.head];
-        l->ops->head->objectness(l, image, best[i].at.prediction, -s->opt->background_guard / (1 + exp(-best[i].z)));
-    }
-    free(best);
-    return ST_OK;
-}
-
-static enum status seed_image(struct scoring *s, int image, const int *head, int n_head, uint8_t **assigned) {
-    struct net *net = s->net;
-    struct utility_weights w = { 1, 1, s->opt->kappa, s->opt->utility == UTILITY_PROBABILITY };
-    const struct truth_list *truth = &s->truth[image];
-    for (int o = 0; o < truth->n; ++o) {
-        struct match m[MAX_MATCHES];
-        int n = matches_of(net, head, n_head, image, truth->item[o].box, m);
-        for (int i = 0; i < n; ++i) {
-            struct layer *l = &net->layer[m[i].head];
-            l->ops->head->utility(l, image, m[i].prediction, &truth->item[o], &w, 1.0 / n, net->opt.width, net->opt.height);
-            for (int h = 0; h < n_head; ++h)
-                if (head[h] == m[i].head) assigned[h][m[i].prediction] = 1;
-        }
-    }
-    if (s->opt->background_guard <= 0) return ST_OK;
-    return seed_guard(s, image, head, n_head, (const uint8_t *const *)assigned, truth->n);
-}
-
-static enum status seed_utility(struct scoring *s) {
-    int head[MAX_HEADS], n_head = net_heads(s->net, head, MAX_HEADS);
-    uint8_t *assigned[MAX_HEADS] = { NULL };
-    int predictions[MAX_HEADS];
-    if (n_head < 1 || n_head > MAX_HEADS)
-        return ctx_fail(s->ctx, ST_UNSUPPORTED, "%s: %d detection heads; saliency needs 1 to %d", s->net->doc->path, n_head, MAX_HEADS);
-    for (int h = 0; h < n_head; ++h) {
-        struct layer *l = &s->net->layer[head[h]];
-        struct head_info info;
-        l->ops->head->info(l, &info);
-        predictions[h] = info.predictions;
-        size_t n = (size_t)s->net->batch * shape_count(l->in_shape[0]);
-        memset(l->head_delta, 0, n * sizeof *l->head_delta);
-        assigned[h] = mem_zero(s->ctx, (size_t)info.predictions, 1);
-    }
-    enum status st = s->ctx->code;
-    for (int b = 0; b < s->valid && st == ST_OK; ++b) {
-        for (int h = 0; h < n_head; ++h) memset(assigned[h], 0, (size_t)predictions[h]);
-        st = seed_image(s, b, head, n_head, assigned);
-    }
-    for (int h = 0; h < n_head; ++h) free(assigned[h]);
-    return st;
-}
+/* --- what is differentiated ---------------------------------------------------------------------------------------------- */
 
 /* U = -loss: plain Taylor on what training minimises.  The places of the batch that hold no image give nothing. */
 static enum status seed_loss(struct scoring *s) {
     double loss;
-    struct net_truth truth = { .boxes = s->truth };
+    struct net_truth truth = { .boxes = s->truth, .target = s->target, .target_size = s->target_size };
     TRY(net_loss(s->ctx, s->net, &truth, &loss, NULL));
     for (int i = 0; i < s->net->n; ++i) {
         struct layer *l = &s->net->layer[i];
@@ -215,11 +139,10 @@ static enum status seed_loss(struct scoring *s) {
 
 /* --- responses ------------------------------------------------------------------------------------------------------- */
 
-static enum status respond_to_objects(struct scoring *s, struct pass *p, const struct layer *l, const struct tensor *x,
+/* Adds to every object's responses: channel i of x, with gradient dx, belongs to column[i]. */
+static enum status respond_to_objects(struct scoring *s, struct pass *p, const int *column, const double *mean, const struct tensor *x,
                                       const struct tensor *dx) {
-    int from = l->in[0], c = x->c, cells = x->h * x->w;
-    const int *group = s->ch->group_of + s->ch->first_node[from];
-    const double *mean = s->mean + s->ch->first_node[from];
+    int c = x->c, cells = x->h * x->w;
     for (int b = 0; b < s->valid; ++b) {
         int k = s->truth[b].n, rows = k + 1;
         size_t n = (size_t)rows * (size_t)c;
@@ -235,37 +158,51 @@ static enum status respond_to_objects(struct scoring *s, struct pass *p, const s
             p->be->ops->channel_dot(p->be, x, dx, b, rows, s->maps, s->dot, s->sum);
         bool centre = s->opt->centred && s->opt->form != FORM_ELEMENTWISE;
         for (int o = 0; o < rows; ++o) {
-            double *t = s->t[b] + (size_t)o * (size_t)s->ch->n_group;
+            double *t = s->t[b] + (size_t)o * (size_t)s->columns;
             const double *dot = s->dot + (size_t)o * (size_t)c, *sum = s->sum + (size_t)o * (size_t)c;
-            for (int i = 0; i < c; ++i) t[group[i]] += centre ? dot[i] - mean[i] * sum[i] : dot[i];
+            for (int i = 0; i < c; ++i) t[column[i]] += centre ? dot[i] - mean[i] * sum[i] : dot[i];
         }
     }
     return ST_OK;
 }
 
-static enum status respond_to_loss(struct scoring *s, struct pass *p, const struct layer *l, const struct tensor *x,
+static enum status respond_to_loss(struct scoring *s, struct pass *p, const int *column, const double *mean, const struct tensor *x,
                                    const struct tensor *dx) {
-    int from = l->in[0], c = x->c, cells = x->h * x->w;
-    const int *group = s->ch->group_of + s->ch->first_node[from];
-    const double *mean = s->mean + s->ch->first_node[from];
+    int c = x->c, cells = x->h * x->w;
     TRY(mem_grow(p->ctx, &s->maps, &s->maps_cap, (size_t)cells, sizeof *s->maps));
     TRY(mem_grow(p->ctx, &s->dot, &s->dot_cap, (size_t)c, sizeof *s->dot));
     TRY(mem_grow(p->ctx, &s->sum, &s->sum_cap, (size_t)c, sizeof *s->sum));
     for (int i = 0; i < cells; ++i) s->maps[i] = 1;
     for (int b = 0; b < s->valid; ++b) {
-        double *t = s->loss_t + (size_t)b * (size_t)s->ch->n_group;
+        double *t = s->loss_t + (size_t)b * (size_t)s->columns;
         memset(s->dot, 0, (size_t)c * sizeof *s->dot);
         memset(s->sum, 0, (size_t)c * sizeof *s->sum);
         p->be->ops->channel_dot(p->be, x, dx, b, 1, s->maps, s->dot, s->sum);
-        for (int i = 0; i < c; ++i) t[group[i]] += s->opt->centred ? s->dot[i] - mean[i] * s->sum[i] : s->dot[i];
+        for (int i = 0; i < c; ++i) t[column[i]] += s->opt->centred ? s->dot[i] - mean[i] * s->sum[i] : s->dot[i];
     }
     return ST_OK;
 }
 
+/* A block's branch, where it joins the sum: all its channels are one variable. */
+static enum status respond_joint(void *user, struct pass *p, const struct layer *l, const struct tensor *dsum) {
+    struct scoring *s = user;
+    int column = s->block_of[l->index];
+    if (!column) return ST_OK;
+    int branch = s->opt->blocks->item[column - s->ch->n_group].branch;
+    struct tensor x = *p->x[l->in[1] == branch], dx = *dsum;
+    x.c = dx.c = x.c < dx.c ? x.c : dx.c;
+    TRY(mem_grow(p->ctx, &s->column, &s->column_cap, (size_t)x.c, sizeof *s->column));
+    for (int k = 0; k < x.c; ++k) s->column[k] = column;
+    const double *mean = s->mean + s->ch->first_node[branch];
+    if (s->by_object) TRY(respond_to_objects(s, p, s->column, mean, &x, &dx));
+    return s->by_loss ? respond_to_loss(s, p, s->column, mean, &x, &dx) : ST_OK;
+}
+
 static enum status respond(void *user, struct pass *p, const struct layer *l, const struct tensor *x, const struct tensor *dx) {
     struct scoring *s = user;
-    if (s->by_object) TRY(respond_to_objects(s, p, l, x, dx));
-    return s->by_loss ? respond_to_loss(s, p, l, x, dx) : ST_OK;
+    int first = s->ch->first_node[l->in[0]];
+    if (s->by_object) TRY(respond_to_objects(s, p, s->ch->group_of + first, s->mean + first, x, dx));
+    return s->by_loss ? respond_to_loss(s, p, s->ch->group_of + first, s->mean + first, x, dx) : ST_OK;
 }
 
 static int bin_of(const struct net *net, struct box b) {
@@ -274,7 +211,7 @@ static int bin_of(const struct net *net, struct box b) {
 }
 
 static enum status cast_votes(struct scoring *s) {
-    int n = s->ch->n_group;
+    int n = s->columns;
     for (int b = 0; b < s->valid; ++b)
         for (int o = 0; o <= s->truth[b].n; ++o) {
             bool guard = o == s->truth[b].n;
@@ -289,7 +226,7 @@ static enum status cast_votes(struct scoring *s) {
             if (!v->t) return ST_MEMORY;
             for (int g = 0; g < n; ++g) {
                 v->t[g] = (float)t[g];
-                v->total += fabs(t[g]);
+                v->total += g < s->ch->n_group ? fabs(t[g]) : 0;
             }
             if (!isfinite(v->total)) return ctx_fail(s->ctx, ST_NUMERIC, "image %d of the list: its gradients are not finite", v->image);
         }
@@ -297,7 +234,7 @@ static enum status cast_votes(struct scoring *s) {
 }
 
 static enum status add_to_evidence(struct scoring *s) {
-    int n = s->ch->n_group;
+    int n = s->columns;
     for (int b = 0; b < s->valid; ++b)
         for (int g = 0; g < n; ++g) {
             double t = s->loss_t[(size_t)b * (size_t)n + (size_t)g];
@@ -311,10 +248,10 @@ static enum status add_to_evidence(struct scoring *s) {
 /* The gradients that are wanted, one after the other where they differ: the outputs stay between passes in SCORE. */
 static enum status look_back(struct scoring *s, bool objects) {
     bool loss = s->loss != NULL, shared = loss && objects && s->opt->utility == UTILITY_LOSS;
-    if (loss) memset(s->loss_t, 0, (size_t)s->net->batch * (size_t)s->ch->n_group * sizeof *s->loss_t);
+    if (loss) memset(s->loss_t, 0, (size_t)s->net->batch * (size_t)s->columns * sizeof *s->loss_t);
     if (objects) {
         s->by_object = true, s->by_loss = shared;
-        TRY(s->opt->utility == UTILITY_LOSS ? seed_loss(s) : seed_utility(s));
+        TRY(s->opt->utility == UTILITY_LOSS ? seed_loss(s) : utility_seed(s->ctx, s->net, s->opt, s->truth, s->valid, UTILITY_ALL_HEADS));
         real *grad = s->net->dev_grad; /* of the loss only */
         if (!shared) s->net->dev_grad = NULL;
         enum status st = net_backward(s->ctx, s->net);
@@ -336,10 +273,10 @@ static enum status score_batches(struct scoring *s, const struct score_source *s
         s->valid = src->count - first < net->batch ? src->count - first : net->batch;
         s->first_image = first;
         for (int b = s->valid; b < net->batch; ++b) s->truth[b].n = 0;
-        TRY(fill_batch(s->ctx, net, src, first, s->valid, x, s->truth));
+        TRY(fill_batch(s->ctx, net, src, first, s->valid, x, s->truth, s->target));
         for (int b = 0; b < s->valid; ++b) {
             free(s->t[b]);
-            s->t[b] = mem_zero(s->ctx, (size_t)(s->truth[b].n + 1) * (size_t)s->ch->n_group, sizeof **s->t);
+            s->t[b] = mem_zero(s->ctx, (size_t)(s->truth[b].n + 1) * (size_t)s->columns, sizeof **s->t);
             if (!s->t[b]) return ST_MEMORY;
         }
         TRY(net_forward(s->ctx, net, x));
@@ -385,7 +322,7 @@ static double shaped(enum score_form form, double t) {
 
 /* half: 0 or 1 takes even or odd images, -1 all. */
 static void aggregate(const struct scoring *s, double median, int half, double *score, int *counts) {
-    int n = s->ch->n_group, bins = 0, votes = 0, count[BINS] = { 0 };
+    int n = s->columns, bins = 0, votes = 0, count[BINS] = { 0 };
     memset(score, 0, (size_t)n * sizeof *score);
     for (size_t i = 0; i < s->n_vote; ++i)
         if (half < 0 || s->vote[i].image % 2 == half) ++count[s->vote[i].bin];
@@ -440,8 +377,9 @@ static enum status conclude(struct scoring *s, struct saliency *out) {
     double median = median_total(s->ctx, s);
     out->n_group = n;
     out->n_object = (int)s->n_vote;
-    out->score = mem_zero(s->ctx, (size_t)n, sizeof *out->score);
-    for (int h = 0; h < 2; ++h) out->half[h] = mem_zero(s->ctx, (size_t)n, sizeof **out->half);
+    out->score = mem_zero(s->ctx, (size_t)s->columns, sizeof *out->score);
+    out->block = out->score ? out->score + n : NULL;
+    for (int h = 0; h < 2; ++h) out->half[h] = mem_zero(s->ctx, (size_t)s->columns, sizeof **out->half);
     uint8_t *use = mem_zero(s->ctx, (size_t)n, 1);
     if (s->ctx->code == ST_OK) {
         aggregate(s, median, -1, out->score, out->bin_count);
@@ -491,16 +429,17 @@ static enum status weigh_filters(struct scoring *s, int images) {
 }
 
 static enum status evidence_new(struct scoring *s) {
-    size_t groups = (size_t)s->ch->n_group;
+    size_t groups = (size_t)s->columns;
     s->loss_t = mem_zero(s->ctx, (size_t)s->net->batch * groups, sizeof *s->loss_t);
     s->loss->magnitude = mem_zero(s->ctx, groups, sizeof *s->loss->magnitude);
+    s->loss->block = s->loss->magnitude ? s->loss->magnitude + s->ch->n_group : NULL;
     s->loss->square = mem_zero(s->ctx, groups, sizeof *s->loss->square);
     s->loss->weight = s->loss->wants_weights ? mem_zero(s->ctx, (size_t)s->ch->n_node, sizeof *s->loss->weight) : NULL;
     return s->ctx->code;
 }
 
 static enum status evidence_conclude(struct scoring *s, int images) {
-    for (int g = 0; g < s->ch->n_group; ++g) s->loss->magnitude[g] /= images, s->loss->square[g] /= images;
+    for (int g = 0; g < s->columns; ++g) s->loss->magnitude[g] /= images, s->loss->square[g] /= images;
     return s->loss->weight ? weigh_filters(s, images) : ST_OK;
 }
 
@@ -521,13 +460,19 @@ enum status saliency_collect(struct ctx *ctx, struct net *net, struct backend *b
     if (out) memset(out, 0, sizeof *out);
     if (src->count < 1) return ctx_fail(ctx, ST_USAGE, "no images to score on");
     struct scoring s = { .ctx = ctx, .net = net, .ch = ch, .opt = opt, .mean = mean, .loss = loss };
-    struct net_hook hook = { &s, respond };
+    struct net_hook hook = { .user = &s, .reader = respond, .joint = respond_joint };
+    s.columns = ch->n_group + (opt->blocks ? opt->blocks->n : 0);
+    s.block_of = mem_zero(ctx, (size_t)net->n, sizeof *s.block_of);
+    for (int k = 0; opt->blocks && s.block_of && k < opt->blocks->n; ++k)
+        if (!opt->blocks->item[k].stays) s.block_of[opt->blocks->item[k].shortcut] = ch->n_group + k;
     net->wants_dweights = loss && loss->wants_weights;
     enum status st = net_bind(ctx, net, be, NET_SCORE, opt->batch < src->count ? opt->batch : src->count);
     net->wants_dweights = false;
     size_t batch = st == ST_OK ? (size_t)net->batch : 0;
     float *x = mem_zero(ctx, batch * image_floats(net), sizeof *x);
     s.truth = mem_zero(ctx, batch, sizeof *s.truth);
+    s.target_size = src->target_size;
+    if (src->target_size) s.target = mem_zero(ctx, batch * (size_t)src->target_size, sizeof *s.target);
     s.t = mem_zero(ctx, batch, sizeof *s.t);
     if (st == ST_OK && loss) st = evidence_new(&s);
     if (st == ST_OK && ctx->code == ST_OK) {
@@ -543,7 +488,7 @@ enum status saliency_collect(struct ctx *ctx, struct net *net, struct backend *b
         if (s.truth) free(s.truth[b].item);
     }
     for (size_t i = 0; i < s.n_vote; ++i) free(s.vote[i].t);
-    free(s.vote), free(s.t), free(s.truth), free(s.dot), free(s.sum), free(s.maps), free(s.loss_t), free(x);
+    free(s.vote), free(s.t), free(s.truth), free(s.dot), free(s.sum), free(s.maps), free(s.loss_t), free(s.block_of), free(s.column), free(s.target), free(x);
     if (ctx->code != ST_OK && out) saliency_free(out);
     if (ctx->code != ST_OK && loss) loss_evidence_free(loss);
     return ctx->code != ST_OK ? ctx->code : st;

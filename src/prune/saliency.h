@@ -7,6 +7,7 @@
 
 #include "prune/channels.h"
 
+struct blocks;
 enum utility_kind { UTILITY_DETECTION, UTILITY_PROBABILITY, UTILITY_LOSS };
 enum score_form { FORM_ABS, FORM_RELU, FORM_ASYMMETRIC, FORM_ELEMENTWISE, FORM_SQUARE };
 enum score_balance { BALANCE_SIZE, BALANCE_OBJECT, BALANCE_NONE };
@@ -25,14 +26,16 @@ struct saliency_options {
     bool centred;             /* g*(a - mean): matches -compensate mean */
     int batch;
     uint64_t seed;
+    const struct blocks *blocks; /* NULL, or residual blocks whose branches are scored, too, at the sum that they join */
 };
 struct saliency_options saliency_defaults(void);
 
 /* One image for scoring: the network's input (planar floats, the net's size) and its objects, relative to that input. */
-struct score_image { float *x; struct truth_list truth; };
+struct score_image { float *x; struct truth_list truth; const float *target; /* NULL, or the source's target_size values */ };
 /* Delivers image i; called in order, once per pass; the callee keeps ownership until the next call. */
 struct score_source {
     int count;
+    int target_size;          /* of classifiers: values of dense truth per image; else 0 */
     enum status (*get)(void *user, struct ctx *, int i, struct score_image *);
     void *user;
     void (*progress)(void *user, const char *phase, int done, int total);
@@ -47,6 +50,7 @@ enum status saliency_means(struct ctx *, struct net *, struct backend *, const s
 struct saliency {
     int n_group, n_object;    /* objects of all images, the guard's votes among them */
     double *score;            /* S per group, after balance, before cost */
+    double *block;            /* S per block of options.blocks (0: not scored), in the same units; part of `score` */
     double *half[2];          /* the same from even and from odd images */
     double tau;               /* Kendall's tau-b between the halves, over groups that may be removed */
     int bin_count[4];         /* small, medium, large, guard */
@@ -59,6 +63,7 @@ void saliency_free(struct saliency *);
 
 /* What the gradient of the training loss says, for the criteria that go by it. */
 struct loss_evidence {
+    double *block;               /* |t| of the branches of options.blocks; part of `magnitude` */
     double *magnitude, *square;  /* per group: means over the images of |t| and t*t; t: the group's response, all cells alike */
     bool wants_weights;          /* set before: fill `weight`, too */
     double *weight;              /* per node with weights of its own: sum of |w * dL/dw| over its filter; L: mean loss; else -1 */

@@ -15,17 +15,18 @@ static const struct param *companion(const struct layer *l, int w, enum param_ro
     return NULL;
 }
 
-static void compensate_map(const struct net *net, const struct channels *ch, const uint8_t *keep, const double *mean, const struct layer *l,
-                           int row, float *param) {
+/* Adds to row's bias (or takes from its rolling mean) what its weights make of the constants a[k] in their input's channels;
+ * with `keep` those of removed channels only. */
+static void absorb_row(const struct net *net, const struct layer *l, int row, const double *a, const int *group, const uint8_t *keep,
+                       float *param) {
     const struct param *w = &l->param[row], *m = companion(l, row, PARAM_MEAN), *b = companion(l, row, PARAM_BIAS);
-    int from = l->in[0], filters = w->dim[0], per_in = w->dim[1], per_out = filters / (l->in_shape[0].c / per_in);
-    const double *a = mean + ch->first_node[from];
+    int filters = w->dim[0], per_in = w->dim[1], per_out = filters / (l->in_shape[0].c / per_in);
     for (int f = 0; f < filters; ++f) {
         const float *wf = net->param + w->offset + (size_t)f * (size_t)per_in * (size_t)w->dim[2];
         double left = 0;
         for (int c = 0; c < per_in; ++c) {
             int k = f / per_out * per_in + c;
-            if (!removed(ch, keep, from, k)) continue;
+            if (keep && keep[group[k]]) continue;
             for (int j = 0; j < w->dim[2]; ++j) left += (double)wf[c * w->dim[2] + j] * a[k];
         }
         if (left == 0) continue;
@@ -41,9 +42,15 @@ void slice_compensate(const struct net *net, const struct channels *ch, const ui
     for (int i = 0; i < net->n; ++i) {
         const struct layer *l = &net->layer[i];
         if (!l->ops->reads || !l->ops->reads(l) || l->ops->head || l->in[0] == LAYER_INPUT) continue;
+        int first = ch->first_node[l->in[0]];
         for (int k = 0; k < l->n_param; ++k)
-            if (compensated(&l->param[k])) compensate_map(net, ch, keep, mean, l, k, param);
+            if (compensated(&l->param[k])) absorb_row(net, l, k, mean + first, ch->group_of + first, keep, param);
     }
+}
+
+void slice_absorb(const struct net *net, const struct layer *l, const double *constant, float *param) {
+    for (int k = 0; k < l->n_param; ++k)
+        if (l->param[k].role == PARAM_WEIGHT) absorb_row(net, l, k, constant, NULL, NULL, param);
 }
 
 /* Is index i of this axis kept?  An input axis runs over the channels of one group; the coupling keeps the same local
@@ -132,7 +139,8 @@ static void compare(const float *a, const float *b, size_t n, double *worst) {
     *worst = fmax(*worst, difference / most);
 }
 
-static enum status compare_all(struct ctx *ctx, struct net *full, struct net *small, const float *x, int count, double *worst) {
+enum status slice_compare(struct ctx *ctx, struct net *full, struct net *small, const int *number, const float *x, int count,
+                          double *worst) {
     size_t image = (size_t)full->opt.channels * (size_t)full->opt.height * (size_t)full->opt.width;
     for (int i = 0; i < count; ++i) {
         TRY(net_forward(ctx, full, x + (size_t)i * image));
@@ -140,7 +148,7 @@ static enum status compare_all(struct ctx *ctx, struct net *full, struct net *sm
         int heads = 0;
         for (int h = 0; h < full->n; ++h) {
             if (!full->layer[h].ops->head) continue;
-            compare(full->layer[h].head_x, small->layer[h].head_x, result_size(full, h), worst);
+            compare(full->layer[h].head_x, small->layer[number ? number[h] : h].head_x, result_size(full, h), worst);
             ++heads;
         }
         if (heads) continue;
@@ -149,7 +157,7 @@ static enum status compare_all(struct ctx *ctx, struct net *full, struct net *sm
         float *a = mem_zero(ctx, n, sizeof *a), *b = mem_zero(ctx, n, sizeof *b);
         if (a && b) {
             net_output(full, last, a);
-            net_output(small, last, b);
+            net_output(small, number ? number[last] : last, b);
             compare(a, b, n, worst);
         }
         free(a), free(b);
@@ -172,7 +180,7 @@ enum status slice_check(struct ctx *ctx, struct backend *be, struct net *full, c
         st = net_bind(ctx, full, be, NET_INFER, 1);
         full->mask = mask;
         if (st == ST_OK) st = net_bind(ctx, small, be, NET_INFER, 1);
-        if (st == ST_OK) st = compare_all(ctx, full, small, x, count, worst);
+        if (st == ST_OK) st = slice_compare(ctx, full, small, NULL, x, count, worst);
         net_unbind(full);
         net_unbind(small);
         full->mask = NULL;

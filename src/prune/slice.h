@@ -9,6 +9,9 @@
  * norm follows.  `mean` per node as saliency_means gives it. */
 void slice_compensate(const struct net *, const struct channels *, const uint8_t *keep_group, const double *mean, float *param);
 
+/* The same for one convolution or dense layer (depthwise ones, too) whose input has lost a constant per channel. */
+void slice_absorb(const struct net *, const struct layer *, const double *constant, float *param);
+
 /* The smaller network, with the new cfg text in its document.  `param`: full-size parameters to slice (compensated or not). */
 enum status slice_apply(struct ctx *, const struct net *, const struct channels *, const uint8_t *keep_group, const float *param,
                         struct net **out);
@@ -18,5 +21,8 @@ enum status slice_apply(struct ctx *, const struct net *, const struct channels 
  * relative to the largest magnitude of that tensor. */
 enum status slice_check(struct ctx *, struct backend *, struct net *full, const struct channels *, const uint8_t *keep_group,
                         const float *param, struct net *small, const float *x, int count, double *worst);
+/* Its inner part: both bound in INFER; layer i of `full` is layer number[i] of `small` (NULL: the same number).  *worst
+ * grows. */
+enum status slice_compare(struct ctx *, struct net *full, struct net *small, const int *number, const float *x, int count, double *worst);
 
 #endif

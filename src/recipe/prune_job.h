@@ -5,8 +5,10 @@
 #include <cjson/cJSON.h>
 
 #include "data/dataset.h"
+#include "eval/classify.h"
 #include "eval/map.h"
 #include "eval/speed.h"
+#include "prune/blocks.h"
 #include "prune/criterion.h"
 #include "prune/select.h"
 #include "prune/slice.h"
@@ -33,6 +35,10 @@ struct prune_options {
     const char *criterion, *keep_layers, *from_plan;
     bool force, dry_run, keep_seen, strict, calc_map, use_valid, compensate;
     bool compare;                    /* criterion is a list; nothing is cut for good */
+    int report_images;               /* examples on the page PREFIX.html; -1: no page */
+    int blocks;                      /* residual blocks to remove first */
+    bool classifier;                 /* labels in paths, no boxes */
+    bool blocks_only;                /* and no filter afterwards */
     int seeds;                       /* with compare: draws of criterion random */
     int images;                      /* to score on; 0: all */
     double map_thresh, map_iou;
@@ -53,11 +59,15 @@ struct prune_job {
     struct prune_options opt;
     struct backend *be;
     struct data_options data;
-    struct text_list list, names;
+    struct text_list list, names, labels;
     struct net *net, *small;
     struct channels *channels;
     struct score_images *images;
     struct head_info head;
+    struct net *whole;               /* the network as it came, when residual blocks have gone from `net`; else NULL */
+    struct blocks blocks;            /* of the network as it came */
+    double **left_behind;            /* per block: NULL, or what its branch leaves behind, per channel */
+    double worst_blocks;             /* branches at zero against none, relative */
     uint8_t *keep_layer;             /* per layer: -keep_layers */
     double *mean;                    /* per node */
     double *score;                   /* per group */
@@ -69,21 +79,28 @@ struct prune_job {
     struct map_result map_before, map_after, map_tuned;
     bool have_map, have_tuned;       /* tuned: after the last fine-tuning */
     cJSON *loop;                     /* of a run in steps: its part of the record, or NULL */
-    char *cfg_out, *weights_out, *plan_out, *compare_out;
+    struct classify_score classes_before, classes_after; /* of a classifier, in place of mAP */
+    int top;
+    char *cfg_out, *weights_out, *plan_out, *html_out, *compare_out;
 };
 
 enum status prune_open(struct ctx *, struct backend *, const struct prune_options *, struct prune_job **);
 /* What can go wrong with a cut before the long part: files that exist already, a folder that cannot be written to,
  * -keep_layers.  `detector saliency` does not need it. */
 enum status prune_ready(struct ctx *, struct prune_job *);
+struct score_source prune_source(struct prune_job *);        /* the images, with progress and stop */
 enum status prune_score(struct ctx *, struct prune_job *);   /* means and scores */
 /* The same by several criteria at once, score[i] per group by list[i]. */
 enum status prune_score_all(struct ctx *, struct prune_job *, const struct criterion *const *list, int n, double *const *score);
 enum status prune_select(struct ctx *, struct prune_job *);  /* or from the plan: keep flags */
+/* Up to four of the images as the network sees them, to prove a cut with; caller frees. */
+enum status prune_proof_images(struct ctx *, struct prune_job *, float **x, int *count);
 enum status prune_cut(struct ctx *, struct prune_job *);     /* the small network, proved equal to the masked one */
 enum status prune_measure(struct ctx *, struct prune_job *); /* speed, and mAP when asked */
 enum status prune_map(struct ctx *, struct prune_job *, struct net *, struct map_result *); /* on the valid list */
 enum status prune_write(struct ctx *, struct prune_job *);   /* PREFIX.cfg, PREFIX.weights, PREFIX.prune.json */
+/* After prune_write or loop_run: PREFIX.html, and its figures as the record's member "report" (report.h). */
+enum status prune_report(struct ctx *, struct prune_job *);
 void prune_close(struct prune_job *);
 
 /* audit.c */

@@ -1,8 +1,10 @@
 #include "recipe/score_images.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/rng.h"
+#include "eval/classify.h"
 #include "eval/detect.h"
 
 struct score_images {
@@ -11,6 +13,8 @@ struct score_images {
     int n, classes, *chosen;
     struct image input;
     struct truth_list truth;
+    const struct text_list *labels; /* of a classifier, or NULL */
+    float *target;
 };
 
 static int by_value(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
@@ -28,6 +32,33 @@ static void choose(struct score_images *s, int total, uint64_t seed, int *pool) 
     qsort(s->chosen, (size_t)s->n, sizeof *s->chosen, by_value);
 }
 
+/* Before the long part: every picture readable, a label file for each; bad lines are told and left out. */
+static enum status check(struct ctx *ctx, const struct score_images *s) {
+    struct text_list chosen = { .n = s->n, .item = mem_zero(ctx, (size_t)s->n, sizeof *chosen.item) };
+    struct dataset_report r;
+    if (!chosen.item) return ST_MEMORY;
+    for (int i = 0; i < s->n; ++i) chosen.item[i] = s->list->item[s->chosen[i]];
+    enum status st = dataset_survey(ctx, &chosen, s->classes, &r);
+    free(chosen.item);
+    TRY(st);
+    st = dataset_usable(ctx, &r, DATASET_TRAIN);
+    if (st == ST_OK && r.unreadable)
+        st = ctx_fail(ctx, ST_FORMAT, "%d of the %d images to score on cannot be read; the first: %.*s", r.unreadable, r.images,
+                      (int)strcspn(r.text, "\n"), r.text);
+    if (st == ST_OK && r.no_labels) {
+        const char *line = strstr(r.text, "label file missing"); /* the first of them */
+        while (line > r.text && line[-1] != '\n') --line;
+        st = ctx_fail(ctx, ST_IO, "%d of the %d images to score on have no label file; the first: %.*s", r.no_labels, r.images,
+                      (int)strcspn(line, "\n"), line);
+    }
+    if (st == ST_OK && r.bad_lines && !r.boxes)
+        st = ctx_fail(ctx, ST_FORMAT, "none of the %lld lines in the label files can be used; the first: %.*s", r.bad_lines, (int)strcspn(r.text, "\n"), r.text);
+    if (st == ST_OK) st = dataset_tell(ctx, &r, NULL);
+    if (st == ST_OK && !r.boxes) ctx_log(ctx, LOG_WARN, "none of the %d images to score on holds a labelled object: the background alone decides", r.images);
+    dataset_report_free(&r);
+    return st;
+}
+
 enum status score_images_open(struct ctx *ctx, const struct net *net, const struct text_list *list, int count, uint64_t seed, int classes,
                               struct score_images **out) {
     *out = NULL;
@@ -43,6 +74,7 @@ enum status score_images_open(struct ctx *ctx, const struct net *net, const stru
     }
     if (ctx->code == ST_OK) choose(s, list->n, seed, pool);
     free(pool);
+    if (ctx->code == ST_OK) check(ctx, s);
     if (ctx->code != ST_OK) {
         score_images_close(s);
         return ctx->code;
@@ -65,23 +97,57 @@ static void into_input(struct truth_list *truth, const struct image *picture, in
     }
 }
 
+/* As `classifier valid` sees it. */
+static enum status get_class(struct score_images *s, struct ctx *ctx, int i, struct score_image *out) {
+    const char *path = s->list->item[s->chosen[i]];
+    struct image picture = { 0 }, shorter = { 0 };
+    int w = s->net->opt.width, h = s->net->opt.height;
+    enum status st = image_read(ctx, path, s->net->opt.channels, &picture);
+    image_free(&s->input);
+    if (st == ST_OK) st = image_resize_shorter(ctx, &picture, w, &shorter);
+    if (st == ST_OK) st = image_crop(ctx, &shorter, (shorter.w - w) / 2, (shorter.h - h) / 2, w, h, &s->input);
+    image_free(&picture);
+    image_free(&shorter);
+    for (int k = 0; k < s->labels->n; ++k) s->target[k] = 0;
+    s->target[classify_label(s->labels, path)] = 1;
+    *out = (struct score_image){ .x = s->input.data, .target = s->target };
+    return st;
+}
+
 static enum status get(void *user, struct ctx *ctx, int i, struct score_image *out) {
     struct score_images *s = user;
     const char *path = s->list->item[s->chosen[i]];
     struct image picture;
-    enum status st = labels_of(ctx, path, s->classes, true, &s->truth);
+    if (s->labels) return get_class(s, ctx, i, out);
+    enum status st = labels_of(ctx, path, s->classes, false, &s->truth);
     if (st == ST_OK) st = image_read(ctx, path, s->net->opt.channels, &picture);
     if (st != ST_OK) return st;
     image_free(&s->input);
     st = detect_input(ctx, s->net, &picture, s->net->opt.letter_box, &s->input);
     if (st == ST_OK && s->net->opt.letter_box) into_input(&s->truth, &picture, s->net->opt.width, s->net->opt.height);
     image_free(&picture);
-    out->x = s->input.data;
-    out->truth = s->truth;
+    *out = (struct score_image){ .x = s->input.data, .truth = s->truth };
     return st;
 }
 
-struct score_source score_images_source(struct score_images *s) { return (struct score_source){ .count = s->n, .get = get, .user = s }; }
+enum status score_images_open_classes(struct ctx *ctx, const struct net *net, const struct text_list *list, const struct text_list *labels, int count,
+                                      uint64_t seed, struct score_images **out) {
+    TRY(score_images_open(ctx, net, list, count, seed, labels->n, out));
+    struct score_images *s = *out;
+    s->labels = labels;
+    s->target = mem_zero(ctx, (size_t)labels->n, sizeof *s->target);
+    for (int i = 0; i < s->n && ctx->code == ST_OK; ++i)
+        if (classify_label(labels, score_images_path(s, i)) < 0)
+            ctx_fail(ctx, ST_FORMAT, "%s: no label occurs in this path, so its class is not known", score_images_path(s, i));
+    if (ctx->code == ST_OK) return ST_OK;
+    score_images_close(s);
+    *out = NULL;
+    return ctx->code;
+}
+
+struct score_source score_images_source(struct score_images *s) {
+    return (struct score_source){ .count = s->n, .target_size = s->labels ? s->labels->n : 0, .get = get, .user = s };
+}
 int score_images_count(const struct score_images *s) { return s->n; }
 const char *score_images_path(const struct score_images *s, int i) { return s->list->item[s->chosen[i]]; }
 
@@ -89,6 +155,7 @@ void score_images_close(struct score_images *s) {
     if (!s) return;
     image_free(&s->input);
     free(s->truth.item);
+    free(s->target);
     free(s->chosen);
     free(s);
 }

@@ -1,0 +1,23 @@
+/* -blocks N: whole residual blocks go before single filters do.  The rest of a run then works on the network without them. */
+#ifndef RECIPE_PRUNE_BLOCKS_H
+#define RECIPE_PRUNE_BLOCKS_H
+
+#include <cjson/cJSON.h>
+
+#include "recipe/prune_job.h"
+
+/* After prune_ready: scores the blocks, removes the opt.blocks lowest (or those of the plan), proves the result equal to the
+ * original with those branches at zero, and puts it in the place of job->net; the original is job->whole from then on.
+ * Nothing happens with opt.blocks 0 and a plan without blocks. */
+enum status prune_blocks(struct ctx *, struct prune_job *);
+void prune_blocks_free(struct prune_job *);
+/* The network as it came. */
+struct net *prune_before(const struct prune_job *);
+/* The cost and the number of filters of the network as it came. */
+enum status prune_blocks_before(struct ctx *, const struct prune_job *, struct selection *);
+/* A share of the whole network as a share of what the blocks left of it. */
+enum status prune_blocks_share(struct ctx *, const struct prune_job *, struct select_options *);
+/* "blocks" of the record. */
+void prune_blocks_record(const struct prune_job *, cJSON *to);
+
+#endif
