@@ -1,7 +1,9 @@
 #include "base/io.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <nettle/sha2.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,8 +16,13 @@ enum status io_read(struct ctx *ctx, const char *path, char **bytes, size_t *siz
     if (!f) return ctx_fail(ctx, ST_IO, "%s: %s", path, strerror(errno));
     size_t cap = 0, n = 0;
     char *data = NULL;
+    struct stat info;
+    if (fstat(fileno(f), &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0 && mem_fits((double)info.st_size)) {
+        size_t whole = (size_t)info.st_size + 2; /* as a rule one block and one read */
+        if ((data = malloc(whole)) != NULL) cap = whole;
+    }
     for (;;) {
-        enum status st = mem_grow(ctx, &data, &cap, n + 65536 + 1, 1);
+        enum status st = cap > n + 1 ? ST_OK : mem_grow(ctx, &data, &cap, n + 65536 + 1, 1);
         if (st != ST_OK) {
             fclose(f);
             free(data);
@@ -90,6 +97,21 @@ enum status io_write(struct ctx *ctx, const char *path, const void *bytes, size_
     return io_commit(ctx, &out);
 }
 
+void io_sweep(const char *prefix) {
+    char folder[4096], path[4096 + 300];
+    const char *slash = strrchr(prefix, '/'), *stem = slash ? slash + 1 : prefix;
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - prefix) + 1 : 2, slash ? prefix : "./");
+    DIR *dir = opendir(folder);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        const char *temp = strstr(e->d_name, ".tmp.");
+        long writer = temp ? strtol(temp + 5, NULL, 10) : 0;
+        if (strncmp(e->d_name, stem, strlen(stem)) || writer <= 0 || kill((pid_t)writer, 0) == 0 || errno != ESRCH) continue;
+        snprintf(path, sizeof path, "%s%s", folder, e->d_name);
+        unlink(path);
+    }
+    if (dir) closedir(dir);
+}
+
 bool io_exists(const char *path) {
     struct stat st;
     return stat(path, &st) == 0;
@@ -134,4 +156,13 @@ double io_seconds(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+enum status io_writable(struct ctx *ctx, const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    if (!folder) return ctx_fail(ctx, ST_MEMORY, "out of memory");
+    int denied = access(folder, W_OK) ? errno : 0;
+    free(folder);
+    return denied ? ctx_fail(ctx, ST_IO, "%s: cannot be written: %s", path, strerror(denied)) : ST_OK;
 }

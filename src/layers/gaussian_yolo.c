@@ -96,7 +96,10 @@ static void describe(const struct layer *l, char *text, size_t size) {
              y->scale_x_y, y->yolo_point);
 }
 
-static void info(const struct layer *l, struct head_info *i) { yolo_info(l, 29, i); }
+static void info(const struct layer *l, struct head_info *i) {
+    yolo_info(l, 29, i);
+    i->point = ((const struct yolo *)l->state)->yolo_point;
+}
 
 static void uncertainty(const struct layer *l, int image, int prediction, float *uc) {
     struct head_grid g = yolo_grid(l);
@@ -109,6 +112,6 @@ static const struct head_ops head = { .info = info, .decode = yolo_decode, .assi
 
 const struct layer_ops gaussian_yolo_ops = {
     .name = "Gaussian_yolo", .state_size = sizeof(struct yolo), .keys = keys, .shape = shape, .prepare = yolo_prepare,
-    .forward = head_forward, .backward = head_backward, .release = head_release, .couple = couple, .reads = head_reads,
+    .views = layer_views, .forward = head_forward, .backward = head_backward, .release = head_release, .couple = couple, .reads = head_reads,
     .describe = describe, .loss = yolo_loss, .head = &head
 };

@@ -30,6 +30,7 @@ struct param {
     enum param_role role;
     int dim[3], out_axis, in_axis;
     unsigned flags;
+    double reverse;               /* of the update rule (struct update_range); 0: none */
     double init_mean, init_span;  /* a fresh value is init_mean + init_span * U(-1, 1) */
     size_t offset;                /* in the network's parameter arena, in elements */
     int owner, owner_row;         /* with PARAM_SHARED */
@@ -81,6 +82,7 @@ struct pass {
     real *param[LAYER_MAX_PARAM], *grad[LAYER_MAX_PARAM];
     real *scratch;                /* room for the largest input of any layer; free between two layers */
     real *kept;                   /* what ops->kept asked for; NULL without */
+    const struct tensor *skip;    /* INFER: the layer itself sums it into y; NULL: nothing (see layer_ops.sums) */
     bool again;                   /* the second forward pass of this batch: statistics have been taken */
     uint64_t seed, iteration;
     int max_batches;
@@ -88,11 +90,14 @@ struct pass {
     const struct net_hook *hook;  /* may be NULL */
 };
 
-/* Sees the gradient that one convolution (not depthwise) sends to its input: where deleting a channel acts; and (may be NULL)
- * the gradient of a [shortcut]'s sum, before its activation: where removing one of its inputs acts. */
+/* reader: sees the gradient that one convolution (not depthwise) sends to its input: where deleting a channel acts.
+ * output: sees a layer's output and its whole gradient, once every reader has sent its part and before the layer's own turn; not
+ * called for layers that pass their input through.  joint: sees the gradient of a [shortcut]'s sum, before its activation: where
+ * removing one of its inputs acts.  Any may be NULL. */
 struct net_hook {
     void *user;
     enum status (*reader)(void *user, struct pass *, const struct layer *, const struct tensor *x, const struct tensor *dx);
+    enum status (*output)(void *user, struct pass *, const struct layer *, const struct tensor *y, const struct tensor *dy);
     enum status (*joint)(void *user, struct pass *, const struct layer *, const struct tensor *dsum);
 };
 
@@ -111,6 +116,7 @@ struct head_info {
     enum nms_kind nms_kind;
     double beta_nms;
     int type_number;                       /* upstream's layer type number, printed */
+    int point;                             /* of the box that its cell holds: 1 centre, 2 left top, 4 right bottom */
     int embedding;                         /* values per embedding; 0: the head has none */
     struct track_options track;            /* of [yolo], for following objects over frames */
 };
@@ -161,6 +167,15 @@ struct layer_ops {
     enum status (*shape)(struct ctx *, struct layer *, const struct layer *all, const struct net_options *);
     /* True when y can be the very tensor of input 0 in this mode.  NULL: never. */
     bool (*transparent)(const struct layer *, enum net_mode);
+    /* Shortcuts of INFER on backends with views, all of them optional.
+     * views: forward takes inputs and an output that are slices of the channels of wider maps.  joins: y is the inputs' channels one
+     * after another, so they can be written there by whoever makes them.  window: y is a slice of input 0 from this channel on; -1:
+     * it is not.  sums: y is input 0 + input 1, of one shape.  adds: forward adds pass.skip, which it may get from a layer with sums. */
+    bool (*views)(const struct layer *);
+    bool (*joins)(const struct layer *);
+    int (*window)(const struct layer *);
+    bool (*sums)(const struct layer *);
+    bool (*adds)(const struct layer *);
     /* Elements that forward leaves for backward beside y; the memory is pass.kept, the same in every pass. */
     size_t (*kept)(const struct layer *, enum net_mode, int batch);
     /* True when forward may run a second time on a batch with the same result (see pass.again).  NULL: it may not. */
@@ -213,6 +228,7 @@ const struct param *layer_filters(const struct layer *);
 enum status layer_fail(struct ctx *, const struct layer *, const char *key, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 bool layer_repeats(const struct layer *); /* for ops->repeats: always */
+bool layer_views(const struct layer *);   /* for ops->views: always */
 extern const struct cfg_key layer_common_keys[];
 /* Activations.  A convolution also knows those that mix channels: ACT_COUNT + an enum channel_norm, first in its table. */
 extern const struct cfg_choice conv_activation_choices[];
