@@ -59,8 +59,8 @@ static enum status check(struct ctx *ctx, const struct score_images *s) {
     return st;
 }
 
-enum status score_images_open(struct ctx *ctx, const struct net *net, const struct text_list *list, int count, uint64_t seed, int classes,
-                              struct score_images **out) {
+static enum status draw(struct ctx *ctx, const struct net *net, const struct text_list *list, int count, uint64_t seed, int classes,
+                        struct score_images **out) {
     *out = NULL;
     if (list->n < 1) return ctx_fail(ctx, ST_USAGE, "the image list is empty");
     struct score_images *s = mem_zero(ctx, 1, sizeof *s);
@@ -74,13 +74,21 @@ enum status score_images_open(struct ctx *ctx, const struct net *net, const stru
     }
     if (ctx->code == ST_OK) choose(s, list->n, seed, pool);
     free(pool);
-    if (ctx->code == ST_OK) check(ctx, s);
-    if (ctx->code != ST_OK) {
-        score_images_close(s);
-        return ctx->code;
-    }
     *out = s;
-    return ST_OK;
+    if (ctx->code == ST_OK) return ST_OK;
+    score_images_close(s);
+    *out = NULL;
+    return ctx->code;
+}
+
+enum status score_images_open(struct ctx *ctx, const struct net *net, const struct text_list *list, int count, uint64_t seed, int classes,
+                              struct score_images **out) {
+    TRY(draw(ctx, net, list, count, seed, classes, out));
+    check(ctx, *out);
+    if (ctx->code == ST_OK) return ST_OK;
+    score_images_close(*out);
+    *out = NULL;
+    return ctx->code;
 }
 
 /* Labels are relative to the picture; a letterboxed picture covers only part of the input. */
@@ -132,7 +140,7 @@ static enum status get(void *user, struct ctx *ctx, int i, struct score_image *o
 
 enum status score_images_open_classes(struct ctx *ctx, const struct net *net, const struct text_list *list, const struct text_list *labels, int count,
                                       uint64_t seed, struct score_images **out) {
-    TRY(score_images_open(ctx, net, list, count, seed, labels->n, out));
+    TRY(draw(ctx, net, list, count, seed, labels->n, out));
     struct score_images *s = *out;
     s->labels = labels;
     s->target = mem_zero(ctx, (size_t)labels->n, sizeof *s->target);
