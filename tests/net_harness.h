@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include "kinds.h"
 #include "net/internal.h"
 #include "prune_nets.h"
 
@@ -132,13 +133,12 @@ static inline double rig_worst(const float *a, const float *b, size_t n) {
     return worst / most;
 }
 
-/* The fast backend computes what the reference does: outputs and parameter gradients. */
-static inline void check_backends(const char *name, const char *text, enum net_mode mode, void (*prepare)(struct net *)) {
+static inline void check_backend(const char *kind, const char *name, const char *text, enum net_mode mode, void (*prepare)(struct net *)) {
     float *y[2] = { NULL, NULL }, *g[2] = { NULL, NULL };
     size_t n_y = 0, n_g = 0;
     for (int b = 0; b < 2; ++b) {
         struct rig r;
-        if (!rig_open(&r, name, text, b ? "cpu" : "ref", mode, prepare)) return;
+        if (!rig_open(&r, name, text, b ? kind : "ref", mode, prepare)) return;
         CHECK(net_forward(&r.ctx, r.net, r.x) == ST_OK, "%s: %s", name, r.ctx.error);
         int last = net_output_layer(r.net);
         n_y = 2 * shape_count(r.net->layer[last].out);
@@ -159,9 +159,16 @@ static inline void check_backends(const char *name, const char *text, enum net_m
         }
         rig_close(&r);
     }
-    CHECK(rig_worst(y[0], y[1], n_y) <= 1e-5, "%s: outputs differ by %g", name, rig_worst(y[0], y[1], n_y));
-    CHECK(rig_worst(g[0], g[1], n_g) <= 1e-4, "%s: gradients differ by %g", name, rig_worst(g[0], g[1], n_g));
+    CHECK(rig_worst(y[0], y[1], n_y) <= 1e-5, "%s on %s: outputs differ by %g", name, kind, rig_worst(y[0], y[1], n_y));
+    CHECK(rig_worst(g[0], g[1], n_g) <= 1e-4, "%s on %s: gradients differ by %g", name, kind, rig_worst(g[0], g[1], n_g));
     free(y[0]), free(y[1]), free(g[0]), free(g[1]);
+}
+
+/* Every fast backend computes what the reference does: outputs and parameter gradients. */
+static inline void check_backends(const char *name, const char *text, enum net_mode mode, void (*prepare)(struct net *)) {
+    const char *kinds[MAX_KINDS];
+    int n = fast_kinds(kinds);
+    for (int i = 0; i < n; ++i) check_backend(kinds[i], name, text, mode, prepare);
 }
 
 /* Removing random channels: masked and cut networks agree on every layer.  Returns how many groups went in all trials. */

@@ -7,7 +7,6 @@
 #include "backend/cpu/cpu.h"
 #include "backend/cuda/cuda.h"
 #include "backend/ref/ref.h"
-#include "base/text.h"
 
 static bool is_cpu(const struct backend *be) {
     return be->ops && strcmp(be->ops->name, "cpu") == 0;
@@ -19,18 +18,10 @@ static bool is_cuda(const struct backend *be) {
 
 int backend_gpus(char *why, size_t size) { return cuda_count(why, size); }
 
-/* "cuda" or "cuda:N". */
-static bool names_gpu(const char *kind, int *number) {
-    const char *rest;
-    *number = 0;
-    if (strcmp(kind, "cuda") == 0) return true;
-    return strncmp(kind, "cuda:", 5) == 0 && text_int(kind + 5, number, &rest) && !*rest && *number >= 0;
-}
-
 static enum status open_best(struct ctx *ctx, struct backend *be) {
     char why[256];
     int n = backend_gpus(why, sizeof why);
-    if (n > 0) return cuda_open(ctx, be, 0);
+    if (n > 0) return cuda_open(ctx, be, "cuda");
     if (n == 0) ctx_log(ctx, LOG_WARN, "%s: computing on the CPU", why);
     return cpu_open(ctx, be, false);
 }
@@ -45,9 +36,8 @@ enum status backend_open(struct ctx *ctx, const char *kind, struct backend **out
     struct backend *be = mem_zero(ctx, 1, sizeof *be);
     if (!be) return ST_MEMORY;
     enum status status = ST_OK;
-    int gpu;
     if (strcmp(kind, "auto") == 0) status = open_best(ctx, be);
-    else if (names_gpu(kind, &gpu)) status = cuda_open(ctx, be, gpu);
+    else if (cuda_names(kind)) status = cuda_open(ctx, be, kind);
     else if (strcmp(kind, "cuda-emulated") == 0) status = cuda_open_emulated(ctx, be);
     else if (strcmp(kind, "cpu") == 0) status = cpu_open(ctx, be, false);
     else if (strcmp(kind, "cpu-plain") == 0) status = cpu_open(ctx, be, true);

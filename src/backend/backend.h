@@ -282,8 +282,9 @@ struct backend {
     double memory;     /* bytes of a device's own memory; 0: it is the machine's */
 };
 
-/* kind: "cpu" (oneDNN where built in, else the plain kernels, for the best instruction set), "cuda" or "cuda:N" (GPU number N, 0),
- * "auto" (the first GPU, else, with a warning where the build could have used one, the cpu), "ref" (float), "ref64" (double);
+/* kind: "cpu" (oneDNN where built in, else the plain kernels, for the best instruction set);
+ * "cuda", "cuda:N", "cuda:N:tf32", "cuda:N:fp16" (GPU number N, 0; what convolutions multiply by, fp32 otherwise);
+ * "auto" (the first GPU, else, with a warning where the build could have used one, the cpu); "ref" (float), "ref64" (double);
  * for tests "cpu-plain" (baseline instructions, no oneDNN) and "cuda-emulated" (the CUDA backend, its kernels run by the CPU). */
 enum status backend_open(struct ctx *, const char *kind, struct backend **);
 void backend_close(struct backend *);

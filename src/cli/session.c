@@ -4,6 +4,7 @@
 
 #include "base/io.h"
 #include "cli/console.h"
+#include "cli/device.h"
 
 static enum status read_names(struct session *s, const char *data_path, bool exact) {
     struct ctx *ctx = &s->ctx;
@@ -44,7 +45,7 @@ static enum status open_all(struct session *s, const struct session_request *r) 
     net_init_weights(s->net, r->seed);
     if (r->weights) TRY(net_load(ctx, s->net, r->weights, r->policy, &s->layers));
     if (!r->no_names) TRY(read_names(s, r->data, r->exact_names));
-    return backend_open(ctx, "cpu", &s->be);
+    return device_open(ctx, false, &s->be);
 }
 
 enum status session_open(struct session *s, const struct session_request *r) {

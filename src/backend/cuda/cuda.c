@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "backend/cuda/internal.h"
+#include "base/text.h"
 
 struct device *cuda_device(struct backend *be) { return ((struct cuda_state *)be->state)->dev; }
 
@@ -134,9 +135,27 @@ static enum status open_on(struct ctx *ctx, struct backend *be, struct device *d
     return ST_OK;
 }
 
-enum status cuda_open(struct ctx *ctx, struct backend *be, int n) {
+bool cuda_names(const char *kind) { return strcmp(kind, "cuda") == 0 || strncmp(kind, "cuda:", 5) == 0; }
+
+/* "", ":N" or ":N:precision". */
+static bool read_kind(const char *rest, int *number, enum precision *precision) {
+    static const char *const names[] = { ":fp32", ":tf32", ":fp16" };
+    *number = 0;
+    *precision = PRECISION_FP32;
+    if (!*rest) return true;
+    if (*rest++ != ':' || !text_int(rest, number, &rest) || *number < 0) return false;
+    for (int i = 0; i < 3; ++i)
+        if (strcmp(rest, names[i]) == 0) *precision = (enum precision)i, rest = "";
+    return !*rest;
+}
+
+enum status cuda_open(struct ctx *ctx, struct backend *be, const char *kind) {
     struct device *dev;
-    TRY(device_cuda_open(ctx, n, &dev));
+    int number;
+    enum precision precision;
+    if (!read_kind(kind + strlen("cuda"), &number, &precision))
+        return ctx_fail(ctx, ST_USAGE, "backend '%s': cuda:N or cuda:N:PRECISION with fp32, tf32 or fp16 is meant", kind);
+    TRY(device_cuda_open(ctx, number, precision, &dev));
     return open_on(ctx, be, dev, "cuda");
 }
 

@@ -46,11 +46,16 @@ struct device_ops {
 #undef COLUMNS
 };
 
+/* How exactly convolutions and products multiply; sums and everything else are fp32.  TF32: 10 bits of mantissa; FP16: factors
+ * are rounded to half precision, whose range ends at 65504. */
+enum precision { PRECISION_FP32, PRECISION_TF32, PRECISION_FP16 };
+
 struct device {
     const struct device_ops *ops;
     bool failed;
     enum status code;
     char error[256];
+    enum precision precision;
     double memory; /* bytes in all; 0: not known */
     void *own;
 };
@@ -60,14 +65,8 @@ void device_fault(struct device *, enum status, const char *fmt, ...) __attribut
 
 /* The host in the device's place. */
 enum status device_host_open(struct ctx *, struct device **);
-#ifdef __cplusplus
-extern "C" {
-#endif
 /* Device number n. */
-enum status device_cuda_open(struct ctx *, int n, struct device **);
+enum status device_cuda_open(struct ctx *, int n, enum precision, struct device **);
 int device_cuda_count(char *why, size_t size); /* usable devices; 0: why says what is wrong */
-#ifdef __cplusplus
-}
-#endif
 
 #endif

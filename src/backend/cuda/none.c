@@ -3,8 +3,8 @@
 
 #include "backend/cuda/device.h"
 
-enum status device_cuda_open(struct ctx *ctx, int n, struct device **out) {
-    (void)n;
+enum status device_cuda_open(struct ctx *ctx, int n, enum precision precision, struct device **out) {
+    (void)n, (void)precision;
     *out = NULL;
     return ctx_fail(ctx, ST_UNSUPPORTED, "this build computes on the CPU: 'make GPU=1 CUDNN=1' makes one for NVIDIA GPUs");
 }
