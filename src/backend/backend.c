@@ -55,7 +55,7 @@ enum status backend_open(struct ctx *ctx, const char *kind, struct backend **out
 void backend_close(struct backend *be) {
     if (!be) return;
     if (is_cpu(be)) cpu_close(be);
-    if (is_cuda(be)) cuda_close(be);
+    else if (is_cuda(be)) cuda_close(be);
     free(be);
 }
 
