@@ -94,7 +94,7 @@ LIB_OBJ := $(LIB:%.c=$(OUT)/%.o) $(foreach i,$(ISAS),$(KERNELS:%.c=$(OUT)/%_$(i)
 CLI_OBJ := $(CLI:%.c=$(OUT)/%.o)
 TESTS := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 
-.PHONY: all test demo bench clean install-deps lib
+.PHONY: all test demo bench clean install-deps lib where
 all: darknet libdarknet.so
 
 # Exchanged, not overwritten: a training that runs from the old file goes on.
@@ -146,6 +146,10 @@ bench: darknet
 
 install-deps:
 	scripts/setup
+
+# Where this combination of switches is built, for scripts.
+where:
+	@echo $(OUT)
 
 clean:
 	rm -rf build darknet libdarknet.so

@@ -17,7 +17,7 @@ GPU_KERNELS := src/backend/cuda/gpu/device.cu
 GPU_SRC := src/backend/cuda/gpu/conv_none.c
 GPU_INSTEAD := src/backend/cuda/none.c
 CPPFLAGS += -isystem $(CUDA)/include
-NVCC_FLAGS = -std=c++17 -O3 -Isrc -Iinclude -Xcompiler -fPIC,-Wall,-Wextra $(if $(WERROR),--Werror all-warnings) --threads 0 $(ARCH)
+NVCC_FLAGS = -std=c++17 -O3 -Isrc -Iinclude -Xcompiler -fPIC,-Wall,-Wextra $(if $(WERROR),--Werror all-warnings) --threads 0 $(if $(filter 1,$(CUDNN_HALF)),-DCUDNN_HALF) $(ARCH)
 LDFLAGS += -L$(CUDA)/lib64 -Wl,-rpath,$(CUDA)/lib64
 LDLIBS += -lcublas -lcudart -lstdc++
 MODE := $(MODE)-gpu
@@ -27,5 +27,5 @@ $(error CUDNN=1: cuDNN 9 not found beside $(CUDA); install it, or build with GPU
 endif
 GPU_SRC := src/backend/cuda/gpu/conv_cudnn.c
 LDLIBS += -lcudnn
-MODE := $(MODE)-cudnn
+MODE := $(MODE)-cudnn$(if $(filter 1,$(CUDNN_HALF)),-half)
 endif

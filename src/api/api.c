@@ -52,7 +52,7 @@ static _Thread_local int device;
 static enum status open_device(struct ctx *ctx, struct backend **be) {
     char why[256], kind[32];
     if (device < 0 || backend_gpus(why, sizeof why) <= 0) return backend_open(ctx, "cpu", be);
-    snprintf(kind, sizeof kind, "cuda:%d:tf32", device);
+    snprintf(kind, sizeof kind, "cuda:%d:fast", device);
     return backend_open(ctx, kind, be);
 }
 

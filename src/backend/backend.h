@@ -283,7 +283,8 @@ struct backend {
 };
 
 /* kind: "cpu" (oneDNN where built in, else the plain kernels, for the best instruction set);
- * "cuda", "cuda:N", "cuda:N:tf32", "cuda:N:fp16" (GPU number N, 0; what convolutions multiply by, fp32 otherwise);
+ * "cuda", "cuda:N", "cuda:N:tf32", "cuda:N:fp16", "cuda:N:fast" (GPU number N, 0; what convolutions multiply by, fp32 otherwise,
+ * fast: tf32, or fp16 in a build with CUDNN_HALF=1);
  * "auto" (the first GPU, else, with a warning where the build could have used one, the cpu); "ref" (float), "ref64" (double);
  * for tests "cpu-plain" (baseline instructions, no oneDNN) and "cuda-emulated" (the CUDA backend, its kernels run by the CPU). */
 enum status backend_open(struct ctx *, const char *kind, struct backend **);

@@ -52,7 +52,7 @@ enum status device_open(struct ctx *ctx, bool exact, struct backend **be) {
     if (choice.none || choice.told) return backend_open(ctx, "cpu", be);
     if (backend_gpus(why, sizeof why) <= 0) return backend_open(ctx, "auto", be);
     if (choice.several) return ctx_fail(ctx, ST_UNSUPPORTED, "-gpus: several GPUs at once are not part of this version; name one of them");
-    snprintf(kind, sizeof kind, "cuda:%d:%s", choice.gpu, choice.precision ? choice.precision : exact ? "fp32" : "tf32");
+    snprintf(kind, sizeof kind, "cuda:%d:%s", choice.gpu, choice.precision ? choice.precision : exact ? "fp32" : "fast");
     TRY(backend_open(ctx, kind, be));
     char text[128];
     backend_describe(*be, text, sizeof text);

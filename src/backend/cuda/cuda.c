@@ -16,10 +16,11 @@ enum status cuda_fault(struct backend *be, struct ctx *ctx) {
 
 /* --- Memory ------------------------------------------------------------------------------------------------------------ */
 
-/* Says what there is beside what was asked for. */
+/* Says what there is beside what was asked for; after a fault nothing is given out. */
 static void *no_memory(struct backend *be, struct ctx *ctx, double bytes) {
     const struct device *dev = cuda_device(be);
-    if (dev->memory > 0)
+    if (dev->failed) cuda_fault(be, ctx);
+    else if (dev->memory > 0)
         ctx_fail(ctx, ST_MEMORY, "the GPU is out of memory: %.0f MB asked for, %.0f of its %.0f MB are in use here; a smaller batch or more subdivisions need less",
                  bytes / 1e6, (double)be->bytes / 1e6, dev->memory / 1e6);
     else ctx_fail(ctx, ST_MEMORY, "out of memory: %.0f bytes", bytes);
@@ -146,6 +147,7 @@ static bool read_kind(const char *rest, int *number, enum precision *precision) 
     if (*rest++ != ':' || !text_int(rest, number, &rest) || *number < 0) return false;
     for (int i = 0; i < 3; ++i)
         if (strcmp(rest, names[i]) == 0) *precision = (enum precision)i, rest = "";
+    if (strcmp(rest, ":fast") == 0) *precision = device_fast_precision(), rest = "";
     return !*rest;
 }
 
@@ -154,7 +156,7 @@ enum status cuda_open(struct ctx *ctx, struct backend *be, const char *kind) {
     int number;
     enum precision precision;
     if (!read_kind(kind + strlen("cuda"), &number, &precision))
-        return ctx_fail(ctx, ST_USAGE, "backend '%s': cuda:N or cuda:N:PRECISION with fp32, tf32 or fp16 is meant", kind);
+        return ctx_fail(ctx, ST_USAGE, "backend '%s': cuda:N or cuda:N:PRECISION with fp32, tf32, fp16 or fast is meant", kind);
     TRY(device_cuda_open(ctx, number, precision, &dev));
     return open_on(ctx, be, dev, "cuda");
 }

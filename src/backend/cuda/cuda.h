@@ -6,7 +6,7 @@
 
 /* Whether a kind, well-formed or not, means this backend. */
 bool cuda_names(const char *kind);
-/* kind: "cuda", "cuda:N" for device number N (0), "cuda:N:tf32", "cuda:N:fp16".  ST_UNSUPPORTED, with the reason, where there is none or this build has no CUDA. */
+/* kind: "cuda", "cuda:N" for device number N (0), "cuda:N:tf32", "cuda:N:fp16", "cuda:N:fast" (what the build prefers).  ST_UNSUPPORTED, with the reason, where there is none or this build has no CUDA. */
 enum status cuda_open(struct ctx *ctx, struct backend *be, const char *kind);
 /* The same code with the host in the device's place: for tests. */
 enum status cuda_open_emulated(struct ctx *ctx, struct backend *be);

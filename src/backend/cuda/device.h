@@ -67,6 +67,7 @@ void device_fault(struct device *, enum status, const char *fmt, ...) __attribut
 enum status device_host_open(struct ctx *, struct device **);
 /* Device number n. */
 enum status device_cuda_open(struct ctx *, int n, enum precision, struct device **);
+enum precision device_fast_precision(void); /* what this build prefers where digits need not be counted */
 int device_cuda_count(char *why, size_t size); /* usable devices; 0: why says what is wrong */
 
 #endif

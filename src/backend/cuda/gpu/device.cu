@@ -240,6 +240,14 @@ static void fill_ops(struct device_ops *ops) {
 #undef COLUMNS
 }
 
+extern "C" enum precision device_fast_precision(void) {
+#ifdef CUDNN_HALF
+    return PRECISION_FP16;
+#else
+    return PRECISION_TF32;
+#endif
+}
+
 extern "C" int device_cuda_count(char *why, size_t size) {
     int n = 0;
     cudaError_t code = cudaGetDeviceCount(&n);
