@@ -264,7 +264,7 @@ static double ratio(double a, double b) { return b != 0 ? a / b : -NAN; }
 static enum status evaluate_batch(struct ctx *ctx, struct net *net, struct map_tally *e,
                                   const struct chunk *c, int at, int n, const struct text_list *difficult,
                                   struct detection_list *list) {
-    struct detect_options options = { .thresh = DETECTION_THRESH, .nms = NMS_THRESH, .letter_box = c->letter_box };
+    struct detect_options options = { .thresh = DETECTION_THRESH, .nms = NMS_THRESH, .letter_box = c->letter_box, .class_map = e->opt->class_map, .n_map = e->opt->n_map };
     struct truth_list truth = { 0 }, hard = { 0 };
     enum status s = ST_OK;
     for (int b = 0; b < n && s == ST_OK; ++b) {
@@ -291,7 +291,7 @@ static enum status evaluate_images(struct ctx *ctx, struct net *net, struct map_
     struct detection_list list = { 0 };
     enum status s = chunk_open(ctx, &c, net, images);
     for (int first = 0; s == ST_OK && first < images->n; first += c.cap) {
-        s = chunk_read(ctx, &c, first);
+        s = e->opt->stop && *e->opt->stop ? ctx_fail(ctx, ST_INTERRUPTED, "interrupted") : chunk_read(ctx, &c, first);
         for (int at = 0; s == ST_OK && at < c.n; at += net->batch) {
             int n = c.n - at < net->batch ? c.n - at : net->batch;
             s = net_forward(ctx, net, c.x + (size_t)at * image_size(net));
@@ -353,7 +353,7 @@ enum status map_evaluate(struct ctx *ctx, struct net *net, const struct text_lis
     struct head_info info;
     net->layer[last].ops->head->info(&net->layer[last], &info);
     struct map_tally *e = NULL;
-    enum status s = map_begin(ctx, info.classes, opt, out, &e);
+    enum status s = map_begin(ctx, opt->class_map ? opt->n_map : info.classes, opt, out, &e);
     if (s == ST_OK) s = evaluate_images(ctx, net, e, images, difficult);
     s = map_end(ctx, e, s);
     out->seconds = io_seconds() - start;

@@ -10,8 +10,11 @@ struct map_options {
     float thresh;       /* confidence for TP/FP/F1; 0.25 */
     float iou_thresh;   /* 0.5 */
     int points;         /* 0: area under the curve, 11, 101, ... */
+    const int *class_map; /* as in struct detect_options: n_map classes of a head with a word tree; NULL: all */
+    int n_map;
     void (*progress)(void *user, int done, int total);
     void *user;
+    const volatile int *stop; /* NULL, or becomes non-zero: ST_INTERRUPTED */
 };
 struct map_class { double ap; int tp, fp, truths; };
 enum { MAP_SMALL, MAP_MEDIUM, MAP_LARGE, MAP_SIZES };  /* area at network input scale: 32^2, 96^2 */

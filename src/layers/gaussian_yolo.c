@@ -96,7 +96,10 @@ static void describe(const struct layer *l, char *text, size_t size) {
              y->scale_x_y, y->yolo_point);
 }
 
-static void info(const struct layer *l, struct head_info *i) { yolo_info(l, 29, i); }
+static void info(const struct layer *l, struct head_info *i) {
+    yolo_info(l, 29, i);
+    i->point = ((const struct yolo *)l->state)->yolo_point;
+}
 
 static void uncertainty(const struct layer *l, int image, int prediction, float *uc) {
     struct head_grid g = yolo_grid(l);
@@ -105,7 +108,7 @@ static void uncertainty(const struct layer *l, int image, int prediction, float 
 }
 
 static const struct head_ops head = { .info = info, .decode = yolo_decode, .assign = yolo_assign, .utility = yolo_utility,
-                                      .objectness = yolo_objectness, .activate = yolo_activate, .uncertainty = uncertainty };
+                                      .objectness = yolo_objectness, .imitate = yolo_imitate, .activate = yolo_activate, .uncertainty = uncertainty };
 
 const struct layer_ops gaussian_yolo_ops = {
     .name = "Gaussian_yolo", .state_size = sizeof(struct yolo), .keys = keys, .shape = shape, .prepare = yolo_prepare,

@@ -30,6 +30,7 @@ struct param {
     enum param_role role;
     int dim[3], out_axis, in_axis;
     unsigned flags;
+    double reverse;               /* of the update rule (struct update_range); 0: none */
     double init_mean, init_span;  /* a fresh value is init_mean + init_span * U(-1, 1) */
     size_t offset;                /* in the network's parameter arena, in elements */
     int owner, owner_row;         /* with PARAM_SHARED */
@@ -109,6 +110,7 @@ struct head_info {
     enum nms_kind nms_kind;
     double beta_nms;
     int type_number;                       /* upstream's layer type number, printed */
+    int point;                             /* of the box that its cell holds: 1 centre, 2 left top, 4 right bottom */
     int embedding;                         /* values per embedding; 0: the head has none */
     struct track_options track;            /* of [yolo], for following objects over frames */
 };
@@ -138,6 +140,10 @@ struct head_ops {
                       double weight, int net_w, int net_h);
     /* Objectness logit, and weight * d/dz added to head_delta when weight != 0 (background guard). */
     double (*objectness)(struct layer *, int image, int prediction, double weight);
+    /* How far a prediction is from that of the same head in another network (both after forward): objectness, and, as far as the
+     * other one sees an object there, classes and decoded box; by the measures that training uses.  The gradient of `weight` times
+     * that is added to head_delta, as of a loss.  NULL: the head has no such measure. */
+    double (*imitate)(struct layer *, const struct layer *other, int image, int prediction, double weight, int net_w, int net_h);
     /* The activated output as Darknet's network_predict returns it, one image, in place of the raw values. */
     void (*activate)(const struct layer *, const float *raw, float *out);
     /* NULL unless the head can have them: the embedding of a prediction (info.embedding values; ask only when that is not 0),

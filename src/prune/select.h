@@ -16,6 +16,8 @@ struct select_options {
     enum cost_kind cost;
     double cost_power;          /* gamma; 0: rank by score alone */
     const uint8_t *keep_layer;  /* per layer, or NULL: whole layers that stay */
+    const int *whole;           /* per layer: the width that max_layer_ratio and min_filters go by; NULL: its own.  A network that was
+                                 * cut before gives what it had at first. */
 };
 struct select_options select_defaults(void);
 

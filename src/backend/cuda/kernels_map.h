@@ -172,29 +172,77 @@ ELEMENT_FN void reshape_each(const struct reshape_args *a, size_t i) {
 }
 
 struct crop_args { struct view x, y; const struct crop_place *place; float scale, offset; bool add; };
-ELEMENT_FN void crop_each(const struct crop_args *a, size_t i) {
-    struct place p = place_of(&a->y, i);
-    const struct crop_place *at_ = &a->place[p.n];
-    uint32_t y = (uint32_t)at_->y + p.y, x = (uint32_t)at_->x + p.x, k;
-    float value, most, shift = 0;
-    if (at_->flip) x = a->x.w - 1 - x;
-    value = *at4(&a->x, p.n, p.c, y, x);
-    if (a->x.c == 3) {
-        most = value;
-        for (k = 0; k < 3; ++k) most = fmaxf(most, *at4(&a->x, p.n, k, y, x));
-        value = (float)at_->exposure * (most - (most - value) * (float)at_->saturation);
-        shift = (float)at_->shift[p.c];
-    }
-    *at(&a->y, p) = a->scale * value + a->offset + shift;
+
+/* The picture's colours as the place wants them. */
+ELEMENT_FN float crop_level(const struct crop_args *a, const struct crop_place *at_, struct place p) {
+    float value = *at(&a->x, p), most;
+    if (a->x.c != 3) return a->scale * value + a->offset;
+    most = fmaxf(fmaxf(*at4(&a->x, p.n, 0, p.y, p.x), *at4(&a->x, p.n, 1, p.y, p.x)), *at4(&a->x, p.n, 2, p.y, p.x));
+    return a->scale * (float)at_->exposure * (most - (most - value) * (float)at_->saturation) + a->offset + (float)at_->shift[p.c];
 }
 
-/* x is dx, y is dy. */
+/* Where the window's cell (y, x) lies in the picture, turned: the upper left of the four cells around it, and how far from that. */
+struct crop_point { int y, x; double dy, dx; };
+ELEMENT_FN struct crop_point crop_point(const struct crop_args *a, const struct crop_place *at_, int y, int x) {
+    double w = a->x.w, h = a->x.h, px = (at_->flip ? w - 1 - at_->x - x : at_->x + x) - w / 2, py = at_->y + y - h / 2;
+    double sx = cos(at_->angle) * px - sin(at_->angle) * py + w / 2, sy = sin(at_->angle) * px + cos(at_->angle) * py + h / 2;
+    struct crop_point p;
+    p.y = (int)floor(sy), p.x = (int)floor(sx);
+    p.dy = sy - floor(sy), p.dx = sx - floor(sx);
+    return p;
+}
+/* The share that picture cell (y, x) has in the point; 0: none. */
+ELEMENT_FN float crop_share(const struct crop_point *p, int y, int x) {
+    int ky = y - p->y, kx = x - p->x;
+    if (ky < 0 || ky > 1 || kx < 0 || kx > 1) return 0;
+    return (float)((ky ? p->dy : 1 - p->dy) * (kx ? p->dx : 1 - p->dx));
+}
+
+ELEMENT_FN void crop_each(const struct crop_args *a, size_t i) {
+    struct place p = place_of(&a->y, i), q = p;
+    const struct crop_place *at_ = &a->place[p.n];
+    if (at_->angle != 0) {
+        struct crop_point t = crop_point(a, at_, (int)p.y, (int)p.x);
+        float sum = 0;
+        int k;
+        for (k = 0; k < 4; ++k) {
+            int y = t.y + k / 2, x = t.x + k % 2;
+            if (y < 0 || y >= (int)a->x.h || x < 0 || x >= (int)a->x.w) continue;
+            q.y = (uint32_t)y, q.x = (uint32_t)x;
+            sum += crop_share(&t, y, x) * crop_level(a, at_, q);
+        }
+        *at(&a->y, p) = sum;
+        return;
+    }
+    q.y = (uint32_t)at_->y + p.y, q.x = (uint32_t)at_->x + p.x;
+    if (at_->flip) q.x = a->x.w - 1 - q.x;
+    *at(&a->y, p) = crop_level(a, at_, q);
+}
+
+/* x is dx, y is dy.  The outputs that a cell of a turned picture may have a share in lie around the one that it turns back to. */
+ELEMENT_FN float crop_turned_back(const struct crop_args *a, const struct crop_place *at_, struct place p) {
+    double w = a->x.w, h = a->x.h, sx = p.x - w / 2, sy = p.y - h / 2;
+    double px = cos(at_->angle) * sx + sin(at_->angle) * sy + w / 2, py = -sin(at_->angle) * sx + cos(at_->angle) * sy + h / 2;
+    int x0 = (int)floor(at_->flip ? w - 1 - at_->x - px : px - at_->x), y0 = (int)floor(py - at_->y), x, y;
+    float sum = 0;
+    for (y = y0 - 2; y <= y0 + 3; ++y)
+        for (x = x0 - 2; x <= x0 + 3; ++x) {
+            struct crop_point t;
+            if (y < 0 || y >= (int)a->y.h || x < 0 || x >= (int)a->y.w) continue;
+            t = crop_point(a, at_, y, x);
+            sum += crop_share(&t, (int)p.y, (int)p.x) * *at4(&a->y, p.n, p.c, (uint32_t)y, (uint32_t)x);
+        }
+    return sum;
+}
+
 ELEMENT_FN void crop_back_each(const struct crop_args *a, size_t i) {
     struct place p = place_of(&a->x, i);
     const struct crop_place *at_ = &a->place[p.n];
     int x = (at_->flip ? (int)a->x.w - 1 - (int)p.x : (int)p.x) - at_->x, y = (int)p.y - at_->y;
-    bool inside = x >= 0 && x < (int)a->y.w && y >= 0 && y < (int)a->y.h;
-    put(at(&a->x, p), inside ? a->scale * *at4(&a->y, p.n, p.c, (uint32_t)y, (uint32_t)x) : 0, a->add);
+    float value = 0;
+    if (at_->angle != 0) value = crop_turned_back(a, at_, p);
+    else if (x >= 0 && x < (int)a->y.w && y >= 0 && y < (int)a->y.h) value = *at4(&a->y, p.n, p.c, (uint32_t)y, (uint32_t)x);
+    put(at(&a->x, p), a->scale * value, a->add);
 }
 
 /* --- Gates, limits, masks ------------------------------------------------------------------------------------------- */

@@ -54,8 +54,11 @@ ELEMENT_FN void sgd_each(const struct update_args *a, size_t i) {
     size_t k = update_place(a, i, &r);
     if (k == SIZE_MAX) return;
     if (!r->hold) {
-        a->m[k] = within(a->momentum * a->m[k] - a->scale * a->g[k] - r->decay * a->w[k], r->limit);
-        a->w[k] = within(a->w[k] + r->rate * a->m[k], r->clip);
+        double decay = r->decay * a->w[k], own = r->reverse != 0 ? 0 : decay, step;
+        a->m[k] = within(a->momentum * a->m[k] - a->scale * a->g[k] - own, r->limit);
+        step = a->m[k];
+        if (r->reverse != 0) step = (a->m[k] == 0 ? 0 : copysign(pow(10 * fabs(a->m[k]) + 1, r->reverse), a->m[k])) - decay;
+        a->w[k] = within(a->w[k] + r->rate * step, r->clip);
     }
     a->g[k] = 0;
 }
