@@ -290,7 +290,7 @@ static void vector_body(struct run *r) {
     emit_vector(r, x, n);
     const struct update_range ranges[] = {
         { 0, n / 4, .01, .05, INFINITY, INFINITY, false, 0 },
-        { n / 4, n / 4, .02, 0, .5, .3, false, -1 },
+        { n / 4, n / 4, .02, .03, .5, .3, false, .reverse = -.5 },
         { n / 2, n / 8, 1, 1, INFINITY, INFINITY, true, 0 },
         { n / 2 + n / 8, n - n / 2 - n / 8, .1, .01, INFINITY, INFINITY, false, 0 },
     };
