@@ -5,6 +5,7 @@
 
 #include "base/io.h"
 #include "cli/console.h"
+#include "cli/device.h"
 #include "cli/options.h"
 #include "cli/prune_show.h"
 #include "cli/saliency_drift.h"
@@ -63,7 +64,7 @@ struct all_flags { struct prune_flags f; struct heat_options heat; int use_valid
     { "criterion", OPTION_TEXT, AT(f.opt.criterion), "NAME", CRITERIA, NULL, 1, 0 }, \
     { "seed", OPTION_INT, AT(f.seed), "N", "of the draw of images and of -criterion random (1)", NULL, 0, 2e9 }, \
     { "score_batch", OPTION_INT, AT(f.batch), "N", "images per pass while scoring; does not change the result (8)", NULL, 1, 4096 }, \
-    { "backend", OPTION_TEXT, AT(f.backend), "NAME", "cpu | ref (cpu)", NULL, 1, 0 }, \
+    { "backend", OPTION_TEXT, AT(f.backend), "NAME", "cpu | cuda | ref (the first GPU, else cpu)", NULL, 1, 0 }, \
     { "strict", OPTION_FLAG, AT(f.opt.strict), NULL, "unknown cfg keys are errors", NULL, 1, 0 }
 
 static const struct option saliency_options[] = {
@@ -166,7 +167,6 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.ratio = a->f.flops = a->f.params = a->f.memory = a->f.threshold = -1;
     a->f.seed = 1;
     a->f.batch = a->f.opt.saliency.batch;
-    a->f.backend = "cpu";
     a->heat.images = 8;
     a->f.opt.classifier = !strcmp(self->group, "classifier");
     if (a->f.opt.classifier) a->f.opt.criterion = "taylor";
@@ -403,7 +403,7 @@ static int saliency_run(const struct command *self, int argc, char **argv) {
         a.f.opt.progress = display_phase;
         a.f.opt.user = &display;
         a.f.opt.flags = line;
-        st = backend_open(&ctx, a.f.backend, &be);
+        st = a.f.backend ? backend_open(&ctx, a.f.backend, &be) : device_open(&ctx, true, &be);
     }
     if (st == ST_OK) st = prune_open(&ctx, be, &a.f.opt, &job);
     if (st == ST_OK && a.heat.folder) st = heatmaps_ready(&ctx, job, &a.heat);
@@ -434,7 +434,7 @@ static int prune_run(const struct command *self, int argc, char **argv) {
         a.f.opt.training = display_training;
         a.f.opt.user = &display;
         a.f.opt.flags = line;
-        st = backend_open(&ctx, a.f.backend, &be);
+        st = a.f.backend ? backend_open(&ctx, a.f.backend, &be) : device_open(&ctx, true, &be);
     }
     if (st == ST_OK) st = prune_open(&ctx, be, &a.f.opt, &job);
     if (st == ST_OK && job->data.names) st = list_read(&ctx, job->data.names, &job->names);
