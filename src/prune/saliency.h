@@ -11,7 +11,7 @@ enum utility_kind { UTILITY_DETECTION, UTILITY_PROBABILITY, UTILITY_LOSS };
 enum score_form { FORM_ABS, FORM_RELU, FORM_ASYMMETRIC, FORM_ELEMENTWISE, FORM_SQUARE };
 enum score_balance { BALANCE_SIZE, BALANCE_OBJECT, BALANCE_NONE };
 enum score_normalize { NORMALIZE_NONE, NORMALIZE_MEAN, NORMALIZE_L2, NORMALIZE_RANK };
-enum cost_kind { COST_FLOPS, COST_MEMORY, COST_PARAMS, COST_NONE };
+enum cost_kind { COST_FLOPS, COST_MEMORY, COST_PARAMS, COST_NONE, COST_LATENCY };
 
 struct saliency_options {
     enum utility_kind utility;

@@ -6,12 +6,14 @@
 
 struct select_options select_defaults(void) {
     return (struct select_options){ .target = TARGET_RATIO, .value = 0.3, .max_layer_ratio = 0.9, .min_filters = 8, .round = 8,
-                                    .cost = COST_FLOPS, .cost_power = 0.5 };
+                                    .cost = COST_FLOPS, .cost_power = 0.5, .recount = true };
 }
 
 /* Groups that take the same number of channels from the same layers: what can be rounded and counted together.  Its
  * removable ones are member[first .. first + n), worst first. */
 struct family { int n, first, all, per_group, of; };
+/* A layer whose cost falls with a group: how many channels it takes from the layer's input and output. */
+struct touch { int layer, in, out; };
 
 struct selecting {
     const struct channels *ch;
@@ -23,10 +25,66 @@ struct selecting {
     struct family *family;
     int n_family, *family_of;   /* per group */
     int *kept, *least;          /* output channels per layer: now, and at least */
+    struct touch *touch;        /* of one group at a time */
 };
 
 static double priced(const struct cost *c, enum cost_kind kind) {
-    return kind == COST_FLOPS ? c->flops : kind == COST_MEMORY ? c->activations : kind == COST_PARAMS ? c->params : 1;
+    switch (kind) {
+    case COST_FLOPS: return c->flops;
+    case COST_MEMORY: return c->activations;
+    case COST_PARAMS: return c->params;
+    case COST_LATENCY: return c->ms;
+    case COST_NONE: break;
+    }
+    return 1;
+}
+
+static struct cost layer_cost(const struct selecting *s, const struct layer *l, int in, int out) {
+    struct cost c = cost_of_layer(l, in, out);
+    if (s->opt->latency) c.ms = latency_of_layer(s->opt->latency, l, in, out);
+    return c;
+}
+
+static int width_in(const struct selecting *s, const struct layer *l) {
+    return l->in[0] == LAYER_INPUT ? s->ch->net->opt.channels : s->kept[l->in[0]];
+}
+
+static struct cost cost_now(const struct selecting *s) {
+    struct cost sum = { 0, 0, 0, 0 };
+    for (int i = 0; i < s->ch->net->n; ++i) {
+        const struct layer *l = &s->ch->net->layer[i];
+        sum = cost_add(sum, layer_cost(s, l, width_in(s, l), l->out.c ? s->kept[i] : 0), 1);
+    }
+    return sum;
+}
+
+static int touched_by(const struct selecting *s, int g, struct touch *touch) {
+    int n = 0;
+    for (int i = 0; i < s->ch->net->n; ++i) {
+        const struct layer *l = &s->ch->net->layer[i];
+        int in = l->in[0] == LAYER_INPUT ? 0 : channels_in_layer(s->ch, g, l->in[0]), out = channels_in_layer(s->ch, g, i);
+        if (in || out) touch[n++] = (struct touch){ i, in, out };
+    }
+    return n;
+}
+
+/* What taking this away saves at the present widths. */
+static struct cost saving_now(const struct selecting *s, const struct touch *touch, int n) {
+    struct cost sum = { 0, 0, 0, 0 };
+    for (int i = 0; i < n; ++i) {
+        const struct layer *l = &s->ch->net->layer[touch[i].layer];
+        int in = width_in(s, l), out = l->out.c ? s->kept[l->index] : 0;
+        sum = cost_add(cost_add(sum, layer_cost(s, l, in, out), 1), layer_cost(s, l, in - touch[i].in, out - touch[i].out), -1);
+    }
+    return sum;
+}
+
+/* Times between measured widths can stand still where work does not: a group saves no less than a tenth of its share of the
+ * FLOPs, so that noise alone makes none priceless. */
+static double share_saved(const struct selecting *s, struct cost saved, struct cost full) {
+    double share = priced(&saved, s->opt->cost) / priced(&full, s->opt->cost);
+    if (s->opt->cost == COST_LATENCY) share = fmax(share, 0.1 * saved.flops / full.flops);
+    return fmax(share, 1e-12);
 }
 
 static bool removable(const struct selecting *s, int g) {
@@ -185,12 +243,13 @@ static int filters(const struct selecting *s, bool now) {
 
 static double share(struct cost now, struct cost full, enum target_kind kind) {
     if (kind == TARGET_FLOPS) return now.flops / full.flops;
+    if (kind == TARGET_LATENCY) return now.ms / full.ms;
     return kind == TARGET_PARAMS ? now.params / full.params : now.activations / full.activations;
 }
 
 static bool target_met(const struct selecting *s, struct cost full) {
     if (s->opt->target == TARGET_RATIO) return filters(s, true) <= (1 - s->opt->value) * filters(s, false) + 1e-9;
-    return share(cost_at(s->ch->net, s->kept), full, s->opt->target) <= s->opt->value + 1e-9;
+    return share(cost_now(s), full, s->opt->target) <= s->opt->value + 1e-9;
 }
 
 /* The fewest removals that meet the target: cost falls with them, so halve the interval, then settle locally (rounding makes
@@ -209,30 +268,75 @@ static bool search(struct selecting *s, struct cost full) {
     return reached;
 }
 
-static enum status rank_groups(struct ctx *ctx, const struct channels *ch, const double *score, const struct select_options *opt,
-                               double *rank) {
-    double full = 0;
-    if (opt->cost_power != 0 && opt->cost != COST_NONE) {
-        int *kept = mem_zero(ctx, (size_t)ch->net->n, sizeof *kept);
-        if (!kept) return ST_MEMORY;
-        for (int i = 0; i < ch->net->n; ++i) kept[i] = ch->net->layer[i].out.c;
-        struct cost c = cost_at(ch->net, kept);
-        full = priced(&c, opt->cost);
-        free(kept);
-    }
-    for (int g = 0; g < ch->n_group; ++g) {
+static bool has_price(const struct select_options *opt) { return opt->cost_power != 0 && opt->cost != COST_NONE; }
+
+static void rank_groups(const struct selecting *s, const double *score, struct cost full, double *rank) {
+    for (int g = 0; g < s->ch->n_group; ++g) {
         rank[g] = score[g];
-        if (full <= 0) continue;
-        struct cost c = cost_of_group(ch, g);
-        rank[g] /= pow(fmax(priced(&c, opt->cost) / full, 1e-12), opt->cost_power);
+        if (!has_price(s->opt) || priced(&full, s->opt->cost) <= 0) continue;
+        struct cost saved = saving_now(s, s->touch, touched_by(s, g, s->touch));
+        rank[g] /= pow(share_saved(s, saved, full), s->opt->cost_power);
     }
-    return ST_OK;
 }
 
-static enum status select_now(struct ctx *ctx, struct selecting *s, struct selection *out) {
+/* --- recounting ------------------------------------------------------------------------------------------------------------ */
+
+struct offer { int at, n_touch; double price; struct touch *touch; }; /* a family's worst remaining group, and what it saves now */
+
+static void reprice(const struct selecting *s, struct offer *o, struct cost full) {
+    o->price = pow(share_saved(s, saving_now(s, o->touch, o->n_touch), full), s->opt->cost_power);
+}
+
+static bool meet(const struct offer *a, const struct offer *b) {
+    for (int i = 0; i < a->n_touch; ++i)
+        for (int k = 0; k < b->n_touch; ++k)
+            if (a->touch[i].layer == b->touch[k].layer) return true;
+    return false;
+}
+
+/* Takes the worst group of all by score / price now, and prices anew what shares a layer with it, until nothing can go. */
+static void take_in_turn(struct selecting *s, const double *score, struct cost full, struct offer *offer, const uint8_t *meets) {
+    s->n_order = 0;
+    for (;;) {
+        int best = -1;
+        double lowest = INFINITY;
+        for (int f = 0; f < s->n_family; ++f) {
+            if (offer[f].at >= s->family[f].n) continue;
+            double rank = score[s->member[s->family[f].first + offer[f].at]] / offer[f].price;
+            if (rank < lowest || best < 0) lowest = rank, best = f;
+        }
+        if (best < 0) return;
+        int g = s->member[s->family[best].first + offer[best].at++];
+        if (!remove_group(s, g)) continue;
+        s->order[s->n_order++] = g;
+        for (int f = 0; f < s->n_family; ++f)
+            if (meets[(size_t)best * (size_t)s->n_family + (size_t)f] && offer[f].at < s->family[f].n) reprice(s, &offer[f], full);
+    }
+}
+
+static enum status order_by_savings(struct ctx *ctx, struct selecting *s, const double *score, struct cost full) {
+    size_t n = (size_t)s->n_family;
+    struct offer *offer = mem_zero(ctx, n, sizeof *offer);
+    uint8_t *meets = mem_zero(ctx, n * n, 1);
+    for (int f = 0; f < s->n_family && ctx->code == ST_OK; ++f) {
+        offer[f].n_touch = touched_by(s, s->family[f].of, s->touch);
+        offer[f].touch = mem_zero(ctx, (size_t)offer[f].n_touch + 1, sizeof *offer[f].touch);
+        if (!offer[f].touch) break;
+        memcpy(offer[f].touch, s->touch, (size_t)offer[f].n_touch * sizeof *s->touch);
+        reprice(s, &offer[f], full);
+    }
+    if (ctx->code == ST_OK) {
+        for (size_t a = 0; a < n; ++a)
+            for (size_t b = 0; b < n; ++b) meets[a * n + b] = meet(&offer[a], &offer[b]);
+        take_in_turn(s, score, full, offer, meets);
+    }
+    for (size_t f = 0; offer && f < n; ++f) free(offer[f].touch);
+    free(offer), free(meets);
+    return ctx->code;
+}
+
+static enum status select_now(struct ctx *ctx, struct selecting *s, const double *score, struct selection *out) {
     const struct net *net = s->ch->net;
-    find_families(s);
-    TRY(order_groups(ctx, s));
     for (int i = 0; i < net->n; ++i) {
         int width = net->layer[i].out.c, floor_ = s->opt->min_filters < width ? s->opt->min_filters : width;
         int share_ = (int)ceil(width * (1 - s->opt->max_layer_ratio) - 1e-9);
@@ -240,7 +344,12 @@ static enum status select_now(struct ctx *ctx, struct selecting *s, struct selec
         if (s->least[i] < 1) s->least[i] = width > 0;
     }
     reset(s);
-    out->before = cost_at(net, s->kept);
+    out->before = cost_now(s);
+    rank_groups(s, score, out->before, out->rank);
+    find_families(s);
+    TRY(order_groups(ctx, s));
+    if (s->opt->recount && !s->opt->by_layer && s->opt->target != TARGET_THRESHOLD && has_price(s->opt))
+        TRY(order_by_savings(ctx, s, score, out->before));
     if (s->opt->target == TARGET_THRESHOLD) {
         int n = 0;
         while (n < s->n_order && s->rank[s->order[n]] < s->opt->value) ++n;
@@ -249,7 +358,7 @@ static enum status select_now(struct ctx *ctx, struct selecting *s, struct selec
     } else {
         out->reached = search(s, out->before);
     }
-    out->after = cost_at(net, s->kept);
+    out->after = cost_now(s);
     out->filters_before = filters(s, false);
     out->filters_after = filters(s, true);
     return ST_OK;
@@ -268,10 +377,10 @@ enum status select_groups(struct ctx *ctx, const struct channels *ch, const doub
     s.family_of = mem_zero(ctx, n, sizeof *s.family_of);
     s.kept = mem_zero(ctx, layers, sizeof *s.kept);
     s.least = mem_zero(ctx, layers, sizeof *s.least);
+    s.touch = mem_zero(ctx, layers, sizeof *s.touch);
     enum status st = ctx->code;
-    if (st == ST_OK) st = rank_groups(ctx, ch, score, opt, out->rank);
-    if (st == ST_OK) st = select_now(ctx, &s, out);
-    free(s.order), free(s.member), free(s.family), free(s.family_of), free(s.kept), free(s.least);
+    if (st == ST_OK) st = select_now(ctx, &s, score, out);
+    free(s.touch), free(s.order), free(s.member), free(s.family), free(s.family_of), free(s.kept), free(s.least);
     if (st != ST_OK) selection_free(out);
     return st;
 }

@@ -8,6 +8,7 @@
 
 #include "base/io.h"
 #include "base/text.h"
+#include "recipe/latency_target.h"
 
 struct prune_options prune_defaults(void) {
     return (struct prune_options){ .criterion = "saliency", .compensate = true, .images = 1000, .map_thresh = 0.25, .map_iou = 0.5, .seeds = 3,
@@ -81,6 +82,7 @@ void prune_close(struct prune_job *job) {
     score_images_close(job->images);
     saliency_free(&job->detail);
     selection_free(&job->selection);
+    latency_drop(job->latency);
     channels_drop(job->channels);
     net_close(job->net);
     net_close(job->small);
@@ -162,6 +164,9 @@ enum status prune_select(struct ctx *ctx, struct prune_job *job) {
     opt.keep_layer = job->keep_layer;
     if (opt.cost_power < 0) opt.cost_power = criterion_find(job->opt.criterion)->cost_power;
     job->opt.select.cost_power = opt.cost_power;
+    if (opt.target == TARGET_LATENCY || opt.cost == COST_LATENCY) TRY(latency_prepare(ctx, job));
+    opt.latency = job->latency;
+    if (opt.target == TARGET_LATENCY) return latency_select(ctx, job, &opt);
     TRY(select_groups(ctx, job->channels, job->score, &opt, &job->selection));
     if (!job->selection.reached)
         ctx_log(ctx, LOG_WARN, "the target is out of reach: -max_layer_ratio %g and -min_filters %d allow no more than what follows",
@@ -222,6 +227,7 @@ enum status prune_map(struct ctx *ctx, struct prune_job *job, struct net *net, s
 
 enum status prune_measure(struct ctx *ctx, struct prune_job *job) {
     TRY(speed_compare(ctx, job->be, job->net, job->small, 50, 5, &job->speed_before, &job->speed_after));
+    TRY(latency_judge(ctx, job));
     if (!job->opt.calc_map) return ST_OK;
     TRY(prune_map(ctx, job, job->net, &job->map_before));
     TRY(prune_map(ctx, job, job->small, &job->map_after));
