@@ -8,6 +8,7 @@
 #include "cli/console.h"
 #include "cli/options.h"
 #include "recipe/compare.h"
+#include "recipe/validate.h"
 
 struct prune_flags {
     struct prune_options opt;
@@ -57,6 +58,7 @@ struct all_flags { struct prune_flags f; int use_valid, compensate; };
 
 static const struct option saliency_options[] = {
     { "out", OPTION_TEXT, AT(f.opt.out), "PREFIX", "writes PREFIX.json and PREFIX.csv (saliency)", NULL, 1, 0 },
+    { "validate", OPTION_INT, AT(f.opt.validate), "N", "remove N groups one at a time and report how each of -criterion A,B,C (or all) foresaw it", NULL, 2, 1e6 },
     SCORING,
     OPTION_END
 };
@@ -77,6 +79,7 @@ static const struct option prune_options[] = {
     { "keep_layers", OPTION_TEXT, AT(f.opt.keep_layers), "LIST", "layers that stay whole, e.g. 0,5-9", NULL, 1, 0 },
     { "cost", OPTION_CHOICE, AT(f.cost), "KIND", "flops | memory | params | latency | none: the price of a group (flops; with -target_latency latency)", costs, 1, 0 },
     { "cost_power", OPTION_FLOAT, AT(f.opt.select.cost_power), "G", "rank by score / cost^G (saliency, taylor, taylor-weight 0.5; group-fisher 1; else 0)", NULL, 0, 4 },
+    { "interaction", OPTION_FLOAT, AT(f.opt.select.interaction), "B", "how much filters count together that the same objects need; 0: each alone (1; saliency only)", NULL, 0, 100 },
     { "dry_run", OPTION_FLAG, AT(f.opt.dry_run), NULL, "print the plan and why layers are frozen, write nothing", NULL, 1, 0 },
     { "force", OPTION_FLAG, AT(f.opt.force), NULL, "overwrite existing files", NULL, 1, 0 },
     { "keep_seen", OPTION_FLAG, AT(f.opt.keep_seen), NULL, "keep the count of images seen (fine-tuning then goes on with the old schedule)", NULL, 1, 0 },
@@ -97,7 +100,7 @@ static void show(void *user, const char *what, int done, int total) {
     if (strcmp(d->what, what)) {
         if (d->what[0]) progress_end(&d->progress);
         snprintf(d->what, sizeof d->what, "%s", what);
-        progress_start(&d->progress, d->what, !strcmp(what, "layer times") ? "widths" : !strcmp(what, "latency") ? "cuts" : "images");
+        progress_start(&d->progress, d->what, !strcmp(what, "layer times") ? "widths" : !strcmp(what, "latency") ? "cuts" : !strcmp(what, "leaving one out") ? "groups" : "images");
     }
     progress_show(&d->progress, done, total);
     if (done == total) {
@@ -180,6 +183,22 @@ static void print_scoring(const struct prune_job *job) {
            s->tau < 0.7 ? "; more images would make the ranking firmer" : "");
 }
 
+static enum status validate(struct ctx *ctx, struct prune_job *job, const char *prefix) {
+    struct validation v;
+    char path[1100];
+    snprintf(path, sizeof path, "%s.validate.json", prefix);
+    enum status st = prune_validate(ctx, job, job->opt.validate, &v);
+    if (st == ST_OK) st = validation_write(ctx, job, &v, path);
+    if (st == ST_OK) {
+        printf("%d groups removed one at a time; loss of %d images: %.4g\n", v.n, v.images, v.loss);
+        printf("Spearman's rho of score and change of the loss\n%-16s %8s %14s\n", "criterion", "all", "within layers");
+        for (int i = 0; i < v.n_row; ++i) printf("%-16s %8.2f %14.2f\n", v.row[i].criterion->name, v.row[i].rho, v.row[i].rho_within);
+        printf("written: %s\n", path);
+    }
+    validation_free(&v);
+    return st;
+}
+
 static int saliency_run(const struct command *self, int argc, char **argv) {
     struct ctx ctx = console_ctx();
     struct all_flags a;
@@ -193,8 +212,8 @@ static int saliency_run(const struct command *self, int argc, char **argv) {
         st = backend_open(&ctx, a.f.backend, &be);
     }
     if (st == ST_OK) st = prune_open(&ctx, be, &a.f.opt, &job);
-    if (st == ST_OK) st = prune_score(&ctx, job);
     const char *prefix = a.f.opt.out ? a.f.opt.out : "saliency";
+    if (st == ST_OK) st = a.f.opt.validate ? validate(&ctx, job, prefix) : prune_score(&ctx, job);
     if (st == ST_OK) st = saliency_write(&ctx, job, prefix);
     if (st == ST_OK) {
         print_scoring(job);

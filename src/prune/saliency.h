@@ -48,6 +48,9 @@ struct saliency {
     int n_group, n_object;    /* objects of all images, the guard's votes among them */
     double *score;            /* S per group, after balance, before cost */
     double *half[2];          /* the same from even and from odd images */
+    float *response;          /* per group n_response values: its part in each vote, weighted so that their squares add up to its
+                               * mean squared share of an object */
+    int n_response;
     double tau;               /* Kendall's tau-b between the halves, over groups that may be removed */
     int bin_count[4];         /* small, medium, large, guard */
 };

@@ -6,7 +6,7 @@
 
 struct select_options select_defaults(void) {
     return (struct select_options){ .target = TARGET_RATIO, .value = 0.3, .max_layer_ratio = 0.9, .min_filters = 8, .round = 8,
-                                    .cost = COST_FLOPS, .cost_power = 0.5, .recount = true };
+                                    .cost = COST_FLOPS, .cost_power = 0.5, .recount = true, .interaction = 1 };
 }
 
 /* Groups that take the same number of channels from the same layers: what can be rounded and counted together.  Its
@@ -102,8 +102,18 @@ static int by_rank(const void *a, const void *b) {
     return (x->group > y->group) - (x->group < y->group);
 }
 
+static void into_families(struct selecting *s, int n) {
+    int at = 0;
+    for (int f = 0; f < s->n_family; ++f) {
+        s->family[f].first = at;
+        for (int i = 0; i < n; ++i)
+            if (s->family_of[s->order[i]] == f) s->member[at++] = s->order[i];
+        s->family[f].n = at - s->family[f].first;
+    }
+}
+
 static enum status order_groups(struct ctx *ctx, struct selecting *s) {
-    int n = s->ch->n_group, at = 0;
+    int n = s->ch->n_group;
     struct pair *pair = mem_zero(ctx, (size_t)n, sizeof *pair);
     if (!pair) return ST_MEMORY;
     for (int g = 0; g < n; ++g)
@@ -111,12 +121,7 @@ static enum status order_groups(struct ctx *ctx, struct selecting *s) {
     qsort(pair, (size_t)s->n_order, sizeof *pair, by_rank);
     for (int i = 0; i < s->n_order; ++i) s->order[i] = pair[i].group;
     free(pair);
-    for (int f = 0; f < s->n_family; ++f) {
-        s->family[f].first = at;
-        for (int i = 0; i < s->n_order; ++i)
-            if (s->family_of[s->order[i]] == f) s->member[at++] = s->order[i];
-        s->family[f].n = at - s->family[f].first;
-    }
+    into_families(s, s->n_order);
     return ST_OK;
 }
 
@@ -314,25 +319,127 @@ static void take_in_turn(struct selecting *s, const double *score, struct cost f
     }
 }
 
-static enum status order_by_savings(struct ctx *ctx, struct selecting *s, const double *score, struct cost full) {
-    size_t n = (size_t)s->n_family;
-    struct offer *offer = mem_zero(ctx, n, sizeof *offer);
-    uint8_t *meets = mem_zero(ctx, n * n, 1);
-    for (int f = 0; f < s->n_family && ctx->code == ST_OK; ++f) {
+static void offers_free(struct offer *offer, int n) {
+    for (int f = 0; offer && f < n; ++f) free(offer[f].touch);
+    free(offer);
+}
+
+static enum status offers_new(struct ctx *ctx, struct selecting *s, struct offer **out) {
+    struct offer *offer = *out = mem_zero(ctx, (size_t)s->n_family, sizeof *offer);
+    for (int f = 0; offer && f < s->n_family; ++f) {
         offer[f].n_touch = touched_by(s, s->family[f].of, s->touch);
         offer[f].touch = mem_zero(ctx, (size_t)offer[f].n_touch + 1, sizeof *offer[f].touch);
         if (!offer[f].touch) break;
         memcpy(offer[f].touch, s->touch, (size_t)offer[f].n_touch * sizeof *s->touch);
-        reprice(s, &offer[f], full);
     }
-    if (ctx->code == ST_OK) {
+    return ctx->code;
+}
+
+static enum status order_by_savings(struct ctx *ctx, struct selecting *s, const double *score, struct cost full) {
+    size_t n = (size_t)s->n_family;
+    uint8_t *meets = mem_zero(ctx, n * n, 1);
+    struct offer *offer = NULL;
+    enum status st = meets ? offers_new(ctx, s, &offer) : ST_MEMORY;
+    if (st == ST_OK) {
+        for (size_t a = 0; a < n; ++a) reprice(s, &offer[a], full);
         for (size_t a = 0; a < n; ++a)
             for (size_t b = 0; b < n; ++b) meets[a * n + b] = meet(&offer[a], &offer[b]);
         take_in_turn(s, score, full, offer, meets);
     }
-    for (size_t f = 0; offer && f < n; ++f) free(offer[f].touch);
-    free(offer), free(meets);
-    return ctx->code;
+    offers_free(offer, s->n_family);
+    free(meets);
+    return st;
+}
+
+/* --- together -------------------------------------------------------------------------------------------------------------- */
+
+/* Removing the set R moves object o by T_o = sum of its responses, to first order; what that costs is taken as the mean of T_o
+ * squared (responses carry the weights).  One more group g adds |r_g|^2 + 2 r_g.T: groups that lean on the same objects, or
+ * carry the same feature, count together, and a group that is harmless alone may be the one too many.  A group that makes up
+ * for others is credited with half its own square at most: the first order does not hold that far. */
+enum { ROUNDS = 400 };
+
+struct joint { int n, *group; double *square, *cross, *price, *moved; struct pair *pair; };
+
+static double inner(const float *a, const float *b, int n) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int i = 0; i < n; ++i) sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+static void measure_against(const struct selecting *s, const struct joint *j, const float *moved) {
+    int n = s->opt->n_response;
+#pragma omp parallel for schedule(static)
+    for (int i = 0; i < j->n; ++i) {
+        int g = j->group[i];
+        j->cross[g] = inner(s->opt->response + (size_t)g * (size_t)n, moved, n);
+    }
+}
+
+static void price_families(const struct selecting *s, const struct offer *offer, struct cost full, double *price) {
+    for (int f = 0; f < s->n_family; ++f) {
+        double share = has_price(s->opt) ? share_saved(s, saving_now(s, offer[f].touch, offer[f].n_touch), full) : 1;
+        price[f] = pow(share, 2 * s->opt->cost_power); /* squares: twice the power that goes with a magnitude */
+    }
+}
+
+/* One round: the `most` cheapest go.  What is at its layer's limit is given up. */
+static void joint_round(struct selecting *s, struct joint *j, int most, float *moved) {
+    int n = s->opt->n_response, done = 0, left = 0;
+    for (int i = 0; i < j->n; ++i) {
+        int g = j->group[i];
+        double value = j->square[g] + fmax(2 * s->opt->interaction * j->cross[g], -j->square[g] / 2);
+        j->pair[i] = (struct pair){ value / j->price[s->family_of[g]], g };
+    }
+    qsort(j->pair, (size_t)j->n, sizeof *j->pair, by_rank);
+    for (int i = 0; i < j->n; ++i) {
+        int g = j->pair[i].group;
+        if (done == most) {
+            j->group[left++] = g;
+            continue;
+        }
+        if (!remove_group(s, g)) continue;
+        s->order[s->n_order++] = g;
+        ++done;
+        for (int k = 0; k < n; ++k) j->moved[k] += (double)s->opt->response[(size_t)g * (size_t)n + (size_t)k];
+    }
+    j->n = left;
+    for (int k = 0; k < n; ++k) moved[k] = (float)j->moved[k];
+}
+
+static void joint_rounds(struct selecting *s, struct joint *j, struct offer *offer, struct cost full, float *moved) {
+    int most = s->n_order / ROUNDS + 1, all = s->n_order, n = s->opt->n_response;
+    memcpy(j->group, s->order, (size_t)all * sizeof *j->group);
+    memcpy(s->member, s->order, (size_t)all * sizeof *s->member);
+    j->n = all;
+    for (int i = 0; i < all; ++i) {
+        const float *r = s->opt->response + (size_t)s->order[i] * (size_t)n;
+        j->square[s->order[i]] = inner(r, r, n);
+    }
+    for (s->n_order = 0; j->n;) {
+        price_families(s, offer, full, j->price);
+        joint_round(s, j, most, moved);
+        measure_against(s, j, moved);
+    }
+    int last = s->n_order; /* what never went, behind: rounding may ask for it */
+    for (int i = 0; i < all; ++i)
+        if (s->keep[s->member[i]]) s->order[last++] = s->member[i];
+    into_families(s, all);
+}
+
+static enum status order_jointly(struct ctx *ctx, struct selecting *s, struct cost full) {
+    size_t n = (size_t)s->ch->n_group, responses = (size_t)s->opt->n_response;
+    struct joint j = { .group = mem_zero(ctx, n, sizeof *j.group), .square = mem_zero(ctx, n, sizeof *j.square),
+                       .cross = mem_zero(ctx, n, sizeof *j.cross), .price = mem_zero(ctx, (size_t)s->n_family, sizeof *j.price),
+                       .moved = mem_zero(ctx, responses, sizeof *j.moved), .pair = mem_zero(ctx, n, sizeof *j.pair) };
+    float *moved = mem_zero(ctx, responses, sizeof *moved);
+    struct offer *offer = NULL;
+    enum status st = ctx->code == ST_OK ? offers_new(ctx, s, &offer) : ctx->code;
+    if (st == ST_OK) joint_rounds(s, &j, offer, full, moved);
+    offers_free(offer, s->n_family);
+    free(j.group), free(j.square), free(j.cross), free(j.price), free(j.moved), free(j.pair), free(moved);
+    return st;
 }
 
 static enum status select_now(struct ctx *ctx, struct selecting *s, const double *score, struct selection *out) {
@@ -348,7 +455,9 @@ static enum status select_now(struct ctx *ctx, struct selecting *s, const double
     rank_groups(s, score, out->before, out->rank);
     find_families(s);
     TRY(order_groups(ctx, s));
-    if (s->opt->recount && !s->opt->by_layer && s->opt->target != TARGET_THRESHOLD && has_price(s->opt))
+    bool ranked = s->opt->by_layer || s->opt->target == TARGET_THRESHOLD; /* by the score of each group alone */
+    if (s->opt->response && s->opt->interaction > 0 && !ranked) TRY(order_jointly(ctx, s, out->before));
+    else if (s->opt->recount && !ranked && has_price(s->opt))
         TRY(order_by_savings(ctx, s, score, out->before));
     if (s->opt->target == TARGET_THRESHOLD) {
         int n = 0;

@@ -18,6 +18,9 @@ struct select_options {
     double cost_power;          /* gamma; 0: rank by score alone */
     bool recount;               /* price a group by what it would save now, not by what it saves from the full network */
     const uint8_t *keep_layer;  /* per layer, or NULL: whole layers that stay */
+    double interaction;         /* beta of docs/saliency.md: how much groups count together that move the same objects; 0: each alone */
+    const float *response;      /* per group n_response values, as struct saliency has them; NULL: none, each group alone */
+    int n_response;
     const struct latency_model *latency; /* for TARGET_LATENCY and COST_LATENCY */
 };
 struct select_options select_defaults(void);

@@ -127,6 +127,7 @@ enum status audit_text(struct ctx *ctx, const struct prune_job *job, char **text
     cJSON_AddStringToObject(root, "target", target_name(job->opt.select.target));
     cJSON_AddNumberToObject(root, "target_value", job->opt.select.value);
     cJSON_AddNumberToObject(root, "cost_power", job->opt.select.cost_power);
+    cJSON_AddNumberToObject(root, "interaction", job->opt.select.interaction);
     cJSON_AddNumberToObject(root, "seed", (double)job->opt.saliency.seed);
     cJSON_AddNumberToObject(root, "images", score_images_count(job->images));
     cJSON_AddBoolToObject(root, "compensated", job->opt.compensate);

@@ -62,8 +62,8 @@ enum status prune_open(struct ctx *ctx, struct backend *be, const struct prune_o
     job->be = be;
     const struct criterion *list[CRITERIA_MAX];
     int n = 0;
-    if (criteria_parse(ctx, opt->criterion, list, &n) == ST_OK && n > 1 && !opt->compare)
-        ctx_fail(ctx, ST_USAGE, "-criterion %s: several are for -compare", opt->criterion);
+    if (criteria_parse(ctx, opt->criterion, list, &n) == ST_OK && n > 1 && !opt->compare && !opt->validate)
+        ctx_fail(ctx, ST_USAGE, "-criterion %s: several are for -compare and -validate", opt->criterion);
     if (ctx->code == ST_OK) out_names(ctx, job);
     if (ctx->code == ST_OK) load(ctx, job);
     if (ctx->code == ST_OK) {
@@ -164,6 +164,8 @@ enum status prune_select(struct ctx *ctx, struct prune_job *job) {
     opt.keep_layer = job->keep_layer;
     if (opt.cost_power < 0) opt.cost_power = criterion_find(job->opt.criterion)->cost_power;
     job->opt.select.cost_power = opt.cost_power;
+    if ((criterion_find(job->opt.criterion)->needs & JOINT) && job->opt.saliency.form == FORM_ABS && job->opt.saliency.normalize == NORMALIZE_NONE)
+        opt.response = job->detail.response, opt.n_response = job->detail.n_response;
     if (opt.target == TARGET_LATENCY || opt.cost == COST_LATENCY) TRY(latency_prepare(ctx, job));
     opt.latency = job->latency;
     if (opt.target == TARGET_LATENCY) return latency_select(ctx, job, &opt);

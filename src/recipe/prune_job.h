@@ -18,6 +18,7 @@ struct prune_options {
     bool force, dry_run, keep_seen, strict, calc_map, use_valid, compensate;
     bool compare;                    /* criterion is a list; nothing is cut for good */
     int seeds;                       /* with compare: draws of criterion random */
+    int validate;                    /* groups to remove one at a time (validate.h); criterion is a list; 0: none */
     int images;                      /* to score on; 0: all */
     double map_thresh, map_iou;
     struct saliency_options saliency;
