@@ -42,7 +42,7 @@ enum status ablation_open(struct ctx *ctx, struct net *net, struct backend *be, 
     if (!a) return ST_MEMORY;
     *a = (struct ablation){ .net = net, .ch = ch, .mean = mean, .stop = src->stop };
     a->count = src->count < most ? src->count : most;
-    while (batch > 1 && a->count % batch) --batch; /* every batch is full: the loss is a mean over a batch */
+    while (batch > 1 && a->count % batch) --batch; /* every batch is full */
     a->x = mem_zero(ctx, (size_t)a->count * image_floats(net), sizeof *a->x);
     a->truth = mem_zero(ctx, (size_t)a->count, sizeof *a->truth);
     a->own = mem_zero(ctx, net->n_param, sizeof *a->own);
@@ -72,7 +72,7 @@ static enum status mean_loss(struct ctx *ctx, struct ablation *a, double *loss) 
         TRY(net_loss(ctx, a->net, &truth, &one, NULL));
         sum += one;
     }
-    *loss = sum / (a->count / batch);
+    *loss = sum / a->count; /* a batch's loss is the sum of its images' */
     return ST_OK;
 }
 
