@@ -124,7 +124,7 @@ static void make_picture(const char *path, int w, int h) {
     pixels_free(&px);
 }
 
-static void make_files(void) {
+static inline void make_files(void) {
     spit("t.cfg", base_cfg);
     spit("t.names", "cat\ndog\n");
     spit("list.txt", "a.png\nb.png\n");

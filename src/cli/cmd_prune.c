@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "base/io.h"
 #include "cli/console.h"
 #include "cli/options.h"
+#include "cli/prune_show.h"
 #include "recipe/compare.h"
 #include "recipe/validate.h"
 
@@ -14,7 +16,7 @@ struct prune_flags {
     struct prune_options opt;
     double ratio, flops, params, memory, threshold;  /* < 0: not given */
     const char *set, *compensate, *backend, *latency;
-    int utility, form, balance, normalize, cost, scope, seed, batch;
+    int utility, form, balance, normalize, cost, scope, seed, batch, schedule, training, train_seed;
 };
 
 static const struct option_choice utilities[] = {
@@ -30,14 +32,21 @@ static const struct option_choice costs[] = {
     { "flops", COST_FLOPS }, { "memory", COST_MEMORY }, { "params", COST_PARAMS }, { "latency", COST_LATENCY }, { "none", COST_NONE }, { NULL, 0 } };
 static const struct option_choice scopes[] = { { "global", 0 }, { "layer", 1 }, { NULL, 0 } };
 static const struct option_choice sets[] = { { "train", 0 }, { "valid", 1 }, { NULL, 0 } };
+static const struct option_choice schedules[] = {
+    { "linear", SCHEDULE_LINEAR }, { "cubic", SCHEDULE_CUBIC }, { "oneshot", SCHEDULE_ONESHOT }, { NULL, 0 } };
+static const struct option_choice trainings[] = { { "all", 0 }, { "each", 1 }, { NULL, 0 } };
 static const struct option_choice compensations[] = { { "zero", 0 }, { "mean", 1 }, { NULL, 0 } };
 
 /* Booleans behind a choice are read as ints, then copied. */
-struct all_flags { struct prune_flags f; int use_valid, compensate; };
+struct all_flags { struct prune_flags f; int use_valid, compensate, eval_images; bool sensitivity; const char *ratios; };
 
 #define CRITERIA \
     "saliency | taylor | taylor-weight | group-fisher | hrank | chip | l1 | l2 | bn | fpgm | lamp | random (saliency)"
 #define AT(field) offsetof(struct all_flags, field)
+#define SENSITIVITY \
+    { "sensitivity", OPTION_FLAG, AT(sensitivity), NULL, "how loss and mAP change when one layer at a time loses its lowest filters: PREFIX.sensitivity.*", NULL, 1, 0 }, \
+    { "ratios", OPTION_TEXT, AT(ratios), "LIST", "of -sensitivity: shares of a layer to remove (0.25,0.5,0.75)", NULL, 1, 0 }, \
+    { "eval_images", OPTION_INT, AT(eval_images), "N", "of -sensitivity: images of each list to measure on; 0: all (128)", NULL, 0, 1e9 }
 #define SCORING                                                                                                        \
     { "images", OPTION_INT, AT(f.opt.images), "N", "images to score on, chosen evenly; 0: all (1000)", NULL, 0, 1e9 }, \
     { "set", OPTION_CHOICE, AT(use_valid), "LIST", "which list of the .data file: train | valid (train)", sets, 1, 0 }, \
@@ -59,6 +68,8 @@ struct all_flags { struct prune_flags f; int use_valid, compensate; };
 static const struct option saliency_options[] = {
     { "out", OPTION_TEXT, AT(f.opt.out), "PREFIX", "writes PREFIX.json and PREFIX.csv (saliency)", NULL, 1, 0 },
     { "validate", OPTION_INT, AT(f.opt.validate), "N", "remove N groups one at a time and report how each of -criterion A,B,C (or all) foresaw it", NULL, 2, 1e6 },
+    SENSITIVITY,
+    { "resume", OPTION_FLAG, AT(f.opt.loop.resume), NULL, "go on with a -sensitivity that was interrupted", NULL, 1, 0 },
     SCORING,
     OPTION_END
 };
@@ -85,29 +96,25 @@ static const struct option prune_options[] = {
     { "keep_seen", OPTION_FLAG, AT(f.opt.keep_seen), NULL, "keep the count of images seen (fine-tuning then goes on with the old schedule)", NULL, 1, 0 },
     { "from_plan", OPTION_TEXT, AT(f.opt.from_plan), "FILE", "cut exactly as the record of an earlier run", NULL, 1, 0 },
     { "map", OPTION_FLAG, AT(f.opt.calc_map), NULL, "measure mAP on the valid list before and after the cut", NULL, 1, 0 },
-    { "compare", OPTION_FLAG, AT(f.opt.compare), NULL, "cut by each of -criterion A,B,C alike, print one table, write PREFIX.compare.json only", NULL, 1, 0 },
-    { "seeds", OPTION_INT, AT(f.opt.seeds), "N", "with -compare: draws of criterion random (3)", NULL, 1, 1000 },
+    { "steps", OPTION_INT, AT(f.opt.loop.steps), "N", "reach the target in N cuts, scoring anew before each (1)", NULL, 1, 1000 },
+    { "schedule", OPTION_CHOICE, AT(f.schedule), "KIND", "linear | cubic (most of it early) | oneshot (one cut, all training behind it) (linear)", schedules, 1, 0 },
+    { "finetune", OPTION_INT, AT(f.opt.loop.finetune), "ITER", "train so many iterations after each cut, with the cfg's own settings (0)", NULL, 0, 1e9 },
+    { "final_finetune", OPTION_INT, AT(f.opt.loop.final_finetune), "ITER", "after the last cut, in place of -finetune", NULL, 0, 1e9 },
+    { "finetune_schedule", OPTION_CHOICE, AT(f.training), "KIND", "the cfg's schedule of rates is squeezed into: all iterations together | each step's (all; with -max_map_drop each: a step is judged at a low rate)", trainings, 1, 0 },
+    { "finetune_lr", OPTION_FLOAT, AT(f.opt.loop.rate_factor), "F", "times the cfg's learning rate (1)", NULL, 1e-9, 1e6 },
+    { "distill", OPTION_FLOAT, AT(f.opt.loop.distill), "L", "the unpruned network teaches, too, with this weight (0)", NULL, 0, 1e6 },
+    { "max_map_drop", OPTION_FLOAT, AT(f.opt.loop.max_map_drop), "P", "stop at a step that lies more than P points of mAP below the unpruned network, keep the one before", NULL, 0, 100 },
+    { "baseline", OPTION_FLAG, AT(f.opt.loop.baseline), NULL, "give the unpruned network the same training and report it beside", NULL, 1, 0 },
+    { "resume", OPTION_FLAG, AT(f.opt.loop.resume), NULL, "go on with a run in steps that was interrupted or killed", NULL, 1, 0 },
+    { "train_seed", OPTION_INT, AT(f.train_seed), "N", "of the images and augmentation of the training (that of -seed)", NULL, 0, 2e9 },
+    { "compare", OPTION_FLAG, AT(f.opt.compare), NULL, "cut, and with -finetune train, by each of -criterion A,B,C alike: one table, PREFIX.compare.json, .png", NULL, 1, 0 },
+    { "seeds", OPTION_INT, AT(f.opt.seeds), "N", "with -compare: runs with draws of their own: all criteria where there is training, else random alone (3)", NULL, 1, 1000 },
+    SENSITIVITY,
     { "thresh", OPTION_FLOAT, AT(f.opt.map_thresh), "T", "confidence threshold of -map (0.25)", NULL, 0, 1 },
     { "iou_thresh", OPTION_FLOAT, AT(f.opt.map_iou), "T", "overlap threshold of -map (0.5)", NULL, 0, 1 },
     SCORING,
     OPTION_END
 };
-
-struct display { struct progress progress; char what[64]; };
-
-static void show(void *user, const char *what, int done, int total) {
-    struct display *d = user;
-    if (strcmp(d->what, what)) {
-        if (d->what[0]) progress_end(&d->progress);
-        snprintf(d->what, sizeof d->what, "%s", what);
-        progress_start(&d->progress, d->what, !strcmp(what, "layer times") ? "widths" : !strcmp(what, "latency") ? "cuts" : !strcmp(what, "leaving one out") ? "groups" : "images");
-    }
-    progress_show(&d->progress, done, total);
-    if (done == total) {
-        progress_end(&d->progress);
-        d->what[0] = '\0';
-    }
-}
 
 /* "0.7" and "1": a share; "12" and "0.8ms": milliseconds. */
 static enum status pick_latency(struct ctx *ctx, struct all_flags *a) {
@@ -140,6 +147,18 @@ static enum status pick_target(struct ctx *ctx, struct all_flags *a) {
     return ST_OK;
 }
 
+/* Flags that mean nothing without others. */
+static enum status check_loop(struct ctx *ctx, const struct all_flags *a) {
+    const struct loop_options *o = &a->f.opt.loop;
+    bool trains = o->finetune > 0 || o->final_finetune > 0;
+    if (o->resume && !loop_wanted(o) && !a->sensitivity)
+        return ctx_fail(ctx, ST_USAGE, "-resume goes on with a run in steps or a -sensitivity: give the command that began it and -resume");
+    if ((o->distill > 0 || o->baseline || o->rate_factor != 1) && !trains)
+        return ctx_fail(ctx, ST_USAGE, "-distill, -baseline and -finetune_lr are about training: give -finetune or -final_finetune, too");
+    if (a->ratios && !a->sensitivity) return ctx_fail(ctx, ST_USAGE, "-ratios is of -sensitivity: give that, too");
+    return ST_OK;
+}
+
 static enum status parse(struct ctx *ctx, const struct command *self, int argc, char **argv, struct all_flags *a) {
     struct arguments words;
     memset(a, 0, sizeof *a);
@@ -151,6 +170,8 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.cost = -1;
     a->f.backend = "cpu";
     a->compensate = 1;
+    a->eval_images = 128;
+    a->f.train_seed = a->f.training = -1;
     TRY(options_parse(ctx, argc, argv, self->options, a, &words, 3));
     if (words.n < 3) return ctx_fail(ctx, ST_USAGE, "needs %s", self->words);
     a->f.opt.data = words.word[0];
@@ -167,9 +188,13 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.opt.select.by_layer = a->f.scope == 1;
     a->f.opt.use_valid = a->use_valid == 1;
     a->f.opt.compensate = a->compensate == 1;
+    a->f.opt.loop.schedule = (enum loop_schedule)a->f.schedule;
+    a->f.opt.loop.each_schedule = a->f.training >= 0 ? a->f.training == 1 : a->f.opt.loop.max_map_drop >= 0;
+    a->f.opt.loop.seed = (uint64_t)(a->f.train_seed >= 0 ? a->f.train_seed : a->f.seed);
     a->f.opt.stop = console_stop();
     if (a->f.opt.compare && (a->f.opt.from_plan || a->f.opt.dry_run))
         return ctx_fail(ctx, ST_USAGE, "-compare measures cuts by criteria: no -from_plan, no -dry_run");
+    TRY(check_loop(ctx, a));
     return pick_target(ctx, a);
 }
 
@@ -197,31 +222,6 @@ static enum status validate(struct ctx *ctx, struct prune_job *job, const char *
     }
     validation_free(&v);
     return st;
-}
-
-static int saliency_run(const struct command *self, int argc, char **argv) {
-    struct ctx ctx = console_ctx();
-    struct all_flags a;
-    struct backend *be = NULL;
-    struct prune_job *job = NULL;
-    struct display display = { .what = "" };
-    enum status st = parse(&ctx, self, argc, argv, &a);
-    if (st == ST_OK) {
-        a.f.opt.progress = show;
-        a.f.opt.user = &display;
-        st = backend_open(&ctx, a.f.backend, &be);
-    }
-    if (st == ST_OK) st = prune_open(&ctx, be, &a.f.opt, &job);
-    const char *prefix = a.f.opt.out ? a.f.opt.out : "saliency";
-    if (st == ST_OK) st = a.f.opt.validate ? validate(&ctx, job, prefix) : prune_score(&ctx, job);
-    if (st == ST_OK) st = saliency_write(&ctx, job, prefix);
-    if (st == ST_OK) {
-        print_scoring(job);
-        printf("written: %s.json, %s.csv\n", prefix, prefix);
-    }
-    prune_close(job);
-    backend_close(be);
-    return st == ST_OK ? 0 : console_fail(&ctx);
 }
 
 /* --- what prune prints --------------------------------------------------------------------------------------------------- */
@@ -280,16 +280,19 @@ static void print_latency(const struct prune_job *job) {
            l->met ? "within 5 %" : "not within 5 %: ", l->met ? "" : l->why);
 }
 
+/* What became of the network: right after the cut, or after its last training. */
+static const struct map_result *outcome(const struct prune_job *job) { return job->have_tuned ? &job->map_tuned : &job->map_after; }
+
 static void print_map(const struct prune_job *job) {
     static const char *const size[] = { "small", "medium", "large" };
     if (!job->have_map) return;
     char what[64];
     snprintf(what, sizeof what, "mAP@%.2f, %%", job->opt.map_iou);
-    print_row(what, 100 * job->map_before.map, 100 * job->map_after.map, "%.2f");
+    print_row(what, 100 * job->map_before.map, 100 * outcome(job)->map, "%.2f");
     for (int i = 0; i < MAP_SIZES; ++i) {
         if (job->map_before.map_size[i] < 0) continue;
         snprintf(what, sizeof what, "  %s objects (%d)", size[i], job->map_before.truths_size[i]);
-        print_row(what, 100 * job->map_before.map_size[i], 100 * job->map_after.map_size[i], "%.2f");
+        print_row(what, 100 * job->map_before.map_size[i], 100 * outcome(job)->map_size[i], "%.2f");
     }
 }
 
@@ -299,11 +302,16 @@ static void print_classes(const struct prune_job *job, const struct text_list *n
     for (int i = 0; i < job->map_before.classes; ++i)
         if (job->map_before.of[i].truths)
             printf("  %-26s %8.2f %7.2f %9d\n", i < names->n ? names->item[i] : "", 100 * job->map_before.of[i].ap,
-                   100 * job->map_after.of[i].ap, job->map_before.of[i].truths);
+                   100 * outcome(job)->of[i].ap, job->map_before.of[i].truths);
 }
 
 static enum status prune_steps(struct ctx *ctx, struct prune_job *job) {
     TRY(prune_ready(ctx, job));
+    if (loop_wanted(&job->opt.loop) && !job->opt.dry_run) {
+        TRY(loop_run(ctx, job));
+        print_scoring(job);
+        return ST_OK;
+    }
     if (!job->opt.from_plan) TRY(prune_score(ctx, job));
     print_scoring(job);
     TRY(prune_select(ctx, job));
@@ -313,40 +321,33 @@ static enum status prune_steps(struct ctx *ctx, struct prune_job *job) {
     return prune_write(ctx, job);
 }
 
-/* --- -compare ------------------------------------------------------------------------------------------------------------ */
-
-static void print_figure(const struct compare_row *row, const struct compare_figure *f, double scale, int digits) {
-    char text[48] = "-";
-    if (f->mean >= 0 && row->runs > 1) snprintf(text, sizeof text, "%.*f+-%.*f", digits, scale * f->mean, digits, scale * f->spread);
-    else if (f->mean >= 0) snprintf(text, sizeof text, "%.*f", digits, scale * f->mean);
-    printf(" %12s", text);
-}
-
-static void print_comparison(const struct prune_job *job, const struct comparison *c) {
-    printf("\n%-14s %12s %12s %12s %12s %12s %12s %12s %12s\n", "criterion", "mAP, %", "small", "medium", "large", "params (k)", "BFLOPs", "ms",
-           "time, %");
-    for (int i = 0; i < c->n; ++i) {
-        const struct compare_row *row = &c->row[i];
-        printf("%-14s", row->criterion ? row->criterion->name : "(uncut)");
-        print_figure(row, &row->map, 100, 2);
-        for (int k = 0; k < MAP_SIZES; ++k) print_figure(row, &row->map_size[k], 100, 2);
-        print_figure(row, &row->params, 1e-3, 1);
-        print_figure(row, &row->flops, 1e-9, 4);
-        print_figure(row, &row->ms, 1, 2);
-        print_figure(row, &row->time, 100, 1);
-        printf("%s\n", row->reached ? "" : "  target out of reach");
-    }
-    printf("right after the cut, mAP@%.2f; time: share of the uncut network's, run side by side; written: %s\n", job->opt.map_iou, job->compare_out);
-}
+/* --- -compare, -sensitivity ---------------------------------------------------------------------------------------------- */
 
 static enum status compare_steps(struct ctx *ctx, struct prune_job *job) {
     struct comparison table;
+    if (job->opt.loop.max_map_drop >= 0)
+        return ctx_fail(ctx, ST_USAGE, "-compare gives all criteria one budget; with -max_map_drop each would end at another one, leave it out");
     TRY(prune_ready(ctx, job));
     TRY(prune_compare(ctx, job, &table));
     TRY(compare_write(ctx, job, &table));
     print_scoring(job);
     print_comparison(job, &table);
     return ST_OK;
+}
+
+/* Where it lies beside a cut it is refused like one; `detector saliency` overwrites its files. */
+static enum status sensitivity_steps(struct ctx *ctx, struct prune_job *job, const struct all_flags *a, const char *prefix, bool refuse) {
+    struct sensitivity s = { 0 };
+    char path[1200];
+    snprintf(path, sizeof path, "%s.sensitivity.json", prefix);
+    if (refuse && io_exists(path) && !job->opt.force && !job->opt.loop.resume)
+        return ctx_fail(ctx, ST_USAGE, "%s: exists already; -force overwrites it, -resume goes on with it, -out PREFIX writes elsewhere", path);
+    enum status st = sensitivity_ratios(ctx, a->ratios, &s);
+    if (st == ST_OK) st = sensitivity_run(ctx, job, prefix, a->eval_images, &s);
+    if (st == ST_OK) print_sensitivity(&s);
+    if (st == ST_OK) printf("written: %s.sensitivity.json, .csv, .png\n", prefix);
+    sensitivity_free(&s);
+    return st;
 }
 
 static char *command_line(int argc, char **argv, const char *name) {
@@ -356,10 +357,40 @@ static char *command_line(int argc, char **argv, const char *name) {
     if (!text) return NULL;
     strcpy(text, name);
     for (int i = 0; i < argc; ++i) {
+        if (!strcmp(argv[i], "-resume")) continue; /* the record of a run that was interrupted is that of one that was not */
         strcat(text, " ");
         strcat(text, argv[i]);
     }
     return text;
+}
+
+static int saliency_run(const struct command *self, int argc, char **argv) {
+    struct ctx ctx = console_ctx();
+    struct all_flags a;
+    struct backend *be = NULL;
+    struct prune_job *job = NULL;
+    struct display display = { .what = "" };
+    char *line = command_line(argc, argv, "detector saliency");
+    enum status st = parse(&ctx, self, argc, argv, &a);
+    if (st == ST_OK) {
+        a.f.opt.progress = display_phase;
+        a.f.opt.user = &display;
+        a.f.opt.flags = line;
+        st = backend_open(&ctx, a.f.backend, &be);
+    }
+    if (st == ST_OK) st = prune_open(&ctx, be, &a.f.opt, &job);
+    const char *prefix = a.f.opt.out ? a.f.opt.out : "saliency";
+    if (st == ST_OK && a.sensitivity) st = sensitivity_steps(&ctx, job, &a, prefix, false);
+    else if (st == ST_OK) st = a.f.opt.validate ? validate(&ctx, job, prefix) : prune_score(&ctx, job);
+    if (st == ST_OK && !a.sensitivity) st = saliency_write(&ctx, job, prefix);
+    if (st == ST_OK && !a.sensitivity) {
+        print_scoring(job);
+        printf("written: %s.json, %s.csv\n", prefix, prefix);
+    }
+    prune_close(job);
+    backend_close(be);
+    free(line);
+    return st == ST_OK ? 0 : console_fail(&ctx);
 }
 
 static int prune_run(const struct command *self, int argc, char **argv) {
@@ -371,16 +402,21 @@ static int prune_run(const struct command *self, int argc, char **argv) {
     char *line = command_line(argc, argv, "detector prune");
     enum status st = parse(&ctx, self, argc, argv, &a);
     if (st == ST_OK) {
-        a.f.opt.progress = show;
+        a.f.opt.progress = display_phase;
+        a.f.opt.training = display_training;
         a.f.opt.user = &display;
         a.f.opt.flags = line;
         st = backend_open(&ctx, a.f.backend, &be);
     }
     if (st == ST_OK) st = prune_open(&ctx, be, &a.f.opt, &job);
     if (st == ST_OK && job->data.names) st = list_read(&ctx, job->data.names, &job->names);
-    if (st == ST_OK) st = a.f.opt.compare ? compare_steps(&ctx, job) : prune_steps(&ctx, job);
-    if (st == ST_OK && !a.f.opt.compare) {
+    char prefix[1100] = "";
+    if (st == ST_OK) snprintf(prefix, sizeof prefix, "%.*s", (int)strlen(job->cfg_out) - 4, job->cfg_out);
+    if (st == ST_OK && a.sensitivity) st = sensitivity_steps(&ctx, job, &a, prefix, true);
+    else if (st == ST_OK) st = a.f.opt.compare ? compare_steps(&ctx, job) : prune_steps(&ctx, job);
+    if (st == ST_OK && !a.f.opt.compare && !a.sensitivity) {
         print_layers(job);
+        if (job->loop) print_loop(job);
         print_totals(job);
         print_latency(job);
         print_map(job);

@@ -9,12 +9,13 @@
 #include "cli/session.h"
 #include "cli/show_imgs.h"
 #include "cli/train_show.h"
+#include "train/sparsity.h"
 #include "train/trainer.h"
 
 struct train_flags {
     bool map, clear, dont_show, quiet, strict, show_imgs, benchmark_layers, checkpoint_activations;
     int map_epochs, seed, threads;
-    double thresh, iou_thresh;
+    double thresh, iou_thresh, sparsity;
     const char *chart, *log, *mjpeg_port;
 };
 
@@ -34,6 +35,8 @@ static const struct option train_options_table[] = {
       "threads that read images; does not change the result (all processors)", NULL, 1, 1024 },
     { "checkpoint_activations", OPTION_FLAG, AT(checkpoint_activations), NULL,
       "compute activations a second time rather than keep them: less memory, more time, the same result", NULL, 1, 0 },
+    { "sparsity", OPTION_FLOAT, AT(sparsity), "L",
+      "pull of the L1 norm on the scales of batch norm, for prune -criterion bn; tells how far it can pull (0)", NULL, 0, 1000 },
     { "quiet", OPTION_FLAG, AT(quiet), NULL, "only the progress line, no lines per iteration", NULL, 1, 0 },
     { "strict", OPTION_FLAG, AT(strict), NULL, "unknown cfg keys, bad labels and unreadable images are errors",
       NULL, 1, 0 },
@@ -82,6 +85,25 @@ static void print_start(const struct session *s, const struct train_flags *flags
     fflush(stdout);
 }
 
+/* What -sparsity is about: how many channels are on their way out. */
+static void print_scales(const struct net *net, const char *when) {
+    static const double small[] = { .1, .01 };
+    struct sparsity s = sparsity_of(net, 0);
+    printf("Scales of batch norm %s: %zu, mean size %.4f", when, s.n, s.mean);
+    for (size_t i = 0; i < sizeof small / sizeof *small; ++i)
+        printf(", %.1f %% below %g", 100 * sparsity_of(net, small[i]).share_small, small[i]);
+    printf("\n");
+}
+
+/* How far the pull can move a scale in the whole run: the choice of L is a guess without it.  Adam's steps have another length. */
+static void print_pull(const struct net *net, double sparsity) {
+    double sum = 0;
+    for (int n = 1; n <= net->opt.max_batches; ++n) sum += net_learning_rate(&net->opt, n, .5);
+    if (!net->opt.adam && !net->opt.adamw && net->opt.momentum < 1)
+        printf("-sparsity %g pulls a scale towards 0 by up to %.3g in max_batches=%d iterations\n", sparsity,
+               sparsity * sum / (1 - net->opt.momentum), net->opt.max_batches);
+}
+
 static enum status train(struct session *s, const struct train_flags *flags, const char *base,
                          const struct text_list *images, const struct text_list *valid) {
     char score[32], line[64];
@@ -104,15 +126,18 @@ static enum status train(struct session *s, const struct train_flags *flags, con
                                  .map_iou = (float)flags->iou_thresh,
                                  .seed = (uint64_t)flags->seed,
                                  .save = true,
+                                 .sparsity = flags->sparsity,
                                  .checkpoint_activations = flags->checkpoint_activations,
                                  .loader_threads = flags->threads,
                                  .news = train_show_news,
                                  .user = &show,
                                  .stop = console_stop() };
     struct train_result result = { 0 };
+    if (flags->sparsity > 0) print_scales(s->net, "before"), print_pull(s->net, flags->sparsity);
     enum status st = train_run(&s->ctx, s->be, s->net, &s->data, images, valid, &opt, &result);
     train_show_close(&show);
     if (st != ST_OK) return st;
+    if (flags->sparsity > 0) print_scales(s->net, "after");
     printf("Trained to iteration %llu in %.0f s (%.0f s of them waiting for images): avg loss %f",
            (unsigned long long)result.iteration, result.seconds, result.wait_seconds, result.avg_loss);
     if (result.best_map >= 0) printf(", best mAP@%0.2f = %2.2f %%", flags->iou_thresh, result.best_map * 100);

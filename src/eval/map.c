@@ -291,7 +291,7 @@ static enum status evaluate_images(struct ctx *ctx, struct net *net, struct map_
     struct detection_list list = { 0 };
     enum status s = chunk_open(ctx, &c, net, images);
     for (int first = 0; s == ST_OK && first < images->n; first += c.cap) {
-        s = chunk_read(ctx, &c, first);
+        s = e->opt->stop && *e->opt->stop ? ctx_fail(ctx, ST_INTERRUPTED, "interrupted") : chunk_read(ctx, &c, first);
         for (int at = 0; s == ST_OK && at < c.n; at += net->batch) {
             int n = c.n - at < net->batch ? c.n - at : net->batch;
             s = net_forward(ctx, net, c.x + (size_t)at * image_size(net));

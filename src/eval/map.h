@@ -12,6 +12,7 @@ struct map_options {
     int points;         /* 0: area under the curve, 11, 101, ... */
     void (*progress)(void *user, int done, int total);
     void *user;
+    const volatile int *stop; /* NULL, or becomes non-zero: ST_INTERRUPTED */
 };
 struct map_class { double ap; int tp, fp, truths; };
 enum { MAP_SMALL, MAP_MEDIUM, MAP_LARGE, MAP_SIZES };  /* area at network input scale: 32^2, 96^2 */

@@ -105,7 +105,7 @@ static void uncertainty(const struct layer *l, int image, int prediction, float 
 }
 
 static const struct head_ops head = { .info = info, .decode = yolo_decode, .assign = yolo_assign, .utility = yolo_utility,
-                                      .objectness = yolo_objectness, .activate = yolo_activate, .uncertainty = uncertainty };
+                                      .objectness = yolo_objectness, .imitate = yolo_imitate, .activate = yolo_activate, .uncertainty = uncertainty };
 
 const struct layer_ops gaussian_yolo_ops = {
     .name = "Gaussian_yolo", .state_size = sizeof(struct yolo), .keys = keys, .shape = shape, .prepare = yolo_prepare,

@@ -104,6 +104,9 @@ int head_class(const struct layer *l, int class_id, int classes) {
     return class_id < run->n_map ? run->map[class_id] : -1;
 }
 
+static double plogq(double p, double q) { return p > 0 ? p * log(p / fmax(q, 1e-12)) : 0; }
+double head_divergence(double own, double other) { return plogq(other, own) + plogq(1 - other, 1 - own); }
+
 void head_norms(const struct layer *l, const struct head_grid *g, int batch, double *all, double *box) {
     size_t plane = (size_t)g->h * (size_t)g->w;
     int entries = head_entries(g);

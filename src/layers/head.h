@@ -59,6 +59,10 @@ const struct word_tree *head_word_tree(const struct layer *); /* of a bound head
 enum status head_map_read(struct ctx *, const char *path, int classes, int **map, int *n);
 /* The class that a truth record trains; -1 when it is none of this head's. */
 int head_class(const struct layer *, int class_id, int classes);
+/* For head_ops.imitate: below this share of an object, classes and box are not looked at. */
+#define HEAD_SEEN 1e-3
+/* Cross entropy of probability `own` where it should be `other`, less what it is at best. */
+double head_divergence(double own, double other);
 /* Sum of squares over all entries, and over the box entries alone. */
 void head_norms(const struct layer *, const struct head_grid *, int batch, double *all, double *box);
 

@@ -138,6 +138,10 @@ struct head_ops {
                       double weight, int net_w, int net_h);
     /* Objectness logit, and weight * d/dz added to head_delta when weight != 0 (background guard). */
     double (*objectness)(struct layer *, int image, int prediction, double weight);
+    /* How far a prediction is from that of the same head in another network (both after forward): objectness, and, as far as the
+     * other one sees an object there, classes and decoded box; by the measures that training uses.  The gradient of `weight` times
+     * that is added to head_delta, as of a loss.  NULL: the head has no such measure. */
+    double (*imitate)(struct layer *, const struct layer *other, int image, int prediction, double weight, int net_w, int net_h);
     /* The activated output as Darknet's network_predict returns it, one image, in place of the raw values. */
     void (*activate)(const struct layer *, const float *raw, float *out);
     /* NULL unless the head can have them: the embedding of a prediction (info.embedding values; ask only when that is not 0),

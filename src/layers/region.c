@@ -482,11 +482,37 @@ static double objectness(struct layer *l, int image, int prediction, double weig
     return raw(l->head_x, &c, HEAD_OBJECT);
 }
 
+static double imitate(struct layer *l, const struct layer *other, int image, int prediction, double weight, int net_w, int net_h) {
+    (void)net_w, (void)net_h;
+    const struct region *r = l->state;
+    struct head_grid g = grid_of(l);
+    struct head_cell c = head_cell(&g, image, prediction);
+    float *delta = l->head_delta + c.at;
+    double own = 1 / (1 + exp(-(double)raw(l->head_x, &c, HEAD_OBJECT))), seen = 1 / (1 + exp(-(double)raw(other->head_x, &c, HEAD_OBJECT)));
+    double sum = r->object_scale * head_divergence(own, seen), d[4];
+    delta[HEAD_OBJECT * c.plane] += (float)(weight * r->object_scale * (own - seen));
+    float *a = seen > HEAD_SEEN ? malloc(2 * (size_t)r->classes * sizeof *a) : NULL, *b = a ? a + r->classes : NULL;
+    if (!a) return sum;
+    class_scores(l, l->head_x, &c, a);
+    class_scores(l, other->head_x, &c, b);
+    bool chances = r->softmax || head_word_tree(l);
+    for (int k = 0; k < r->classes; ++k) {
+        double off = (double)a[k] - (double)b[k];
+        delta[(size_t)(HEAD_CLASS + k) * c.plane] += (float)(weight * seen * r->class_scale * off);
+        sum += seen * r->class_scale * (!chances ? off * off / 2 : b[k] > 0 ? (double)b[k] * log((double)b[k] / fmax((double)a[k], 1e-12)) : 0);
+    }
+    free(a);
+    double iou = overlap(l, &g, &c, predicted(r, &g, other->head_x, &c), d);
+    for (size_t e = 0; e < 4; ++e) delta[e * c.plane] -= (float)(weight * seen * r->coord_scale * d[e]);
+    return sum + seen * r->coord_scale * (1 - iou);
+}
+
 static const struct head_ops head = { .info = info,
                                       .decode = decode,
                                       .assign = assign,
                                       .utility = utility,
                                       .objectness = objectness,
+                                      .imitate = imitate,
                                       .activate = activate };
 
 const struct layer_ops region_ops = { .name = "region",

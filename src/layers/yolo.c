@@ -421,11 +421,37 @@ double yolo_objectness(struct layer *l, int image, int prediction, double weight
     return o.value;
 }
 
+/* One plane that holds a probability.  Activated outputs (new_coords) train by their difference, as in the loss. */
+static double imitate_plane(struct layer *l, const struct layer *other, const struct head_cell *c, int plane, double weight) {
+    const struct yolo *y = l->state;
+    double own = probability_at(y, l->head_x, c, plane).value, his = probability_at(y, other->head_x, c, plane).value;
+    l->head_delta[c->at + (size_t)plane * c->plane] += (float)(weight * (own - his));
+    return y->new_coords ? (own - his) * (own - his) / 2 : head_divergence(own, his);
+}
+
+double yolo_imitate(struct layer *l, const struct layer *other, int image, int prediction, double weight, int net_w, int net_h) {
+    const struct yolo *y = l->state;
+    struct head_grid g = yolo_grid(l);
+    struct head_cell c = head_cell(&g, image, prediction);
+    double seen = probability_at(y, other->head_x, &c, yolo_object(y)).value, d[4], sum;
+    weight *= y->delta_normalizer;
+    sum = y->obj_normalizer * imitate_plane(l, other, &c, yolo_object(y), weight * y->obj_normalizer);
+    if (!(seen > HEAD_SEEN)) return y->delta_normalizer * sum;
+    for (int k = 0; k < y->classes; ++k) sum += seen * imitate_plane(l, other, &c, yolo_class(y, k), weight * seen);
+    for (int e = HEAD_X; e <= HEAD_H && y->form->box_entries == 8; ++e)
+        sum += seen * imitate_plane(l, other, &c, yolo_sigma(y, e), weight * seen);
+    double iou = overlap(l, &g, &c, yolo_box(y, &g, other->head_x, &c, net_w, net_h), net_w, net_h, d);
+    for (int e = HEAD_X; e <= HEAD_H; ++e)
+        l->head_delta[c.at + (size_t)yolo_coord(y, e) * c.plane] -= (float)(weight * seen * y->iou_normalizer * d[e]);
+    return y->delta_normalizer * (sum + seen * y->iou_normalizer * (1 - iou));
+}
+
 static const struct head_ops head = { .info = info,
                                       .decode = yolo_decode,
                                       .assign = yolo_assign,
                                       .utility = yolo_utility,
                                       .objectness = yolo_objectness,
+                                      .imitate = yolo_imitate,
                                       .activate = yolo_activate,
                                       .embedding = embedding };
 

@@ -114,6 +114,7 @@ int yolo_assign(const struct layer *, int image, struct box truth, int net_w, in
 double yolo_utility(struct layer *, int image, int prediction, const struct truth *, const struct utility_weights *, double weight,
                     int net_w, int net_h);
 double yolo_objectness(struct layer *, int image, int prediction, double weight);
+double yolo_imitate(struct layer *, const struct layer *other, int image, int prediction, double weight, int net_w, int net_h);
 void yolo_activate(const struct layer *, const float *raw, float *out);
 
 #endif

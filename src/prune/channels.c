@@ -123,11 +123,34 @@ static enum status collect_units(struct ctx *ctx, struct channels *c) {
     return ST_OK;
 }
 
+/* What belonged together in the network before still does, and what had to stay stays. */
+static enum status couple_as_before(struct ctx *ctx, struct channels *c, const struct channels *whole, const uint8_t *alive) {
+    int *first = mem_zero(ctx, (size_t)whole->n_group, sizeof *first); /* per group before: 1 + a node of this network */
+    if (!first) return ST_MEMORY;
+    for (int k = 0, node = 0; k < whole->n_node; ++k) {
+        if (!alive[k]) continue;
+        int g = whole->group_of[k], layer = c->layer_of[node], channel = node - c->first_node[layer];
+        if (whole->group[g].frozen) freeze_node(c, node, layer, whole->group[g].frozen);
+        if (!first[g]) first[g] = node + 1;
+        int other = c->layer_of[first[g] - 1];
+        channels_tie(c, other, first[g] - 1 - c->first_node[other], layer, channel);
+        ++node;
+    }
+    free(first);
+    return ST_OK;
+}
+
 enum status channels_build(struct ctx *ctx, const struct net *net, struct channels **out) {
+    return channels_build_within(ctx, net, NULL, NULL, out);
+}
+
+enum status channels_build_within(struct ctx *ctx, const struct net *net, const struct channels *whole, const uint8_t *alive,
+                                  struct channels **out) {
     struct channels *c = *out = mem_zero(ctx, 1, sizeof *c);
     if (!c) return ST_MEMORY;
     enum status st = nodes_new(ctx, net, c);
     if (st == ST_OK) st = couple_all(ctx, net, c);
+    if (st == ST_OK && whole) st = couple_as_before(ctx, c, whole, alive);
     if (st == ST_OK) st = collect_groups(ctx, c);
     if (st == ST_OK) st = collect_units(ctx, c);
     if (st != ST_OK) {

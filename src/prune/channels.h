@@ -27,6 +27,10 @@ struct channels {
 
 /* Fails with the layer's name and cfg line when a type has no rule. */
 enum status channels_build(struct ctx *, const struct net *, struct channels **);
+/* Of a network that was cut from `whole` (alive: a flag per node of that): the same, and groups of the whole network stay together
+ * where the smaller one could part them (a grouped convolution with one channel left per group looks depthwise), so that whatever
+ * is cut next could have been cut from the whole at once. */
+enum status channels_build_within(struct ctx *, const struct net *, const struct channels *whole, const uint8_t *alive, struct channels **);
 void channels_drop(struct channels *);
 static inline int channels_group(const struct channels *c, int layer, int k) { return c->group_of[c->first_node[layer] + k]; }
 

@@ -445,7 +445,7 @@ static enum status order_jointly(struct ctx *ctx, struct selecting *s, struct co
 static enum status select_now(struct ctx *ctx, struct selecting *s, const double *score, struct selection *out) {
     const struct net *net = s->ch->net;
     for (int i = 0; i < net->n; ++i) {
-        int width = net->layer[i].out.c, floor_ = s->opt->min_filters < width ? s->opt->min_filters : width;
+        int width = s->opt->whole ? s->opt->whole[i] : net->layer[i].out.c, floor_ = s->opt->min_filters < width ? s->opt->min_filters : width;
         int share_ = (int)ceil(width * (1 - s->opt->max_layer_ratio) - 1e-9);
         s->least[i] = floor_ > share_ ? floor_ : share_;
         if (s->least[i] < 1) s->least[i] = width > 0;

@@ -22,6 +22,8 @@ struct select_options {
     const float *response;      /* per group n_response values, as struct saliency has them; NULL: none, each group alone */
     int n_response;
     const struct latency_model *latency; /* for TARGET_LATENCY and COST_LATENCY */
+    const int *whole;           /* per layer: the width that max_layer_ratio and min_filters go by; NULL: its own.  A network that was
+                                 * cut before gives what it had at first. */
 };
 struct select_options select_defaults(void);
 

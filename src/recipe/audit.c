@@ -44,9 +44,9 @@ static void add_cost(cJSON *to, const char *name, struct cost c, const struct sp
     if (speed->ms > 0) cJSON_AddNumberToObject(o, "ms", speed->ms);
 }
 
-static void add_map(cJSON *to, const char *name, const struct map_result *m, const struct prune_options *opt) {
+void audit_add_map(cJSON *to, const char *name, const struct map_result *m, double iou) {
     cJSON *o = cJSON_AddObjectToObject(to, name), *classes;
-    cJSON_AddNumberToObject(o, "iou_thresh", opt->map_iou);
+    cJSON_AddNumberToObject(o, "iou_thresh", iou);
     cJSON_AddNumberToObject(o, "map", m->map);
     cJSON_AddNumberToObject(o, "map_classes_present", m->map_present);
     cJSON_AddNumberToObject(o, "map_small", m->map_size[MAP_SMALL]);
@@ -54,6 +54,28 @@ static void add_map(cJSON *to, const char *name, const struct map_result *m, con
     cJSON_AddNumberToObject(o, "map_large", m->map_size[MAP_LARGE]);
     classes = cJSON_AddArrayToObject(o, "ap");
     for (int i = 0; i < m->classes; ++i) cJSON_AddItemToArray(classes, cJSON_CreateNumber(m->of[i].ap));
+    classes = cJSON_AddArrayToObject(o, "objects");
+    for (int i = 0; i < m->classes; ++i) cJSON_AddItemToArray(classes, cJSON_CreateNumber(m->of[i].truths));
+    classes = cJSON_AddArrayToObject(o, "objects_by_size");
+    for (int i = 0; i < MAP_SIZES; ++i) cJSON_AddItemToArray(classes, cJSON_CreateNumber(m->truths_size[i]));
+}
+
+static double number(const cJSON *o, const char *name) { return cJSON_GetNumberValue(cJSON_GetObjectItem(o, name)); }
+
+enum status audit_read_map(struct ctx *ctx, const cJSON *from, const char *name, struct map_result *m) {
+    const cJSON *o = cJSON_GetObjectItem(from, name), *ap = cJSON_GetObjectItem(o, "ap"), *objects = cJSON_GetObjectItem(o, "objects"),
+                *sizes = cJSON_GetObjectItem(o, "objects_by_size");
+    map_free(m);
+    *m = (struct map_result){ .classes = cJSON_GetArraySize(ap), .map = number(o, "map"), .map_present = number(o, "map_classes_present"),
+                              .map_size = { number(o, "map_small"), number(o, "map_medium"), number(o, "map_large") } };
+    m->of = mem_zero(ctx, (size_t)m->classes, sizeof *m->of);
+    if (!m->of) return ST_MEMORY;
+    for (int i = 0; i < m->classes; ++i) {
+        m->of[i].ap = cJSON_GetNumberValue(cJSON_GetArrayItem(ap, i));
+        m->of[i].truths = (int)cJSON_GetNumberValue(cJSON_GetArrayItem(objects, i));
+    }
+    for (int i = 0; i < MAP_SIZES; ++i) m->truths_size[i] = (int)cJSON_GetNumberValue(cJSON_GetArrayItem(sizes, i));
+    return m->classes ? ST_OK : ctx_fail(ctx, ST_FORMAT, "the record has no whole '%s'", name);
 }
 
 /* Per layer with filters: kept indices, scores of all its channels, and, where a reader needs them, the means that removed
@@ -137,9 +159,11 @@ enum status audit_text(struct ctx *ctx, const struct prune_job *job, char **text
     add_cost(root, "after", job->selection.after, &job->speed_after);
     cJSON_AddNumberToObject(root, "masked_vs_pruned", job->worst);
     if (job->have_map) {
-        add_map(root, "map_before", &job->map_before, &job->opt);
-        add_map(root, "map_after_cut", &job->map_after, &job->opt);
+        audit_add_map(root, "map_before", &job->map_before, job->opt.map_iou);
+        audit_add_map(root, "map_after_cut", &job->map_after, job->opt.map_iou);
+        if (job->have_tuned) audit_add_map(root, "map_after_finetune", &job->map_tuned, job->opt.map_iou);
     }
+    if (job->loop) cJSON_AddItemReferenceToObject(root, "loop", job->loop);
     add_layers(job, root);
     if (st == ST_OK && !(*text = cJSON_Print(root))) st = ctx_fail(ctx, ST_MEMORY, "out of memory writing the record");
     cJSON_Delete(root);
@@ -206,6 +230,10 @@ enum status audit_read_plan(struct ctx *ctx, struct prune_job *job, const char *
     if (st == ST_OK) st = check_input(ctx, root, path, "cfg", job->opt.cfg);
     if (st == ST_OK) st = check_input(ctx, root, path, "weights", job->opt.weights);
     if (st == ST_OK) st = read_layers(ctx, job, path, root);
+    const cJSON *loop = cJSON_GetObjectItem(root, "loop");
+    if (st == ST_OK && loop)
+        ctx_log(ctx, LOG_INFO, "%s: is of a run that trains after its cuts; this makes all of them at once, without the training: the final network's cfg, "
+                               "its weights as cut from %s. The command in the record makes the trained ones.", path, job->opt.weights);
     if (st == ST_OK) {
         job->opt.compensate = cJSON_IsTrue(cJSON_GetObjectItem(root, "compensated"));
         for (int i = 0; i < job->net->n; ++i) kept[i] = job->net->layer[i].out.c;

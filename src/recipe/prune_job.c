@@ -12,7 +12,7 @@
 
 struct prune_options prune_defaults(void) {
     return (struct prune_options){ .criterion = "saliency", .compensate = true, .images = 1000, .map_thresh = 0.25, .map_iou = 0.5, .seeds = 3,
-                                   .saliency = saliency_defaults(), .select = select_defaults() };
+                                   .loop = { .steps = 1, .rate_factor = 1, .max_map_drop = -1, .seed = 1 }, .saliency = saliency_defaults(), .select = select_defaults() };
 }
 
 static char *joined(struct ctx *ctx, const char *a, const char *b) {
@@ -91,6 +91,8 @@ void prune_close(struct prune_job *job) {
     data_free(&job->data);
     map_free(&job->map_before);
     map_free(&job->map_after);
+    map_free(&job->map_tuned);
+    cJSON_Delete(job->loop);
     free(job->speed_before.layer_ms), free(job->speed_after.layer_ms);
     free(job->mean), free(job->score), free(job->compensated), free(job->keep_layer);
     free(job->cfg_out), free(job->weights_out), free(job->plan_out), free(job->compare_out);
@@ -108,7 +110,8 @@ static struct score_source source_of(struct prune_job *job) {
 static enum status refuse_existing(struct ctx *ctx, const struct prune_job *job) {
     const char *cut[] = { job->cfg_out, job->weights_out, job->plan_out, NULL }, *table[] = { job->compare_out, NULL };
     const char *const *out = job->opt.compare ? table : cut;
-    for (int i = 0; out[i] && !job->opt.force && !job->opt.dry_run; ++i)
+    bool goes_on = job->opt.loop.resume && io_exists(job->opt.compare ? job->compare_out : job->plan_out);
+    for (int i = 0; out[i] && !job->opt.force && !job->opt.dry_run && !goes_on; ++i)
         if (io_exists(out[i])) return ctx_fail(ctx, ST_USAGE, "%s: exists already; -force overwrites it, -out PREFIX writes elsewhere", out[i]);
     return ST_OK;
 }
@@ -216,7 +219,7 @@ static void map_progress(void *user, int done, int total) {
 
 enum status prune_map(struct ctx *ctx, struct prune_job *job, struct net *net, struct map_result *out) {
     struct map_options opt = { .thresh = (float)job->opt.map_thresh, .iou_thresh = (float)job->opt.map_iou, .progress = map_progress,
-                               .user = job };
+                               .user = job, .stop = job->opt.stop };
     struct text_list valid = { 0 };
     if (!job->data.valid) return ctx_fail(ctx, ST_CFG, "%s: has no 'valid=' list of images to measure mAP on", job->opt.data);
     enum status st = list_read(ctx, job->data.valid, &valid);

@@ -2,6 +2,8 @@
 #ifndef RECIPE_PRUNE_JOB_H
 #define RECIPE_PRUNE_JOB_H
 
+#include <cjson/cJSON.h>
+
 #include "data/dataset.h"
 #include "eval/map.h"
 #include "eval/speed.h"
@@ -10,6 +12,21 @@
 #include "prune/slice.h"
 #include "recipe/latency_table.h"
 #include "recipe/score_images.h"
+
+/* Pruning in steps with training between them (loop.h). */
+enum loop_schedule { SCHEDULE_LINEAR, SCHEDULE_CUBIC, SCHEDULE_ONESHOT };
+struct loop_options {
+    int steps;                       /* 1 */
+    enum loop_schedule schedule;
+    int finetune, final_finetune;    /* iterations after each step, and after the last one (0: as after the others) */
+    bool each_schedule;              /* every step's training has the cfg's whole schedule, not a part of one for all */
+    double rate_factor;              /* on the cfg's learning rate; 1 */
+    double distill;                  /* weight of the unpruned network's teaching; 0: none */
+    double max_map_drop;             /* points of mAP; < 0: any */
+    bool baseline, resume;
+    uint64_t seed;                   /* of the training's draws */
+};
+struct train_news;
 
 struct prune_options {
     const char *data, *cfg, *weights;
@@ -25,8 +42,11 @@ struct prune_options {
     struct select_options select;
     double target_ms;                /* with TARGET_LATENCY: milliseconds instead of select.value; 0: a share */
     const char *latency_cache;       /* as in latency_options */
+    struct loop_options loop;
     const char *flags;               /* the command line, for the record */
     void (*progress)(void *user, const char *what, int done, int total);
+    /* An iteration of training: which one this is of the run, and how long the whole run still takes (< 0: not known). */
+    void (*training)(void *user, const char *what, const struct train_news *, double run_seconds_left);
     void *user;
     const volatile int *stop;
 };
@@ -63,8 +83,9 @@ struct prune_job {
     float *compensated;              /* full-size parameters after compensation */
     double worst;                    /* masked against pruned, relative */
     struct speed speed_before, speed_after;
-    struct map_result map_before, map_after;
-    bool have_map;
+    struct map_result map_before, map_after, map_tuned;
+    bool have_map, have_tuned;       /* tuned: after the last fine-tuning */
+    cJSON *loop;                     /* of a run in steps: its part of the record, or NULL */
     char *cfg_out, *weights_out, *plan_out, *compare_out;
 };
 

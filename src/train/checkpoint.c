@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/io.h"
 
@@ -213,25 +214,27 @@ static enum status write_state(struct ctx *ctx, FILE *f, const struct net *net, 
     return write_memory(ctx, f, net);
 }
 
+/* The state as one whole file beside the present one; what the disk cannot hold shows before the weights are replaced. */
+static enum status save_next_state(struct ctx *ctx, const char *path, const struct net *net, const struct train_state *s,
+                                   const struct optimizer *o) {
+    struct io_out out;
+    TRY(io_create(ctx, path, &out));
+    enum status st = write_state(ctx, out.file, net, s, o);
+    if (st == ST_OK) return io_commit(ctx, &out);
+    io_abort(&out);
+    return st;
+}
+
 enum status checkpoint_save_last(struct ctx *ctx, const struct checkpoint *c, const struct net *net,
                                  const struct train_state *s, const struct optimizer *o) {
-    char *path = file_name(ctx, c, "_last.state");
-    if (!path) return ST_MEMORY;
-    struct io_out out;
-    enum status st = io_create(ctx, path, &out);
+    char *path = file_name(ctx, c, "_last.state"), *next = file_name(ctx, c, "_next.state");
+    enum status st = path && next ? save_next_state(ctx, next, net, s, o) : ST_MEMORY;
     if (st == ST_OK) {
-        st = write_state(ctx, out.file, net, s, o);
-        /* The disk may be full: find out before the weights are replaced. */
-        if (st == ST_OK && (fflush(out.file) != 0 || ferror(out.file)))
-            st = ctx_fail(ctx, ST_IO, "%s: not written, the previous file is untouched: %s", path,
-                          strerror(errno));
-        if (st == ST_OK) st = checkpoint_save(ctx, c, net, "last");
-        if (st == ST_OK)
-            st = io_commit(ctx, &out);
-        else
-            io_abort(&out);
+        st = checkpoint_save(ctx, c, net, "last");
+        if (st != ST_OK) unlink(next);
+        else if (rename(next, path) != 0) st = ctx_fail(ctx, ST_IO, "%s: not written: %s", path, strerror(errno));
     }
-    free(path);
+    free(path), free(next);
     return st;
 }
 
@@ -279,29 +282,35 @@ static bool read_body(struct ctx *ctx, FILE *f, const unsigned char *head, struc
     return true;
 }
 
+static enum status resume_from(struct ctx *ctx, const char *path, struct net *net, uint64_t iteration, struct train_state *s,
+                               struct optimizer *o, bool *found) {
+    FILE *f = fopen(path, "rb");
+    if (!f) return ST_OK;
+    unsigned char head[HEADER];
+    bool whole = fread(head, 1, HEADER, f) == HEADER && memcmp(head, MAGIC, sizeof MAGIC) == 0 && get_le(head + 8, 4) == VERSION;
+    bool ours = whole && get_le(head + 16, 8) == iteration && get_le(head + 32, 8) == net->n_param &&
+                get_le(head + 24, 8) == param_hash(net) && (get_le(head + 12, 4) & (HAS_AVERAGE - 1)) == (uint64_t)o->kind;
+    if (ours) {
+        struct train_state read = { 0 };
+        whole = read_body(ctx, f, head, net, &read, o);
+        *found = whole;
+        if (whole) *s = read;
+        else history_free(&read.history), optimizer_reset(o);
+    }
+    if (!whole && ctx->code == ST_OK) ctx_log(ctx, LOG_WARN, "%s: not a whole state file, it is ignored", path);
+    fclose(f);
+    return ctx->code;
+}
+
 enum status checkpoint_resume(struct ctx *ctx, const struct checkpoint *c, struct net *net,
                               uint64_t iteration, struct train_state *s, struct optimizer *o, bool *found) {
+    static const char *const state[] = { "_last.state", "_next.state" };
+    enum status st = ST_OK;
     *found = false;
-    char *path = file_name(ctx, c, "_last.state");
-    if (!path) return ST_MEMORY;
-    FILE *f = fopen(path, "rb");
-    if (f) {
-        unsigned char head[HEADER];
-        bool whole = fread(head, 1, HEADER, f) == HEADER && memcmp(head, MAGIC, sizeof MAGIC) == 0 &&
-                     get_le(head + 8, 4) == VERSION;
-        bool ours = whole && get_le(head + 16, 8) == iteration && get_le(head + 32, 8) == net->n_param &&
-                    get_le(head + 24, 8) == param_hash(net) &&
-                    (get_le(head + 12, 4) & (HAS_AVERAGE - 1)) == (uint64_t)o->kind;
-        if (ours) {
-            struct train_state read = { 0 };
-            whole = read_body(ctx, f, head, net, &read, o);
-            *found = whole;
-            if (whole) *s = read;
-            else history_free(&read.history), optimizer_reset(o);
-        }
-        if (!whole && ctx->code == ST_OK) ctx_log(ctx, LOG_WARN, "%s: not a whole state file, it is ignored", path);
-        fclose(f);
+    for (int i = 0; i < 2 && st == ST_OK && !*found; ++i) {
+        char *path = file_name(ctx, c, state[i]);
+        st = path ? resume_from(ctx, path, net, iteration, s, o, found) : ST_MEMORY;
+        free(path);
     }
-    free(path);
-    return ctx->code;
+    return st;
 }

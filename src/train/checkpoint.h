@@ -24,7 +24,8 @@ void checkpoint_close(struct checkpoint *);
  * (ST_NUMERIC). */
 enum status checkpoint_save(struct ctx *, const struct checkpoint *, const struct net *, const char *name);
 enum status checkpoint_save_bare(struct ctx *, const struct checkpoint *, const struct net *, const char *suffix);
-/* DIR/BASE_last.weights with its state file; a failure of either leaves both old files. */
+/* DIR/BASE_last.weights with its state file; a failure of either leaves both old files.  Between the two a run may be killed: until
+ * both are in place the new state lies in BASE_next.state, so that one of the two states belongs to the weights at any moment. */
 enum status checkpoint_save_last(struct ctx *, const struct checkpoint *, const struct net *,
                                  const struct train_state *, const struct optimizer *);
 /* The layers' running numbers as at the start of a run. */

@@ -13,6 +13,7 @@
 #include "train/optimizer.h"
 #include "train/reject.h"
 #include "train/schedule.h"
+#include "train/sparsity.h"
 
 enum { NAMED_IMAGES = 4, MAP_BATCH = 8 };
 static const uint64_t NOISE_STREAM = 0x6e6f697365, RATE_STREAM = 0x72617465, ADVERSARY_STREAM = 0x616476;
@@ -26,7 +27,7 @@ struct trainer {
     struct train_options defaults;  /* copy of *opt with its zeros filled in */
     struct text_list difficult;
 
-    int mini, subdivisions, step_images, max, epoch_images;
+    int mini, subdivisions, step_images, max, end, epoch_images; /* end: of this run, at most max */
     struct scale_plan scale;
     int cfg_w, cfg_h, cfg_max;
     struct head_info head;          /* the last one: Darknet takes classes, jitter and random from it */
@@ -59,6 +60,7 @@ static void fill_defaults(struct trainer *t, const struct train_options *opt) {
     if (!(o->map_iou > 0)) o->map_iou = 0.5f;
     if (o->rate_factor == 0) o->rate_factor = 1;
     t->max = o->max_iterations > 0 ? o->max_iterations : t->net->opt.max_batches;
+    t->end = o->end > 0 && o->end < t->max ? o->end : t->max;
     if (o->save_every <= 0) o->save_every = t->data->save_weights;
     if (o->save_every <= 0) o->save_every = t->max < 10000 ? 1000 : 10000;
     if (o->last_every <= 0) o->last_every = t->data->save_last;
@@ -321,6 +323,7 @@ static enum status sub_step(struct ctx *ctx, struct trainer *t, int sub, double 
         return not_finite(ctx, t, what, b);
     }
     TRY(st);
+    if (t->opt->second_loss) TRY(t->opt->second_loss(ctx, t->opt->second_user, net, x, b->truth, &one));
     TRY(net_backward(ctx, net));
     *squares = t->be->ops->sum_squares(t->be, net->n_param, net->dev_grad);
     if (!isfinite(*squares)) {
@@ -373,6 +376,7 @@ static enum status update(struct ctx *ctx, struct trainer *t, double images, dou
     struct rng chance = rng_stream(t->opt->seed, n, RATE_STREAM);
     *rate = net_learning_rate(&t->net->opt, (long long)n, rng_uniform(&chance)) * t->opt->rate_factor;
     struct update u = { .number = n, .rate = *rate, .images = images, .squares = squares };
+    if (t->opt->sparsity > 0) TRY(sparsity_pull(ctx, t->net, t->opt->sparsity * images));
     optimizer_step(&t->optimizer, t->net, &u);
     t->iteration = n;
     t->net->seen = n * (uint64_t)t->step_images;
@@ -487,7 +491,7 @@ static bool stop_wanted(const struct trainer *t) { return t->opt->stop && *t->op
 static enum status iterate(struct ctx *ctx, struct trainer *t) {
     struct train_news news;
     bool measured;
-    while (t->iteration < (uint64_t)t->max) {
+    while (t->iteration < (uint64_t)t->end) {
         TRY(step(ctx, t, &news));
         TRY(map_if_due(ctx, t, &measured));
         news.map = t->map;
@@ -500,10 +504,10 @@ static enum status iterate(struct ctx *ctx, struct trainer *t) {
         news.stopping = stop_wanted(t);
         if (t->opt->news) t->opt->news(t->opt->user, &news);
         TRY(save_if_due(ctx, t));
-        if (stop_wanted(t) && t->iteration < (uint64_t)t->max) break;
+        if (stop_wanted(t) && t->iteration < (uint64_t)t->end) break;
     }
     net_pull(t->net);
-    bool finished = t->iteration == (uint64_t)t->max;
+    bool finished = t->iteration == (uint64_t)t->end;
     if (t->opt->save) {
         if (t->last_last != t->iteration) TRY(save_last(ctx, t));
         if (finished) TRY(checkpoint_save(ctx, &t->files, t->net, "final"));

@@ -39,12 +39,18 @@ struct train_options {
     float map_thresh, map_iou;
     uint64_t seed;
     int max_iterations;              /* > 0: instead of max_batches (fine-tuning inside a pruning run) */
+    int end;                         /* > 0: ends after this iteration, as if max_iterations were reached, which rates and sizes go by */
     double rate_factor;              /* multiplies the cfg's rate; 0 counts as 1 */
     bool save;                       /* write checkpoints into data->backup */
     bool checkpoint_activations;     /* less memory for more time, the same result */
     int save_every, last_every;      /* 0: from .data, else upstream's defaults */
     int backup_every;                /* > 0: BASE.backup every so many iterations, as Darknet's rnn command */
     int loader_threads;              /* 0: as many as processors */
+    double sparsity;                 /* > 0: pull of the L1 norm on the scales of batch norm (sparsity.h) */
+    /* Between loss and backward pass of every mini-batch x (the net's batch, planar), NULL: nothing.  Adds to head_delta, and what
+     * it adds to the loss to *loss (over the whole mini-batch, as the heads' losses). */
+    enum status (*second_loss)(struct ctx *, void *user, struct net *, const float *x, const struct truth_list *boxes, double *loss);
+    void *second_user;
     void (*news)(void *user, const struct train_news *);
     void *user;
     const volatile int *stop;        /* becomes non-zero: finish the step, save, return ST_INTERRUPTED */

@@ -1,0 +1,300 @@
+/* detector prune in steps: what it writes, that a killed run ends in the same bytes, what it refuses; -compare with training,
+ * -sensitivity. */
+#include "cli_rig.h"
+
+#include <cjson/cJSON.h>
+#include <signal.h>
+#include <time.h>
+
+#include "base/rng.h"
+
+enum { IMAGES = 6 };
+
+static const char cfg[] =
+    "[net]\nbatch=4\nsubdivisions=1\nwidth=32\nheight=32\nchannels=3\nmax_batches=100\nlearning_rate=0.01\nburn_in=10\n"
+    "policy=steps\nsteps=60,80\nscales=.1,.1\nflip=0\nhue=0\nsaturation=1\nexposure=1\n"
+    "[convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\nstride=2\npad=1\nactivation=leaky\n"
+    "[convolutional]\nbatch_normalize=1\nfilters=16\nsize=3\nstride=2\npad=1\nactivation=leaky\n"
+    "[convolutional]\nbatch_normalize=1\nfilters=16\nsize=3\nstride=1\npad=1\nactivation=leaky\n"
+    "[shortcut]\nfrom=-2\nactivation=linear\n"
+    "[convolutional]\nbatch_normalize=1\nfilters=24\nsize=3\nstride=1\npad=1\nactivation=leaky\n"
+    "[convolutional]\nsize=1\nfilters=14\nactivation=linear\n"
+    "[yolo]\nmask=0,1\nanchors=10,10,14,14\nclasses=2\nnum=2\njitter=0\nrandom=0\n";
+
+/* A bright square on dark noise: red ones and green ones. */
+static void make_set(void) {
+    char list[512] = "", name[64], label[128];
+    for (int i = 0; i < IMAGES; ++i) {
+        struct ctx ctx = { 0 };
+        struct rng r = rng_stream(5, (uint64_t)i, 0);
+        struct pixels px = { 0 };
+        int side = rng_int(&r, 9, 14), x = rng_int(&r, 1, 31 - side), y = rng_int(&r, 1, 31 - side);
+        CHECK(pixels_new(&ctx, 32, 32, 3, &px) == ST_OK, "%s", ctx.error);
+        for (int k = 0; k < 32 * 32 * 3; ++k) px.data[k] = (uint8_t)(rng_u64(&r) & 63);
+        for (int v = y; v < y + side; ++v)
+            for (int u = x; u < x + side; ++u) px.data[(v * 32 + u) * 3 + i % 2] = 250;
+        snprintf(name, sizeof name, "im%d.png", i);
+        CHECK(pixels_write(&ctx, name, &px, 90) == ST_OK, "%s", ctx.error);
+        pixels_free(&px);
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s\n", name);
+        snprintf(label, sizeof label, "%d %.6f %.6f %.6f %.6f\n", i % 2, (x + side / 2.) / 32, (y + side / 2.) / 32, side / 32., side / 32.);
+        snprintf(name, sizeof name, "im%d.txt", i);
+        spit(name, label);
+    }
+    spit("list.txt", list);
+    spit("n.names", "red\ngreen\n");
+    spit("t.data", "classes=2\ntrain=list.txt\nvalid=list.txt\nnames=n.names\nbackup=saved\n");
+    spit("t.cfg", cfg);
+    run("detector train t.data t.cfg -quiet -dont_show");
+    CHECK(run_.status == 0, "the network is trained: %s", run_.err);
+}
+
+#define BASE "detector prune t.data t.cfg saved/t_final.weights -round 1 -min_filters 2 -images 4 "
+#define STEPS "-target_flops .5 -steps 3 -finetune 8 -final_finetune 12 -distill .5 -baseline "
+
+static bool same(const char *a, const char *b) {
+    struct ctx ctx = { 0 };
+    char *x = NULL, *y = NULL;
+    size_t n = 0, m = 1;
+    bool equal = io_read(&ctx, a, &x, &n) == ST_OK && io_read(&ctx, b, &y, &m) == ST_OK && n == m && memcmp(x, y, n) == 0;
+    free(x), free(y);
+    return equal;
+}
+
+static cJSON *parse_file(const char *path) {
+    char *text = slurp(path);
+    cJSON *o = cJSON_Parse(text);
+    free(text);
+    return o;
+}
+
+static void drop(cJSON *o, const char *name) { /* at any depth */
+    cJSON_DeleteItemFromObject(o, name);
+    for (cJSON *child = o->child; child; child = child->next) drop(child, name);
+}
+
+/* Records of two runs, but for times and the prefix in the command. */
+static bool same_record(const char *a, const char *b) {
+    static const char *const own[] = { "ms", "command" };
+    cJSON *x = parse_file(a), *y = parse_file(b);
+    for (int i = 0; x && y && i < 2; ++i) drop(x, own[i]), drop(y, own[i]);
+    bool equal = x && y && cJSON_Compare(x, y, true);
+    cJSON_Delete(x), cJSON_Delete(y);
+    return equal;
+}
+
+static double number_at(const cJSON *o, const char *a, int i, const char *b) {
+    const cJSON *list = cJSON_GetObjectItem(cJSON_GetObjectItem(o, "loop"), a);
+    return cJSON_GetNumberValue(cJSON_GetObjectItem(cJSON_GetArrayItem(list, i), b));
+}
+
+static void test_whole_run(void) {
+    run(BASE STEPS "-out a");
+    CHECK(run_.status == 0 && has(run_.out, "after training") && has(run_.out, "unpruned network after the same 28 iterations"), "%s", run_.err);
+    static const char *const files[] = { "a.cfg", "a.weights", "a.prune.json", "a_best.cfg", "a_best.weights", "a_baseline.weights", "a.steps/step2.weights" };
+    for (size_t i = 0; i < sizeof files / sizeof *files; ++i) CHECK(io_exists(files[i]), "%s is written", files[i]);
+    CHECK(!io_exists("a.steps/step3_train_last.weights"), "checkpoints of a finished training are gone");
+    cJSON *o = parse_file("a.prune.json");
+    double whole = cJSON_GetNumberValue(cJSON_GetObjectItem(cJSON_GetObjectItem(o, "before"), "flops"));
+    for (int s = 0; s < 3; ++s) {
+        double share = number_at(o, "steps", s, "flops") / whole, most = 1 - (s + 1) / 3. * .5;
+        CHECK(share <= most + 1e-9 && share > most - .12, "step %d keeps %.3f of the FLOPs, %.3f were asked for", s + 1, share, most);
+        CHECK(number_at(o, "steps", s, "iterations") == (s < 2 ? 8 : 12), "step %d: %g iterations", s + 1, number_at(o, "steps", s, "iterations"));
+        CHECK(number_at(o, "steps", s, "masked_vs_pruned") <= 1e-4, "step %d is proved", s + 1);
+    }
+    CHECK(cJSON_GetArraySize(cJSON_GetObjectItem(cJSON_GetObjectItem(o, "loop"), "baseline")) == 3, "the unpruned network had three trainings, too");
+    cJSON_Delete(o);
+    /* The record makes the final network's shape from the unpruned one, in one cut. */
+    run(BASE "-from_plan a.prune.json -out plan");
+    CHECK(run_.status == 0 && has(run_.err, "without the training"), "%s", run_.err);
+    CHECK(same("plan.cfg", "a.cfg"), "three cuts as one give the same cfg");
+    CHECK(!same("plan.weights", "a.weights"), "before training, so other weights");
+    /* With one step, that network is the one before training, byte for byte; and trained alike it is the same again. */
+    run(BASE "-target_flops .5 -final_finetune 6 -out one");
+    CHECK(run_.status == 0, "%s", run_.err);
+    run(BASE "-from_plan one.prune.json -out oneplan");
+    CHECK(run_.status == 0 && same("oneplan.weights", "one.steps/step1_cut.weights"), "the cut again, byte for byte %s", run_.err);
+    run(BASE "-from_plan one.prune.json -final_finetune 6 -out again");
+    CHECK(run_.status == 0 && same("again.weights", "one.weights") && same("again.cfg", "one.cfg"), "and its training %s", run_.err);
+}
+
+/* Limits per layer are about the unpruned network, however many cuts there are. */
+static void test_limits(void) {
+    run(BASE "-target_flops .05 -max_layer_ratio .5 -steps 3 -finetune 1 -out l");
+    CHECK(run_.status == 0 && has(run_.err, "out of reach"), "%s", run_.err);
+    struct ctx ctx = { 0 };
+    struct net *net = NULL, *small = NULL;
+    CHECK(net_open(&ctx, "t.cfg", false, &net) == ST_OK && net_open(&ctx, "l.cfg", false, &small) == ST_OK, "%s", ctx.error);
+    for (int i = 0; net && small && i < 5; ++i)
+        CHECK(2 * small->layer[i].out.c == net->layer[i].out.c, "layer %d keeps half: %d of %d", i, small->layer[i].out.c, net->layer[i].out.c);
+    net_close(net), net_close(small);
+}
+
+static pid_t start(const char *words) {
+    char line[2048];
+    snprintf(line, sizeof line, "exec '%s' %s >out 2>err", program, words);
+    pid_t pid = fork();
+    if (pid == 0) {
+        execl("/bin/sh", "sh", "-c", line, (char *)NULL);
+        _exit(127);
+    }
+    return pid;
+}
+
+static void pause_for(double seconds) {
+    struct timespec t = { (time_t)seconds, (long)((seconds - floor(seconds)) * 1e9) };
+    nanosleep(&t, NULL);
+}
+
+/* Killed again and again, each time a little later after its start, until a run gets to its end. */
+static void test_killed(void) {
+    int kills = 0, status = -1;
+    struct rng r = rng_stream(3, 1, 4);
+    double begun = io_seconds();
+    run(BASE STEPS "-out b -force");
+    double whole = io_seconds() - begun;
+    for (; kills < 60; ++kills) {
+        pid_t pid = start(BASE STEPS "-out k -resume");
+        pause_for(whole * (.02 + .2 * rng_uniform(&r)));
+        kill(pid, SIGKILL);
+        waitpid(pid, &status, 0);
+        if (WIFEXITED(status)) break;
+    }
+    if (!WIFEXITED(status)) {
+        run(BASE STEPS "-out k -resume");
+        status = run_.status << 8;
+    }
+    char *err = slurp("err");
+    CHECK(status == 0, "the run ends after %d kills: %s", kills, err);
+    free(err);
+    CHECK(kills >= 3, "%d kills are no test", kills);
+    static const char *const file[] = { ".cfg", ".weights", "_best.cfg", "_best.weights", "_baseline.weights" };
+    for (size_t i = 0; i < sizeof file / sizeof *file; ++i) {
+        char a[64], b[64];
+        snprintf(a, sizeof a, "b%s", file[i]);
+        snprintf(b, sizeof b, "k%s", file[i]);
+        CHECK(same(a, b), "killed %d times, %s is another one", kills, b);
+    }
+    CHECK(same_record("b.prune.json", "k.prune.json"), "killed %d times, the record is another one", kills);
+    CHECK(system("ls -d *.tmp.* k.steps/*.tmp.* >found 2>/dev/null") != 0, "nothing is left behind of the kills");
+}
+
+/* Ctrl-C in a training: saved, exit status 0, and the same end. */
+static void test_interrupted(void) {
+    pid_t pid = start(BASE "-target_flops .6 -steps 2 -finetune 3000 -out i");
+    int status;
+    for (int i = 0; i < 2000 && !io_exists("i.steps/step1_cut.weights"); ++i) pause_for(.005);
+    pause_for(.05);
+    kill(pid, SIGINT);
+    waitpid(pid, &status, 0);
+    char *err = slurp("err");
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0 && has(err, "interrupted after 0 of 2 steps") && has(err, "-resume"), "%d: %s", status, err);
+    free(err);
+    CHECK(io_exists("i.steps/step1_train_last.weights") && io_exists("i.steps/step1_train_last.state"), "the training is saved");
+}
+
+static void test_refused(void) {
+    run(BASE "-target_flops .5 -steps 3 -finetune 8 -out a");
+    check_refused("existing files", "a.cfg", "exists already");
+    run(BASE "-target_flops .6 -steps 3 -finetune 8 -out a -resume");
+    check_refused("another command", "a.prune.json", "the very command");
+    run(BASE "-out a -resume");
+    check_refused("nothing to resume", "-resume", "steps");
+    run(BASE "-threshold 1 -steps 2 -out x");
+    check_refused("threshold in steps", "-threshold", "steps");
+    run(BASE "-from_plan a.prune.json -steps 2 -out x");
+    check_refused("plan in steps", "-from_plan", "-steps");
+    run(BASE "-distill 1 -out x");
+    check_refused("teaching nobody", "-distill", "-finetune");
+    run(BASE "-compare -criterion l1,bn -steps 2 -max_map_drop 1 -out x");
+    check_refused("unequal budgets", "-max_map_drop", "-compare");
+    run(BASE STEPS "-out a -resume");
+    CHECK(run_.status == 0 && has(run_.out, "final"), "a finished run tells what it did: %s", run_.err);
+    char *label = slurp("im0.txt");
+    spit("im0.txt", "0 0.5 0.5 0.25 0.25\n");
+    run(BASE STEPS "-out a -resume -images 4");
+    check_refused("another command", "a.prune.json", "the very command");
+    run(BASE STEPS "-out a -resume");
+    check_refused("changed labels", "a.prune.json", "labels");
+    spit("im0.txt", label);
+    free(label);
+}
+
+/* The trained network loses a lot at a cut to a tenth: the run falls back to what held, which gets the last training. */
+static void test_map_drop(void) {
+    run(BASE "-target_flops .1 -max_layer_ratio .97 -steps 4 -finetune 4 -finetune_lr .01 -final_finetune 5 -max_map_drop 0 -out d");
+    cJSON *o = parse_file("d.prune.json"), *loop = cJSON_GetObjectItem(o, "loop");
+    int n = cJSON_GetArraySize(cJSON_GetObjectItem(loop, "steps")), last = 0;
+    for (int s = 0; s < n; ++s)
+        if (cJSON_IsTrue(cJSON_GetObjectItem(cJSON_GetArrayItem(cJSON_GetObjectItem(loop, "steps"), s), "held"))) last = s + 1;
+    CHECK(cJSON_HasObjectItem(loop, "stopped") && last == n - 1, "stopped at step %d, %d held", n, last);
+    if (last) {
+        char path[64];
+        snprintf(path, sizeof path, "d.steps/step%d.cfg", last);
+        CHECK(run_.status == 0 && same("d.cfg", path) && same("d.weights", "d.steps/final.weights") && has(run_.out, "ended early"), "%s", run_.err);
+    } else {
+        CHECK(run_.status == 1 && has(run_.err, "no step held") && !io_exists("d.cfg"), "%s", run_.err);
+    }
+    cJSON_Delete(o);
+}
+
+static void test_compare(void) {
+    run(BASE "-target_flops .6 -compare -criterion saliency,l1 -seeds 2 -steps 2 -finetune 4 -baseline -out c");
+    CHECK(run_.status == 0 && has(run_.out, "(uncut+train)") && has(run_.out, "+-"), "%s%s", run_.out, run_.err);
+    CHECK(io_exists("c.compare.png") && io_exists("c.compare/l1-2.weights"), "a plot, and the networks");
+    cJSON *o = parse_file("c.compare.json"), *rows = cJSON_GetObjectItem(o, "rows");
+    CHECK(cJSON_GetArraySize(rows) == 4, "uncut, two criteria, uncut and trained: %d", cJSON_GetArraySize(rows));
+    CHECK(cJSON_GetNumberValue(cJSON_GetObjectItem(cJSON_GetArrayItem(rows, 1), "runs")) == 2, "every criterion runs twice");
+    CHECK(!same("c.compare/l1-1.weights", "c.compare/l1-2.weights") && same("c.compare/l1-1.steps/step1.cfg", "c.compare/l1-2.steps/step1.cfg"),
+          "the runs differ in their training, not in their first cut");
+    cJSON_Delete(o);
+    run(BASE "-target_flops .6 -compare -criterion saliency,l1 -seeds 2 -steps 2 -finetune 4 -baseline -out c -resume");
+    CHECK(run_.status == 0 && has(run_.err, "goes on after 2 of 2"), "runs that are there are not run again: %s", run_.err);
+    CHECK(same_record("c.compare.json", "c.compare.json"), "readable");
+}
+
+static void test_sensitivity(void) {
+    run(BASE "-sensitivity -ratios .25,.75 -eval_images 3 -out s");
+    CHECK(run_.status == 0 && has(run_.out, "uncut: loss"), "%s", run_.err);
+    CHECK(io_exists("s.sensitivity.png") && io_exists("s.sensitivity.csv"), "files");
+    cJSON *o = parse_file("s.sensitivity.json"), *units = cJSON_GetObjectItem(o, "units"), *whole = cJSON_GetObjectItem(o, "uncut");
+    CHECK(cJSON_GetArraySize(units) == 3, "three layers may lose filters (the residual is one): %d", cJSON_GetArraySize(units));
+    double before = cJSON_GetNumberValue(cJSON_GetObjectItem(whole, "loss"));
+    for (int i = 0; i < cJSON_GetArraySize(units); ++i) {
+        const cJSON *at = cJSON_GetObjectItem(cJSON_GetArrayItem(units, i), "at");
+        double less = cJSON_GetNumberValue(cJSON_GetObjectItem(cJSON_GetArrayItem(at, 0), "loss")),
+               more = cJSON_GetNumberValue(cJSON_GetObjectItem(cJSON_GetArrayItem(at, 1), "loss")),
+               groups = cJSON_GetNumberValue(cJSON_GetObjectItem(cJSON_GetArrayItem(units, i), "groups"));
+        CHECK(cJSON_GetNumberValue(cJSON_GetObjectItem(cJSON_GetArrayItem(at, 1), "removed")) == floor(.75 * groups + .5), "three quarters of layer %d go", i);
+        CHECK(less != before && more != less, "layer %d: the loss answers, %g %g %g", i, before, less, more);
+    }
+    /* Cut short, it goes on where it was. */
+    cJSON *short_one = cJSON_Duplicate(o, true);
+    cJSON_DeleteItemFromArray(cJSON_GetObjectItem(short_one, "units"), 2);
+    char *text = cJSON_Print(short_one);
+    spit("s.sensitivity.json", text);
+    free(text);
+    run(BASE "-sensitivity -ratios .25,.75 -eval_images 3 -out s -resume");
+    cJSON *again = parse_file("s.sensitivity.json");
+    CHECK(run_.status == 0 && cJSON_Compare(o, again, true), "a resumed one has the same figures: %s", run_.err);
+    cJSON_Delete(o), cJSON_Delete(short_one), cJSON_Delete(again);
+    run(BASE "-sensitivity -out s");
+    check_refused("existing", "s.sensitivity.json", "-resume");
+    run(BASE "-sensitivity -ratios .5,2 -out r");
+    check_refused("ratios", "-ratios", "between 0 and 1");
+}
+
+int main(void) {
+    if (!cli_start()) return test_end("loop");
+    make_set();
+    test_whole_run();
+    test_limits();
+    test_killed();
+    test_interrupted();
+    test_refused();
+    test_map_drop();
+    test_compare();
+    test_sensitivity();
+    cli_end();
+    return test_end("loop");
+}
