@@ -16,6 +16,8 @@ typedef struct { int w, h, c; float *data; } image;
 typedef struct { float x, y, w, h; } box;   /* centre form */
 typedef struct { int classes; char **names; } metadata;
 
+/* uc: of [Gaussian_yolo], how unsure x, y, w, h are, and points says which point of the box its cell held (1 centre, 2 left top,
+ * 4 right bottom); embeddings: of a [yolo] with embedding_layer; else NULL and 0.  sim and track_id are for the caller. */
 typedef struct {
     box bbox;
     int classes, best_class_idx;

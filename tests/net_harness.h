@@ -1,11 +1,11 @@
-/* Whole small networks under test: gradients against central differences, the fast backend against the reference, a cut
- * network against the masked one, weights through a file and back. */
+/* Whole small networks under test, beside net_check.h: a bound network with an input, a cut network against the masked one, weights
+ * through a file and back, another input size, refusals, rows of the table. */
 #ifndef TESTS_NET_HARNESS_H
 #define TESTS_NET_HARNESS_H
 
 #include <unistd.h>
 
-#include "net/internal.h"
+#include "net_check.h"
 #include "prune_nets.h"
 
 #define NET "[net]\nwidth=12\nheight=12\nchannels=3\nbatch=2\nsubdivisions=1\nmax_batches=100\n"
@@ -27,9 +27,9 @@ static inline bool rig_open(struct rig *r, const char *name, const char *text, c
     memset(r, 0, sizeof *r);
     r->net = nets_open(&r->ctx, name, text, 7);
     if (r->net && prepare) prepare(r->net);
-    bool ok = r->net && backend_open(&r->ctx, kind, &r->be) == ST_OK && net_bind(&r->ctx, r->net, r->be, mode, 2) == ST_OK;
+    bool ok = r->net && backend_open(&r->ctx, kind, &r->be) == ST_OK && net_bind(&r->ctx, r->net, r->be, mode, images_of(r->net, mode)) == ST_OK;
     CHECK(ok, "%s: %s", name, r->ctx.error);
-    if (ok) r->x = nets_input(r->net, 2, 3);
+    if (ok) r->x = nets_input(r->net, r->net->batch, 3);
     return ok;
 }
 
@@ -39,89 +39,12 @@ static inline void rig_close(struct rig *r) {
     if (r->be) backend_close(r->be);
 }
 
-/* sum of random weights * output of the last layer; `seed`: and its gradient into dy.  On ref64. */
-static inline double rig_functional(const struct net *net, bool seed) {
-    int last = net_output_layer(net);
-    const struct tensor *y = &net->y[last];
-    struct rng r = rng_stream(5, 5, 5);
-    double sum = 0;
-    for (int n = 0; n < y->n; ++n)
-        for (int c = 0; c < y->c; ++c)
-            for (int h = 0; h < y->h; ++h)
-                for (int w = 0; w < y->w; ++w) {
-                    double weight = rng_between(&r, -1, 1);
-                    ptrdiff_t at = n * y->sn + c * y->sc + h * y->sh + w * y->sw;
-                    sum += weight * ((double *)y->data)[at];
-                    if (seed) ((double *)net->dy[last].data)[at] = weight;
-                }
-    return sum;
-}
-
 static inline double rig_value(struct rig *r) {
     CHECK(net_refresh(&r->ctx, r->net) == ST_OK && net_forward(&r->ctx, r->net, r->x) == ST_OK, "%s", r->ctx.error);
-    return rig_functional(r->net, false);
+    return functional(r->net, false);
 }
 
-/* net_backward starts with every unread gradient at zero; a test seeds the last layer's after that point. */
-static inline void rig_backward(struct rig *r) {
-    int last = net_output_layer(r->net);
-    r->net->buffers->clear[last] = false;
-    r->net->buffers->first_writer[last] = last;
-    rig_functional(r->net, true);
-    CHECK(net_backward(&r->ctx, r->net) == ST_OK, "%s", r->ctx.error);
-}
-
-static inline double rig_difference(struct rig *r, size_t at) {
-    double *w = (double *)r->net->dev_param, keep = w[at], h = 1e-6;
-    w[at] = keep + h;
-    double up = rig_value(r);
-    w[at] = keep - h;
-    double down = rig_value(r);
-    w[at] = keep;
-    return (up - down) / (2 * h);
-}
-
-/* Parameter gradients of every layer; each is looked at in a few random places.  Returns how many were not zero. */
-static inline int check_gradients(const char *name, const char *text, void (*prepare)(struct net *)) {
-    struct rig r;
-    int nonzero = 0;
-    if (!rig_open(&r, name, text, "ref64", NET_TRAIN, prepare)) return 0;
-    rig_value(&r);
-    rig_backward(&r);
-    struct rng random = rng_stream(8, 8, 8);
-    const double *g = (double *)r.net->dev_grad;
-    for (int i = 0; i < r.net->n; ++i)
-        for (int k = 0; k < r.net->layer[i].n_param; ++k) {
-            const struct param *p = &r.net->layer[i].param[k];
-            if (!(p->flags & PARAM_TRAIN) || !param_owned(p)) continue;
-            for (int t = 0; t < 6; ++t) {
-                size_t j = p->offset + (size_t)rng_int(&random, 0, (int)param_count(p) - 1);
-                double want = rig_difference(&r, j), error = fabs(g[j] - want) / fmax(fmax(fabs(want), fabs(g[j])), 1e-2);
-                CHECK(error < 1e-4, "%s layer %d %s[%zu]: gradient %.8g, central difference %.8g", name, i, p->name,
-                      j - p->offset, g[j], want);
-                nonzero += fabs(want) > 1e-9;
-            }
-        }
-    rig_close(&r);
-    return nonzero;
-}
-
-/* SCORE: the gradient before layer 0's activation, summed over a channel, is that of its bias (through folded batch norm). */
-static inline void check_score(const char *name, const char *text) {
-    struct rig r;
-    if (!rig_open(&r, name, text, "ref64", NET_SCORE, NULL)) return;
-    const struct tensor *dy = &r.net->dy[0];
-    for (int c = 0; c < r.net->layer[0].out.c; ++c) {
-        double want = rig_difference(&r, r.net->layer[0].param[0].offset + (size_t)c), sum = 0;
-        rig_value(&r);
-        rig_backward(&r);
-        for (int n = 0; n < dy->n; ++n)
-            for (int i = 0; i < dy->h; ++i)
-                for (int j = 0; j < dy->w; ++j) sum += ((double *)dy->data)[n * dy->sn + c * dy->sc + i * dy->sh + j * dy->sw];
-        CHECK(fabs(sum - want) <= 1e-4 * fmax(fabs(want), 1e-2), "%s channel %d: %.8g, central difference %.8g", name, c, sum, want);
-    }
-    rig_close(&r);
-}
+static inline void rig_backward(struct rig *r) { CHECK(backward_from_last(&r->ctx, r->net) == ST_OK, "%s", r->ctx.error); }
 
 static inline double rig_worst(const float *a, const float *b, size_t n) {
     double most = 1e-6, worst = 0;
@@ -130,38 +53,6 @@ static inline double rig_worst(const float *a, const float *b, size_t n) {
         worst = fmax(worst, isfinite(b[i]) ? fabs((double)a[i] - (double)b[i]) : INFINITY);
     }
     return worst / most;
-}
-
-/* The fast backend computes what the reference does: outputs and parameter gradients. */
-static inline void check_backends(const char *name, const char *text, enum net_mode mode, void (*prepare)(struct net *)) {
-    float *y[2] = { NULL, NULL }, *g[2] = { NULL, NULL };
-    size_t n_y = 0, n_g = 0;
-    for (int b = 0; b < 2; ++b) {
-        struct rig r;
-        if (!rig_open(&r, name, text, b ? "cpu" : "ref", mode, prepare)) return;
-        CHECK(net_forward(&r.ctx, r.net, r.x) == ST_OK, "%s: %s", name, r.ctx.error);
-        int last = net_output_layer(r.net);
-        n_y = 2 * shape_count(r.net->layer[last].out);
-        n_g = r.net->n_param;
-        y[b] = calloc(n_y, sizeof **y);
-        g[b] = calloc(n_g + 1, sizeof **g);
-        net_output(r.net, last, y[b]);
-        if (mode == NET_TRAIN) {
-            float *seed = calloc(n_y, sizeof *seed);
-            struct rng random = rng_stream(5, 5, 5);
-            for (size_t i = 0; i < n_y; ++i) seed[i] = (float)rng_between(&random, -1, 1);
-            r.net->buffers->clear[last] = false;
-            r.net->buffers->first_writer[last] = last;
-            r.be->ops->from_nchw(r.be, seed, &r.net->dy[last], false);
-            free(seed);
-            CHECK(net_backward(&r.ctx, r.net) == ST_OK, "%s: %s", name, r.ctx.error);
-            r.be->ops->get(r.be, r.net->dev_grad, n_g, g[b]);
-        }
-        rig_close(&r);
-    }
-    CHECK(rig_worst(y[0], y[1], n_y) <= 1e-5, "%s: outputs differ by %g", name, rig_worst(y[0], y[1], n_y));
-    CHECK(rig_worst(g[0], g[1], n_g) <= 1e-4, "%s: gradients differ by %g", name, rig_worst(g[0], g[1], n_g));
-    free(y[0]), free(y[1]), free(g[0]), free(g[1]);
 }
 
 /* Removing random channels: masked and cut networks agree on every layer.  Returns how many groups went in all trials. */
@@ -216,10 +107,10 @@ static inline void check_resize(const char *name, const char *text, void (*prepa
     float *before = calloc(r.net->n_param + 1, sizeof *before);
     memcpy(before, r.net->param, r.net->n_param * sizeof *before);
     CHECK(net_resize(&r.ctx, r.net, 20, 16) == ST_OK, "%s: %s", name, r.ctx.error);
-    float *x = nets_input(r.net, 2, 4);
+    float *x = nets_input(r.net, r.net->batch, 4);
     CHECK(net_forward(&r.ctx, r.net, x) == ST_OK, "%s: %s", name, r.ctx.error);
     int last = net_output_layer(r.net);
-    size_t n = 2 * shape_count(r.net->layer[last].out);
+    size_t n = (size_t)r.net->batch * shape_count(r.net->layer[last].out);
     float *y = calloc(n, sizeof *y);
     net_output(r.net, last, y);
     CHECK(isfinite(y[n - 1]), "%s: %g after the resize", name, (double)y[n - 1]);

@@ -244,6 +244,70 @@ static void test_nms_obj(void) {
         CHECK((d[i].track_id == 9) == (d[i].bbox.x < .2f), "entries stay whole when they move");
 }
 
+/* Fields that only some heads fill. */
+static void test_extras(void) {
+    static const char gaussian[] = "[net]\nwidth=16\nheight=16\nchannels=3\n"
+                                   "[convolutional]\nfilters=22\nsize=3\nstride=8\npad=1\nactivation=linear\n"
+                                   "[Gaussian_yolo]\nmask=0,1\nanchors=16,16, 8,24\nclasses=2\nnum=2\nyolo_point=left_top\n";
+    static const char embedded[] = "[net]\nwidth=16\nheight=16\nchannels=3\n"
+                                   "[convolutional]\nfilters=6\nsize=3\nstride=8\npad=1\nactivation=linear\n"
+                                   "[convolutional]\nfilters=14\nsize=1\nactivation=linear\n"
+                                   "[yolo]\nmask=0,1\nanchors=16,16, 8,24\nclasses=2\nnum=2\nembedding_layer=0\n";
+    char cfg[256];
+    struct ctx ctx = { 0 };
+    image im = make_image(16, 16, 3);
+    for (int i = 0; i < 3 * 16 * 16; ++i) im.data[i] = (float)(i % 97) / 97;
+    for (int kind = 0; kind < 2; ++kind) {
+        const char *text = kind ? embedded : gaussian;
+        io_write(&ctx, in_dir(cfg, "t.cfg"), text, strlen(text));
+        network *net = load_network_custom(cfg, NULL, 0, 1);
+        CHECK(net != NULL, "%s", text);
+        if (!net) continue;
+        int n = 0;
+        network_predict_image(net, im);
+        detection *d = get_network_boxes(net, 16, 16, 1e-3f, .5f, NULL, 1, &n, 0);
+        CHECK(n == 8, "%d boxes", n);
+        bool differ = false;
+        for (int i = 0; i < n; ++i) {
+            const float *v = kind ? d[i].embeddings : d[i].uc;
+            CHECK(v && (kind ? !d[i].uc && d[i].embedding_size == 3 && d[i].points == 0 : !d[i].embeddings && d[i].points == 2),
+                  "kind %d: uc %d, embedding %d of %d, points %d", kind, d[i].uc != NULL, d[i].embeddings != NULL, d[i].embedding_size,
+                  d[i].points);
+            for (int k = 0; v && k < (kind ? 3 : 4); ++k) {
+                CHECK(v[k] != 0 && (kind || (v[k] > 0 && v[k] < 1)), "kind %d: %g", kind, (double)v[k]);
+                differ |= i > 0 && v[k] != (kind ? d[0].embeddings : d[0].uc)[k];
+            }
+        }
+        CHECK(differ, "kind %d: every box has its own", kind);
+        free_detections(d, n);
+        free_network_ptr(net);
+        free(net);
+    }
+    free_image(im);
+}
+
+/* Symbols in, symbols out, with a memory that reset_rnn empties. */
+static void test_reset(void) {
+    static const char text[] = "[net]\nwidth=4\nheight=4\nchannels=1\ntime_steps=1\n"
+                               "[crnn]\noutput=2\nhidden=3\nsize=3\npad=1\nactivation=tanh\n";
+    char cfg[256];
+    struct ctx ctx = { 0 };
+    float x[16], first, second, again;
+    io_write(&ctx, in_dir(cfg, "t.cfg"), text, strlen(text));
+    network *net = load_network_custom(cfg, NULL, 0, 1);
+    CHECK(net != NULL, "%s", text);
+    if (!net) return;
+    for (int i = 0; i < 16; ++i) x[i] = (float)i / 16;
+    reset_rnn(net);
+    first = network_predict_ptr(net, x)[5];
+    second = network_predict_ptr(net, x)[5];
+    reset_rnn(net);
+    again = network_predict_ptr(net, x)[5];
+    CHECK(first != second && first == again, "%g %g %g", (double)first, (double)second, (double)again);
+    free_network_ptr(net);
+    free(net);
+}
+
 int main(void) {
     snprintf(dir, sizeof dir, "/tmp/test_api.XXXXXX");
     if (!mkdtemp(dir)) return 1;
@@ -252,6 +316,8 @@ int main(void) {
     test_pictures();
     test_network();
     test_nms_obj();
+    test_extras();
+    test_reset();
     const char *const files[] = { "t.cfg", "t.weights", "t.names", "t.data", "p.png", "err" };
     char path[256];
     for (int i = 0; i < 6; ++i) unlink(in_dir(path, files[i]));

@@ -316,7 +316,7 @@ static void reorg_old_body(struct run *r) {
 
 static void crop_body(struct run *r) {
     struct shape s = r->k->x, small = {s.n, s.c, s.h - 2, s.w - 3};
-    struct crop_place at[2] = {{1, 2, false, 1.5, .7, {.1, .2, .3}}, {3, 0, true, 1, 1, {0}}};
+    struct crop_place at[2] = {{1, 2, false, 1.5, .7, {.1, .2, .3}, 0}, {3, 0, true, 1, 1, {0}, .4}};
     struct tensor x = random_map(r, s), dy = random_map(r, small), dx = target(r, s), y = bare(r, small);
     r->be->ops->fill(r->be, &y, (double)NAN);
     r->be->ops->crop(r->be, &x, &y, at, 2, -1);
@@ -423,10 +423,10 @@ static void vector_body(struct run *r) {
     ops->blend(r->be, n, .9, y, x);
     emit_vector(r, x, n);
     const struct update_range ranges[] = {
-        { 0, n / 4, .01, .05, INFINITY, INFINITY, false },
-        { n / 4, n / 4, .02, 0, .5, .3, false },
-        { n / 2, n / 8, 1, 1, INFINITY, INFINITY, true },
-        { n / 2 + n / 8, n - n / 2 - n / 8, .1, .01, INFINITY, INFINITY, false },
+        { 0, n / 4, .01, .05, INFINITY, INFINITY, false, 0 },
+        { n / 4, n / 4, .02, 0, .5, .3, false, -1 },
+        { n / 2, n / 8, 1, 1, INFINITY, INFINITY, true, 0 },
+        { n / 2 + n / 8, n - n / 2 - n / 8, .1, .01, INFINITY, INFINITY, false, 0 },
     };
     ops->sgd(r->be, ranges, 4, x, y, m, .75, .9);
     emit_vector(r, x, n), emit_vector(r, y, n), emit_vector(r, m, n);

@@ -262,7 +262,7 @@ static void test_small_commands(void) {
     CHECK(run_.status == 0 && has(run_.err, "first.1 holds the first 1 of 3 layers"),
           "a prefix starts a training: %s", run_.err);
     run("detector test t.data t.cfg first.1 a.png");
-    check_refused("a prefix is no detector", "first.1", "ends after layer");
+    check_refused("a prefix is no detector", "first.1", "ends before layer");
     run("partial t.cfg t.weights p.weights 9");
     check_refused("partial", "t.cfg", "3 layers");
 

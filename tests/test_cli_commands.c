@@ -221,6 +221,9 @@ static void test_layers_timed(void) {
     run("detector test t.data t.cfg t.weights a.png -benchmark_layers");
     CHECK(run_.status == 0 && count(run_.out, "fw-sort-layer") == 3 && has(run_.out, "type: convolutional") && has(run_.out, "Total time: "),
           "%s", run_.out);
+    run("detector train t.data t.cfg -benchmark_layers -dont_show");
+    CHECK(run_.status == 0 && count(run_.out, "fw-sort-layer") == 6 * 3 && count(run_.out, "bw-sort-layer") == 6 * 3,
+          "in each of six iterations: %s%s", run_.out, run_.err);
 }
 
 static void test_valid_json(void) {
@@ -264,9 +267,14 @@ static void test_valid_json(void) {
     text = slurp("results/imagenet-detection.txt");
     CHECK(has(text, "1 1 0.924652 16.000000 12.000000 48.000000 36.000000\n") && has(text, "\n2 1 0.924652 "), "imagenet: %s", text);
     free(text);
+    spit("gone.txt", "a.png\ngone.png\n");
+    spit("inet.data", "valid=gone.txt\nnames=t.names\nresults=elsewhere\n");
+    run("detector valid inet.data t.cfg t.weights");
+    check_refused("a missing picture is told at once", "gone.png", "No such file");
+    CHECK(!io_exists("elsewhere"), "and nothing is made");
     spit("inet.data", "valid=list.txt\nnames=t.names\nresults=results\nmap=t.names\n");
     run("detector valid inet.data t.cfg t.weights");
-    check_refused("class map", "map=", "tree");
+    CHECK(run_.status == 0 && has(run_.err, "map= is for a [region] with a tree="), "a map without a tree is not used: %s", run_.err);
 }
 
 /* --- Classifiers ---------------------------------------------------------------------------------------- */
@@ -366,9 +374,46 @@ static void test_classifier_tree(void) {
           "%s%s", run_.out, run_.err);
     run("classifier valid w.data w.cfg w.weights -t 1");
     CHECK(run_.status == 0 && has(run_.out, "0: top 1: 1.000000, "), "leaves alone count, so the cat beats the animal: %s", run_.out);
-    spit("w.data", "classes=4\nnames=w.names\nleaves=w.names\n");
-    run("classifier predict w.data w.cfg w.weights red.png");
-    check_refused("leaves", "w.data", "leaves=");
+    spit("w.leaves", "animal\nstone\n");
+    spit("w.data", "classes=4\nvalid=w.list\nnames=w.names\nlabels=w.labels\nleaves=w.leaves\n");
+    run("classifier valid w.data w.cfg w.weights -t 1");
+    CHECK(run_.status == 0 && has(run_.out, "0: top 1: 0.000000, "), "other leaves: now the animal beats the cat: %s", run_.out);
+    spit("w.leaves", "mineral\n");
+    run("classifier valid w.data w.cfg w.weights");
+    check_refused("leaves", "w.leaves", "names no class of the tree");
+}
+
+/* A [region] whose word tree the data set knows two classes of, the other way round. */
+static void test_class_map(void) {
+    struct ctx ctx = { 0 };
+    struct net *net = NULL;
+    spit("m.tree", "animal -1\nstone -1\ncat 0\ndog 0\n");
+    spit("m.map", "3\n2\n");
+    spit("m.names", "tree animal\ntree stone\ntree cat\ntree dog\n");
+    spit("m.cfg", "[net]\nwidth=32\nheight=32\nchannels=3\n[convolutional]\nfilters=9\nsize=1\nstride=32\nactivation=linear\n"
+                  "[region]\nanchors=.5,.5\nclasses=4\nnum=1\ncoords=4\nsoftmax=1\ntree=m.tree\n");
+    if (net_open(&ctx, "m.cfg", true, &net) != ST_OK) {
+        CHECK(false, "%s", ctx.error);
+        return;
+    }
+    const float bias[9] = { 0, 0, 0, 0, 9, 5, 0, 3, 0 }; /* an object, surely an animal, rather a cat */
+    for (size_t i = 0; i < net->n_param; ++i) net->param[i] = 0;
+    memcpy(net->param + net->layer[0].param[0].offset, bias, sizeof bias);
+    CHECK(net_save(&ctx, net, "m.weights", -1) == ST_OK, "%s", ctx.error);
+    net_close(net);
+    spit("m.data", "valid=list.txt\nnames=m.names\nmap=m.map\nresults=results\n");
+    run("detector test m.data m.cfg m.weights a.png -thresh .5");
+    CHECK(run_.status == 0 && has(run_.out, "tree cat: 95%") && !has(run_.out, "tree animal:"), "names of the tree: %s%s", run_.out, run_.err);
+    spit("m.names", "dog of the set\ncat of the set\n");
+    run("detector test m.data m.cfg m.weights a.png -thresh .5");
+    CHECK(run_.status == 0 && has(run_.out, "cat of the set: 95%"), "names of the set: %s%s", run_.out, run_.err);
+    spit("a.txt", "1 0.5 0.5 0.5 0.5\n");
+    spit("one.list", "a.png\n");
+    spit("m.data", "valid=one.list\nnames=m.names\nmap=m.map\n");
+    run("detector map m.data m.cfg m.weights");
+    CHECK(run_.status == 0 && has(run_.out, "class_id = 1, name = cat of the set, ap = 100.00%   \t (TP = 1, FP = 0)"), "%s%s", run_.out,
+          run_.err);
+    spit("a.txt", "0 0.5 0.5 0.5 0.5\n");
 }
 
 static void test_classifier_train(void) {
@@ -399,6 +444,13 @@ static void test_classifier_train(void) {
           "it learns: %s", run_.out);
     run("classifier valid ct.data ct.v1.cfg saved/ct_final.weights");
     CHECK(run_.status == 0 && has(run_.out, "11: top 1: 1.000000, top 1: 1.000000\n"), "%s", run_.out);
+    run("classifier train ct.data ct.v1.cfg -show_imgs -clear -seed 3");
+    CHECK(run_.status == 0 && has(run_.out, "Wrote the first 48 training images"), "%s%s", run_.out, run_.err);
+    struct pixels px = { 0 };
+    struct ctx ctx = { 0 };
+    CHECK(system("mv aug_000000_00_*.png first.png") == 0 && pixels_read(&ctx, "first.png", 3, &px) == ST_OK && px.w == 8 && px.h == 8,
+          "a sample in the network's size: %d x %d %s", px.w, px.h, ctx.error);
+    pixels_free(&px);
     run("classifier train ct.data ct.v1.cfg saved/ct_final.weights");
     CHECK(run_.status == 1 && has(run_.err, "-clear"), "nothing left to do: %s", run_.err);
     spit("train.list", "red_0.png\na.png\n");
@@ -443,6 +495,7 @@ int main(void) {
     test_valid_json();
     test_classifier();
     test_classifier_tree();
+    test_class_map();
     test_classifier_train();
     test_classifier_refused();
     cli_end();

@@ -51,7 +51,7 @@ static void check_activations(void) {
         const char *name = activation_name((enum activation)a);
         snprintf(text, sizeof text, NET CONV(4, 3, 2, "linear") "[convolutional]\nbatch_normalize=1\nfilters=5\nsize=3\npad=1\nactivation=%s\n"
                  "[convolutional]\nfilters=4\nactivation=%s\n" HEAD, name, name);
-        CHECK(check_gradients(name, text, NULL) > 3, "%s: gradients are all zero", name);
+        CHECK(check_gradients(name, text, NET_TRAIN, NULL) > 3, "%s: gradients are all zero", name);
         check_backends(name, text, NET_TRAIN, NULL);
         check_backends(name, text, NET_INFER, NULL);
     }
@@ -319,7 +319,7 @@ static double second_value(struct rig *r, const float *first, const float *secon
     net_forward(&r->ctx, r->net, r->x);
     memcpy(r->x, second, 6 * 144 * sizeof *first);
     net_forward(&r->ctx, r->net, r->x);
-    return rig_functional(r->net, false);
+    return functional(r->net, false);
 }
 
 static void check_blend_gradient(void) {
@@ -475,8 +475,8 @@ static void check_faults(void) {
 int main(void) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
         const char *name = cases[i].name, *text = cases[i].text;
-        if (cases[i].exact) CHECK(check_gradients(name, text, label) > 10, "%s: gradients are all zero", name);
-        if (cases[i].exact && strcmp(name, "antialiasing 1")) check_score(name, text);
+        if (cases[i].exact) CHECK(check_gradients(name, text, NET_TRAIN, label) > 10, "%s: gradients are all zero", name);
+        if (cases[i].exact && strcmp(name, "antialiasing 1")) check_activation_gradients(name, text);
         check_backends(name, text, NET_INFER, label);
         check_backends(name, text, NET_TRAIN, label);
         int removed = check_cut(name, text);

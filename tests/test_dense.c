@@ -137,7 +137,7 @@ static void check_against_convolution(enum net_mode mode) {
             CHECK(false, "%s", ctx.error);
             return;
         }
-        struct net_hook hook = { &seen[way], look };
+        struct net_hook hook = { .user = &seen[way], .reader = look };
         net->hook = &hook;
         int last = net->n - 1;
         n = 2 * shape_count(net->layer[last].out), n_g = mode == NET_TRAIN ? net->n_param : 0;
@@ -280,10 +280,10 @@ static void check_row(void) {
 
 int main(void) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
-        check_gradients(cases[i].name, cases[i].text, NET_TRAIN);
+        check_gradients(cases[i].name, cases[i].text, NET_TRAIN, NULL);
         check_activation_gradients(cases[i].name, cases[i].text);
-        check_backends(cases[i].name, cases[i].text, NET_INFER);
-        check_backends(cases[i].name, cases[i].text, NET_TRAIN);
+        check_backends(cases[i].name, cases[i].text, NET_INFER, NULL);
+        check_backends(cases[i].name, cases[i].text, NET_TRAIN, NULL);
         nets_check_cut(cases[i].name, cases[i].text);
     }
     check_by_hand("ref"), check_by_hand("cpu"), check_by_hand("cpu-plain");

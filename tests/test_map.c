@@ -105,7 +105,7 @@ static void known_case(struct backend *be, int batch, const struct text_list *im
     struct net *net = open_net(be, batch);
     CHECK(net != NULL, "%s", ctx.error);
     if (!net) return;
-    struct map_options o = { .25f, .5f, 0, NULL, NULL };
+    struct map_options o = { .thresh = .25f, .iou_thresh = .5f };
     struct map_result r;
     CHECK(map_evaluate(&ctx, net, images, difficult, &o, &r) == ST_OK, "%s", ctx.error);
     /* Class 0 by probability: .95 right, .9 duplicate, .8 right, .7 right (two.png), .4 wrong, .2 duplicate;
@@ -146,7 +146,7 @@ static void known_case(struct backend *be, int batch, const struct text_list *im
 
 static void report(struct backend *be, const struct text_list *images, const struct text_list *difficult) {
     struct net *net = open_net(be, 1);
-    struct map_options o = { .25f, .5f, 0, NULL, NULL };
+    struct map_options o = { .thresh = .25f, .iou_thresh = .5f };
     struct map_result r;
     char *text, *class_names[] = { "car", "traffic light" };
     struct text_list names = { 2, 2, class_names };
@@ -169,7 +169,7 @@ static void report(struct backend *be, const struct text_list *images, const str
 
 static void failures(struct backend *be, const struct text_list *images, const struct text_list *difficult) {
     struct net *net = open_net(be, 2);
-    struct map_options o = { .25f, .5f, 0, NULL, NULL };
+    struct map_options o = { .thresh = .25f, .iou_thresh = .5f };
     struct map_result r;
     struct text_list two = { 2, 2, difficult->item };
     CHECK(map_evaluate(&ctx, net, images, &two, &o, &r) == ST_FORMAT && strstr(ctx.error, "difficult"), "%s",
@@ -248,7 +248,7 @@ static void size_of_the_truth(struct backend *be) {
     dot(16, 16, 0, .9);
     write_labels("four.txt", "1 0.5 0.5 1 1\n");
     save("four.png", &one);
-    struct map_options o = { .25f, .01f, 0, NULL, NULL };
+    struct map_options o = { .thresh = .25f, .iou_thresh = .01f };
     struct map_result r;
     CHECK(net && map_evaluate(&ctx, net, &one, NULL, &o, &r) == ST_OK, "%s", ctx.error);
     CHECK(r.map_size[MAP_MEDIUM] == 1 && r.map_size[MAP_SMALL] == -1, "medium %g", r.map_size[MAP_MEDIUM]);

@@ -400,10 +400,10 @@ static void check_errors(void) {
 
 int main(void) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
-        check_gradients(cases[i].name, cases[i].text, NET_TRAIN);
+        check_gradients(cases[i].name, cases[i].text, NET_TRAIN, NULL);
         check_activation_gradients(cases[i].name, cases[i].text);
-        check_backends(cases[i].name, cases[i].text, NET_INFER);
-        check_backends(cases[i].name, cases[i].text, NET_TRAIN);
+        check_backends(cases[i].name, cases[i].text, NET_INFER, NULL);
+        check_backends(cases[i].name, cases[i].text, NET_TRAIN, NULL);
         if (cases[i].prunable) nets_check_cut(cases[i].name, cases[i].text);
     }
     static const char *const kinds[] = { "ref", "cpu", "cpu-plain" };

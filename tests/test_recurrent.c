@@ -545,10 +545,10 @@ static void check_memory(const char *layer, double rate) {
 
 int main(void) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
-        check_gradients(cases[i].name, cases[i].text, NET_TRAIN);
+        check_gradients(cases[i].name, cases[i].text, NET_TRAIN, NULL);
         check_activation_gradients(cases[i].name, cases[i].text);
-        check_backends(cases[i].name, cases[i].text, NET_INFER);
-        check_backends(cases[i].name, cases[i].text, NET_TRAIN);
+        check_backends(cases[i].name, cases[i].text, NET_INFER, NULL);
+        check_backends(cases[i].name, cases[i].text, NET_TRAIN, NULL);
         nets_check_cut(cases[i].name, cases[i].text);
     }
     for (size_t i = 0; i < sizeof formulas / sizeof formulas[0]; ++i) {

@@ -318,7 +318,7 @@ static void check_weight_identity(void) {
     double dot[64] = { 0 };
     int readers[64] = { 0 }, node = 0;
     struct sums sums = { net, dot, readers };
-    struct net_hook hook = { &sums, add_dot };
+    struct net_hook hook = { .user = &sums, .reader = add_dot };
     struct truth object = { { .4f, .6f, .5f, .3f }, 0, -1 };
     struct truth_list truth = { 1, 1, &object };
     struct utility_weights weights = { 1, 1, 4, false };
@@ -395,7 +395,7 @@ static void check_centred(void) {
     opt.balance = BALANCE_NONE;
     CHECK(saliency_score(&ctx, net, be, ch, &src, &opt, mean, &s) == ST_OK, "%s", ctx.error);
     struct recompute again = { ch, mean, im->item[0][0].box, t };
-    struct net_hook hook = { &again, add_weighted };
+    struct net_hook hook = { .user = &again, .reader = add_weighted };
     struct truth_list truth = { 1, 1, im->item[0] };
     struct utility_weights weights = { 1, 1, opt.kappa, false };
     if (s.score && net_bind(&ctx, net, be, NET_SCORE, 1) == ST_OK) {

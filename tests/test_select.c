@@ -179,6 +179,28 @@ static void check_limits(uint64_t seed) {
     bench_close(&b);
 }
 
+/* A chain of plain layers: no block of 8 filters could come back to any of them without missing the target. */
+static void check_no_slack(uint64_t seed) {
+    static const char chain[] = NET CONV(48, 3, 2) CONV(64, 3, 2) CONV(96, 3, 1) CONV(64, 3, 1) CONV(80, 3, 1) HEAD;
+    struct bench b;
+    if (!bench_open(&b, chain, seed)) return;
+    for (int percent = 90; percent >= 20; percent -= 10) {
+        struct select_options opt = exact(TARGET_FLOPS, percent / 100.);
+        opt.round = 8;
+        struct selection s = choose(&b, &opt);
+        CHECK(s.reached && s.after.flops <= percent / 100. * s.before.flops + 1, "%d %%: %g", percent, s.after.flops / s.before.flops);
+        for (int i = 0; i < 5; ++i) {
+            if (b.kept[i] == b.net->layer[i].out.c) continue;
+            b.kept[i] += 8;
+            double share = cost_at(b.net, b.kept).flops / s.before.flops;
+            CHECK(share > percent / 100., "%d %%: layer %d could keep %d, %g", percent, i, b.kept[i], share);
+            b.kept[i] -= 8;
+        }
+        selection_free(&s);
+    }
+    bench_close(&b);
+}
+
 /* Sides of a shortcut that differ in width, and a block route and a depthwise convolution over sources that
  * differ: every layer still lands on a multiple. */
 static void check_uneven_rounding(uint64_t seed) {
@@ -352,6 +374,7 @@ int main(void) {
     check_order();
     for (uint64_t seed = 1; seed <= 20; ++seed) check_limits(seed);
     for (uint64_t seed = 1; seed <= 10; ++seed) check_uneven_rounding(seed);
+    for (uint64_t seed = 1; seed <= 8; ++seed) check_no_slack(seed);
     check_by_layer();
     for (uint64_t seed = 1; seed <= 12; ++seed) check_monotone(seed);
     check_nothing();

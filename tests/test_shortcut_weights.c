@@ -82,8 +82,8 @@ static void check_storage(void) {
 
 int main(void) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
-        CHECK(check_gradients(cases[i].name, cases[i].text, spread_weights) > 10, "%s: gradients are all zero", cases[i].name);
-        check_score(cases[i].name, cases[i].text);
+        CHECK(check_gradients(cases[i].name, cases[i].text, NET_TRAIN, spread_weights) > 10, "%s: gradients are all zero", cases[i].name);
+        check_activation_gradients(cases[i].name, cases[i].text);
         check_backends(cases[i].name, cases[i].text, NET_INFER, spread_weights);
         check_backends(cases[i].name, cases[i].text, NET_TRAIN, spread_weights);
         CHECK(check_cut(cases[i].name, cases[i].text) > 4, "%s: nothing was cut", cases[i].name);

@@ -103,7 +103,10 @@ void set_batch_network(network *net, int b) {
     net->batch = h->batch = b;
 }
 
-void reset_rnn(network *net) { (void)net; }
+void reset_rnn(network *net) {
+    struct handle *h = handle_of(net);
+    if (h && h->net->be && net_reset(&h->ctx, h->net) != ST_OK) api_complain(&h->ctx);
+}
 void init_cpu(void) {}
 void cuda_set_device(int n) { (void)n; }
 
@@ -164,16 +167,39 @@ float *network_predict_image_letterbox(network *net, image im) { return predict_
 
 /* --- Detections ----------------------------------------------------------------------------------------- */
 
-static enum status copy_detections(struct ctx *ctx, const struct detection_list *list, float sx, float sy,
+/* What some heads know besides: the uncertainties of [Gaussian_yolo], the embeddings of [yolo]. */
+static enum status copy_extras(struct handle *h, int b, const struct detection *from, detection *to) {
+    enum { BOX = 4 };
+    if (from->head < 0) return ST_OK;
+    const struct layer *l = &h->net->layer[from->head];
+    struct head_info info = { 0 };
+    l->ops->head->info(l, &info);
+    to->points = info.point;
+    to->embedding_size = info.embedding;
+    if (l->ops->head->uncertainty) {
+        to->uc = mem_zero(&h->ctx, BOX, sizeof *to->uc);
+        if (!to->uc) return ST_MEMORY;
+        l->ops->head->uncertainty(l, b, from->prediction, to->uc);
+    }
+    if (info.embedding > 0) {
+        to->embeddings = mem_zero(&h->ctx, (size_t)info.embedding, sizeof *to->embeddings);
+        if (!to->embeddings) return ST_MEMORY;
+        l->ops->head->embedding(l, b, from->prediction, to->embeddings);
+    }
+    return ST_OK;
+}
+
+static enum status copy_detections(struct handle *h, int b, const struct detection_list *list, float sx, float sy,
                                    detection **out) {
+    struct ctx *ctx = &h->ctx;
     *out = mem_zero(ctx, (size_t)list->n, sizeof **out);
     if (!*out) return ST_MEMORY;
     for (int i = 0; i < list->n; ++i) {
         const struct detection *from = &list->item[i];
         detection *to = &(*out)[i];
         to->prob = mem_zero(ctx, (size_t)list->classes, sizeof *to->prob);
-        if (!to->prob) {
-            free_detections(*out, i);
+        if (!to->prob || copy_extras(h, b, from, to) != ST_OK) {
+            free_detections(*out, i + 1);
             *out = NULL;
             return ST_MEMORY;
         }
@@ -199,7 +225,7 @@ static detection *boxes_of(struct handle *h, int b, int w, int hgt, float thresh
         h->predicted ? ST_OK : ctx_fail(&h->ctx, ST_USAGE, "boxes were asked for before a prediction");
     if (st == ST_OK) st = detect_collect(&h->ctx, h->net, b, w, hgt, &opt, &list);
     if (st == ST_OK)
-        st = copy_detections(&h->ctx, &list, relative ? 1 : (float)w, relative ? 1 : (float)hgt, &dets);
+        st = copy_detections(h, b, &list, relative ? 1 : (float)w, relative ? 1 : (float)hgt, &dets);
     if (st == ST_OK) *num = list.n;
     else api_complain(&h->ctx);
     detections_free(&list);

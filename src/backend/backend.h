@@ -60,6 +60,7 @@ struct update_range {
     size_t offset, n;
     double rate, decay, limit, clip;
     bool hold;                /* nothing moves; the gradient is dropped */
+    double reverse;           /* not 0 (SGD alone): the step is sign(m) * (10|m| + 1)^reverse in place of m */
 };
 struct adam_rule { double scale, beta1, beta2, eps, correction1, correction2; bool decoupled; };
 
@@ -70,8 +71,9 @@ struct lrn_desc { int size; double alpha, beta, kappa; };
 struct local_desc { int size, stride, pad; };
 
 /* Where the window of one image begins, whether it is read from right to left, and what happens to its colours (images of 3
- * channels): HSV saturation and value times a factor, then an offset per channel.  1, 1, 0: nothing. */
-struct crop_place { int x, y; bool flip; double saturation, exposure, shift[3]; };
+ * channels): HSV saturation and value times a factor, then an offset per channel.  1, 1, 0: nothing.
+ * angle: radians that the window is turned about the middle of the picture, read bilinearly, 0 outside. */
+struct crop_place { int x, y; bool flip; double saturation, exposure, shift[3], angle; };
 
 struct backend;
 struct backend_ops {
@@ -264,7 +266,8 @@ struct backend_ops {
     /* y = keep*y + (1 - keep)*x. */
     void (*blend)(struct backend *, size_t n, double keep, const real *x, real *y);
     /* One step of the optimiser over ranges of the parameters w, in one pass; g (gradient sums) is cleared there.
-     * With d = scale*g + decay*w:  m = momentum*m - d, kept in +-limit;  w += rate*m, kept in +-clip. */
+     * With d = scale*g + decay*w:  m = momentum*m - d, kept in +-limit;  w += rate*m, kept in +-clip.
+     * reverse: d = scale*g;  w += rate*(step - decay*w). */
     void (*sgd)(struct backend *, const struct update_range *, int n_range, real *w, real *g, real *m, double scale, double momentum);
     /* m = beta1*m - (1-beta1)*d;  v = beta2*v + (1-beta2)*d*d;  w += rate * (m/correction1) / (sqrt(v/correction2) + eps).
      * decoupled: d = scale*g, and w -= rate*decay*w before the step. */

@@ -135,3 +135,12 @@ double io_seconds(void) {
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
+
+enum status io_writable(struct ctx *ctx, const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    if (!folder) return ctx_fail(ctx, ST_MEMORY, "out of memory");
+    int denied = access(folder, W_OK) ? errno : 0;
+    free(folder);
+    return denied ? ctx_fail(ctx, ST_IO, "%s: cannot be written: %s", path, strerror(denied)) : ST_OK;
+}

@@ -19,6 +19,8 @@ void io_abort(struct io_out *out);
 enum status io_write(struct ctx *ctx, const char *path, const void *bytes, size_t size); /* all of the above at once */
 
 bool io_exists(const char *path);
+/* Whether a file of that name could be made: the folder is there and may be written to. */
+enum status io_writable(struct ctx *ctx, const char *path);
 enum status io_make_dirs(struct ctx *ctx, const char *path); /* like mkdir -p */
 
 /* Lowercase hex SHA-256 of a file's bytes. */

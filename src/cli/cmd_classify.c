@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "cli/classifier.h"
 #include "cli/console.h"
+#include "cli/layer_times.h"
 #include "vision/word_tree.h"
 
 #define AT(field) offsetof(struct classifier_flags, field)
@@ -15,6 +16,7 @@ static const struct option predict_options[] = {
     { "t", OPTION_INT, AT(top), "N", "how many of the best classes to show or to count (top= of the .data file, else 1)", NULL, 0, 1 << 24 },
     QUIET(dont_show, "no window; there never is one here"),
     QUIET(benchmark, "accepted, without effect on single pictures"),
+    QUIET(benchmark_layers, "print how long each layer took, the slowest first"),
     QUIET(dontuse_opencv, "accepted, there is no OpenCV here"),
     QUIET(strict, "unknown cfg keys are errors"),
     OPTION_END
@@ -27,6 +29,8 @@ struct job {
     struct classifier_flags flags;
     struct arguments words;
     enum classify_view view;
+    struct layer_times times; /* -benchmark_layers */
+    bool *others;             /* with leaves=: classes that do not count; NULL: the tree says */
     float *p;
     int *best, top, failed;
 };
@@ -39,8 +43,10 @@ static int run(const struct command *self, int argc, char **argv, int least, int
     if (st == ST_OK && j.words.n < least) st = ctx_fail(ctx, ST_USAGE, "classifier %s: needs %s", self->name, self->words);
     if (st == ST_OK) st = work(&j);
     classifier_close(&j.c);
+    layer_times_close(&j.times);
     free(j.p);
     free(j.best);
+    free(j.others);
     return st == ST_OK ? j.failed != 0 : console_fail(ctx);
 }
 
@@ -53,14 +59,14 @@ static enum status start(struct job *j, int want, enum net_mode mode) {
     j->best = mem_zero(&c->ctx, (size_t)j->top, sizeof *j->best);
     if (!j->p || !j->best) return ST_MEMORY;
     TRY(net_bind(&c->ctx, c->net, c->be, mode, 1));
-    if (!c->data.leaves || !classify_tree(c->net)) return ST_OK;
-    return ctx_fail(&c->ctx, ST_UNSUPPORTED, "%s: leaves=: another set of leaves than the tree's is not supported, leave it out",
-                    c->data.path);
+    if (j->flags.benchmark_layers) TRY(layer_times_open(&c->ctx, c->net, &j->times));
+    const struct word_tree *tree = classify_tree(c->net);
+    return tree && c->data.leaves ? word_tree_leaves(&c->ctx, tree, c->data.leaves, &j->others) : ST_OK;
 }
 
 static enum status classify(struct job *j, const struct image *im, bool only_leaves) {
     const struct net *net = j->c.net;
-    struct classify_options opt = { .view = j->view, .w = net->opt.width, .h = net->opt.height, .only_leaves = only_leaves };
+    struct classify_options opt = { .view = j->view, .w = net->opt.width, .h = net->opt.height, .only_leaves = only_leaves, .others = j->others };
     return classify_image(&j->c.ctx, j->c.net, im, &opt, j->p);
 }
 
@@ -80,6 +86,7 @@ static void print_best(const struct job *j) {
 static enum status predict_one(struct job *j, const char *path, const struct image *im) {
     double started = io_seconds();
     TRY(classify(j, im, false));
+    TRY(layer_times_print(&j->c.ctx, j->c.net, &j->times));
     printf("%d %d\n%s: Predicted in %f milli-seconds.\n", j->c.net->opt.width, j->c.net->opt.height, path,
            (io_seconds() - started) * 1e3);
     classify_top(j->p, j->c.outputs, j->top, j->best);
@@ -211,7 +218,7 @@ static enum status valid(struct job *j) {
     if (st == ST_OK) st = classify_check(&c->ctx, &images, &c->labels);
     if (st == ST_OK) {
         classifier_print(c, j->words.word[2]);
-        st = classify_evaluate(&c->ctx, c->net, &images, &c->labels, j->view, j->top, show_score, j, &score);
+        st = classify_evaluate(&c->ctx, c->net, &images, &c->labels, j->view, j->top, j->others, show_score, j, &score);
     }
     list_free(&images);
     return st;

@@ -5,13 +5,14 @@
 
 #include "cli/classifier.h"
 #include "cli/console.h"
+#include "cli/show_imgs.h"
 #include "cli/train_show.h"
 #include "data/loader.h"
 #include "vision/word_tree.h"
 
 struct train_flags {
     int top, seed, threads;
-    bool topk, clear, dont_show, dontuse_opencv, quiet, strict;
+    bool topk, clear, dont_show, dontuse_opencv, quiet, strict, show_imgs;
     const char *chart, *log;
 };
 
@@ -26,6 +27,7 @@ static const struct option train_options_table[] = {
     { "log", OPTION_TEXT, AT(log), "FILE", "append every iteration's numbers as a JSON line", NULL, 1, 0 },
     { "quiet", OPTION_FLAG, AT(quiet), NULL, "only the progress line, no lines per iteration", NULL, 1, 0 },
     { "strict", OPTION_FLAG, AT(strict), NULL, "unknown cfg keys, pictures without one class and unreadable ones are errors", NULL, 1, 0 },
+    { "show_imgs", OPTION_FLAG, AT(show_imgs), NULL, "write the first images, augmented, with their classes as aug_*.png", NULL, 1, 0 },
     { "dont_show", OPTION_FLAG, AT(dont_show), NULL, "no window; there never is one here", NULL, 1, 0 },
     { "dontuse_opencv", OPTION_FLAG, AT(dontuse_opencv), NULL, "accepted, there is no OpenCV here", NULL, 1, 0 },
     OPTION_END
@@ -37,6 +39,7 @@ struct job {
     const char *cfg, *weights;
     struct text_list images, valid;
     struct word_tree *tree;
+    bool *others;                  /* with leaves=: classes that do not count; NULL: the tree says */
     struct class_options classes;
     int top;
 };
@@ -61,7 +64,7 @@ static enum status measure(struct ctx *ctx, void *user, struct net *eval, double
     const struct job *j = user;
     struct classify_score s;
     if (eval->batch != 1) TRY(net_bind(ctx, eval, eval->be, NET_INFER, 1));
-    TRY(classify_evaluate(ctx, eval, &j->valid, &j->c.labels, VIEW_CENTRE, j->top, NULL, NULL, &s));
+    TRY(classify_evaluate(ctx, eval, &j->valid, &j->c.labels, VIEW_CENTRE, j->top, j->others, NULL, NULL, &s));
     *score = (double)s.topk / s.images;
     return ST_OK;
 }
@@ -78,7 +81,7 @@ static enum status read_tree(struct job *j) {
     if (j->tree->n != j->c.labels.n)
         return ctx_fail(&j->c.ctx, ST_FORMAT, "%s: %d classes, but there are %d labels", path, j->tree->n, j->c.labels.n);
     j->classes.parent = j->tree->parent;
-    return ST_OK;
+    return j->c.data.leaves ? word_tree_leaves(&j->c.ctx, j->tree, j->c.data.leaves, &j->others) : ST_OK;
 }
 
 static enum status read_list(struct ctx *ctx, const char *path, struct text_list *list) {
@@ -146,13 +149,22 @@ static enum status train(struct job *j, const char *base) {
     return ST_OK;
 }
 
+static enum status write_samples(struct job *j) {
+    struct shown_run run = { .open = open_batches, .user = j, .names = &j->c.labels, .classes = j->c.outputs, .seed = (uint64_t)j->flags.seed };
+    int written;
+    TRY(show_imgs(&j->c.ctx, &j->c.net->opt, &run, &written));
+    printf("Wrote the first %d training images with their classes: aug_*.png\n", written);
+    return ST_OK;
+}
+
 static enum status work(struct job *j, const char *data) {
     TRY(classifier_open(&j->c, data, j->cfg, j->weights, true, j->flags.strict, CLASSIFIER_LABELS, (uint64_t)j->flags.seed));
     TRY(prepare(j));
     char *base = train_base_name(&j->c.ctx, j->cfg);
     if (!base) return ST_MEMORY;
     print_start(j, base);
-    enum status st = train(j, base);
+    enum status st = j->flags.show_imgs ? write_samples(j) : ST_OK;
+    if (st == ST_OK) st = train(j, base);
     free(base);
     return st;
 }
@@ -168,6 +180,7 @@ static int train_main(const struct command *self, int argc, char **argv) {
         st = work(&j, words.word[0]);
     }
     word_tree_free(j.tree);
+    free(j.others);
     list_free(&j.images);
     list_free(&j.valid);
     classifier_close(&j.c);

@@ -155,8 +155,8 @@ static enum status report_kitti(struct ctx *ctx, const struct eval_set *set, boo
             cJSON *class = cJSON_AddObjectToObject(root, kitti_class_name[c]);
             for (int l = 0; l < KITTI_LEVELS; ++l) {
                 cJSON *level = cJSON_AddObjectToObject(class, kitti_level_name[l]);
-                cJSON_AddNumberToObject(level, "AP_R11", r.of[c][l].r11);
-                cJSON_AddNumberToObject(level, "AP_R40", r.of[c][l].r40);
+                add_figure(level, "AP_R11", r.of[c][l].truths ? r.of[c][l].r11 : -1);
+                add_figure(level, "AP_R40", r.of[c][l].truths ? r.of[c][l].r40 : -1);
                 cJSON_AddNumberToObject(level, "truths", r.of[c][l].truths);
             }
         }
@@ -164,8 +164,11 @@ static enum status report_kitti(struct ctx *ctx, const struct eval_set *set, boo
     }
     printf("%-12s %-10s %9s %9s %8s\n", "class", "difficulty", "AP R40 %", "AP R11 %", "objects");
     for (int c = 0; c < KITTI_CLASSES; ++c)
-        for (int l = 0; l < KITTI_LEVELS; ++l)
-            printf("%-12s %-10s %9.2f %9.2f %8d\n", kitti_class_name[c], kitti_level_name[l], r.of[c][l].r40, r.of[c][l].r11, r.of[c][l].truths);
+        for (int l = 0; l < KITTI_LEVELS; ++l) {
+            const int truths = r.of[c][l].truths;
+            if (truths) printf("%-12s %-10s %9.2f %9.2f %8d\n", kitti_class_name[c], kitti_level_name[l], r.of[c][l].r40, r.of[c][l].r11, truths);
+            else printf("%-12s %-10s %9s %9s %8d\n", kitti_class_name[c], kitti_level_name[l], "-", "-", 0);
+        }
     return ST_OK;
 }
 

@@ -135,6 +135,8 @@ static enum status measure(struct session *s, const struct map_flags *flags, con
     struct map_options opt = { .thresh = (float)flags->thresh,
                                .iou_thresh = (float)flags->iou_thresh,
                                .points = flags->points,
+                               .class_map = s->map,
+                               .n_map = s->n_map,
                                .progress = show,
                                .user = &progress };
     TRY(net_bind(&s->ctx, s->net, s->be, NET_INFER, images->n < BATCH ? images->n : BATCH));
@@ -156,6 +158,7 @@ static enum status work(struct session *s, const struct map_flags *flags, const 
                                        .cfg = words->word[1],
                                        .weights = words->word[2],
                                        .strict = flags->strict,
+                                       .class_map = true,
                                        .exact_names = true };
     enum status st = session_open(s, &request);
     if (st == ST_OK) st = session_valid(s, &images);

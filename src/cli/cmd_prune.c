@@ -9,8 +9,11 @@
 #include "cli/console.h"
 #include "cli/options.h"
 #include "cli/prune_show.h"
+#include "cli/saliency_drift.h"
 #include "recipe/compare.h"
 #include "recipe/validate.h"
+#include "recipe/heat_pictures.h"
+#include "recipe/report.h"
 
 struct prune_flags {
     struct prune_options opt;
@@ -38,7 +41,7 @@ static const struct option_choice trainings[] = { { "all", 0 }, { "each", 1 }, {
 static const struct option_choice compensations[] = { { "zero", 0 }, { "mean", 1 }, { NULL, 0 } };
 
 /* Booleans behind a choice are read as ints, then copied. */
-struct all_flags { struct prune_flags f; int use_valid, compensate, eval_images; bool sensitivity; const char *ratios; };
+struct all_flags { struct prune_flags f; struct heat_options heat; int use_valid, compensate, eval_images; bool no_report, sensitivity; const char *ratios; };
 
 #define CRITERIA \
     "saliency | taylor | taylor-weight | group-fisher | hrank | chip | l1 | l2 | bn | fpgm | lamp | random (saliency)"
@@ -68,6 +71,11 @@ struct all_flags { struct prune_flags f; int use_valid, compensate, eval_images;
 static const struct option saliency_options[] = {
     { "out", OPTION_TEXT, AT(f.opt.out), "PREFIX", "writes PREFIX.json and PREFIX.csv (saliency)", NULL, 1, 0 },
     { "validate", OPTION_INT, AT(f.opt.validate), "N", "remove N groups one at a time and report how each of -criterion A,B,C (or all) foresaw it", NULL, 2, 1e6 },
+    { "heatmap", OPTION_TEXT, AT(heat.folder), "DIR", "draws where the network looks, per image and head, as PNG into DIR", NULL, 1, 0 },
+    { "heatmap_layers", OPTION_TEXT, AT(heat.layers), "LIST", "with -heatmap: also at these layers, e.g. 10,20, from all heads", NULL, 1, 0 },
+    { "heatmap_class", OPTION_TEXT, AT(heat.class_name), "NAME", "with -heatmap: the objects of one class, by name or number", NULL, 1, 0 },
+    { "heatmap_images", OPTION_INT, AT(heat.images), "N", "with -heatmap: so many of the images scored on; 0: all (8)", NULL, 0, 1e9 },
+    { "compare", OPTION_FLAG, 0, NULL, "instead: A.json B.json of two such runs; do they rank the filters alike?  PREFIX.drift.json and .svg", NULL, 1, 0 },
     SENSITIVITY,
     { "resume", OPTION_FLAG, AT(f.opt.loop.resume), NULL, "go on with a -sensitivity that was interrupted", NULL, 1, 0 },
     SCORING,
@@ -75,7 +83,7 @@ static const struct option saliency_options[] = {
 };
 
 static const struct option prune_options[] = {
-    { "out", OPTION_TEXT, AT(f.opt.out), "PREFIX", "writes PREFIX.cfg, PREFIX.weights, PREFIX.prune.json (CFG's name + _pruned)", NULL, 1, 0 },
+    { "out", OPTION_TEXT, AT(f.opt.out), "PREFIX", "writes PREFIX.cfg, PREFIX.weights, PREFIX.prune.json, PREFIX.html (CFG's name + _pruned)", NULL, 1, 0 },
     { "ratio", OPTION_FLOAT, AT(f.ratio), "R", "share of the filters to remove (0.3 when no target is given)", NULL, 0, 1 },
     { "target_flops", OPTION_FLOAT, AT(f.flops), "S", "share of the FLOPs to keep", NULL, 0, 1 },
     { "target_params", OPTION_FLOAT, AT(f.params), "S", "share of the parameters to keep", NULL, 0, 1 },
@@ -92,6 +100,8 @@ static const struct option prune_options[] = {
     { "cost_power", OPTION_FLOAT, AT(f.opt.select.cost_power), "G", "rank by score / cost^G (saliency, taylor, taylor-weight 0.5; group-fisher 1; else 0)", NULL, 0, 4 },
     { "interaction", OPTION_FLOAT, AT(f.opt.select.interaction), "B", "how much filters count together that the same objects need; 0: each alone (1; saliency only)", NULL, 0, 100 },
     { "dry_run", OPTION_FLAG, AT(f.opt.dry_run), NULL, "print the plan and why layers are frozen, write nothing", NULL, 1, 0 },
+    { "report_images", OPTION_INT, AT(f.opt.report_images), "N", "example pictures on the page PREFIX.html (8)", NULL, 0, 200 },
+    { "no_report", OPTION_FLAG, AT(no_report), NULL, "write no page", NULL, 1, 0 },
     { "force", OPTION_FLAG, AT(f.opt.force), NULL, "overwrite existing files", NULL, 1, 0 },
     { "keep_seen", OPTION_FLAG, AT(f.opt.keep_seen), NULL, "keep the count of images seen (fine-tuning then goes on with the old schedule)", NULL, 1, 0 },
     { "from_plan", OPTION_TEXT, AT(f.opt.from_plan), "FILE", "cut exactly as the record of an earlier run", NULL, 1, 0 },
@@ -169,10 +179,14 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.batch = a->f.opt.saliency.batch;
     a->f.cost = -1;
     a->f.backend = "cpu";
+    a->heat.images = 8;
     a->compensate = 1;
+    a->f.opt.report_images = report_defaults().images;
     a->eval_images = 128;
     a->f.train_seed = a->f.training = -1;
     TRY(options_parse(ctx, argc, argv, self->options, a, &words, 3));
+    if (!a->heat.folder && (a->heat.layers || a->heat.class_name))
+        return ctx_fail(ctx, ST_USAGE, "-heatmap_layers and -heatmap_class are for -heatmap DIR");
     if (words.n < 3) return ctx_fail(ctx, ST_USAGE, "needs %s", self->words);
     a->f.opt.data = words.word[0];
     a->f.opt.cfg = words.word[1];
@@ -192,6 +206,7 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.opt.loop.each_schedule = a->f.training >= 0 ? a->f.training == 1 : a->f.opt.loop.max_map_drop >= 0;
     a->f.opt.loop.seed = (uint64_t)(a->f.train_seed >= 0 ? a->f.train_seed : a->f.seed);
     a->f.opt.stop = console_stop();
+    if (a->no_report) a->f.opt.report_images = -1;
     if (a->f.opt.compare && (a->f.opt.from_plan || a->f.opt.dry_run))
         return ctx_fail(ctx, ST_USAGE, "-compare measures cuts by criteria: no -from_plan, no -dry_run");
     TRY(check_loop(ctx, a));
@@ -222,6 +237,21 @@ static enum status validate(struct ctx *ctx, struct prune_job *job, const char *
     }
     validation_free(&v);
     return st;
+}
+
+static enum status heatmaps_ready(struct ctx *ctx, struct prune_job *job, const struct heat_options *opt) {
+    if (job->data.names) TRY(list_read(ctx, job->data.names, &job->names));
+    return heat_pictures_ready(ctx, job, opt);
+}
+
+static enum status heatmaps(struct ctx *ctx, struct prune_job *job, const struct heat_options *opt) {
+    struct heat_tally t;
+    TRY(heat_pictures_write(ctx, job, opt, &t));
+    printf("heat maps: %d pictures of %d images in %s\n", t.files, t.images, opt->folder);
+    if (t.empty) printf("  %d maps left out: no object of that image is for that head\n", t.empty);
+    if (t.detected) printf("  %d images have no labels: their maps are of the network's own detections\n", t.detected);
+    if (t.without) printf("  %d images left out: no %s in them\n", t.without, opt->class_name ? opt->class_name : "object");
+    return ST_OK;
 }
 
 /* --- what prune prints --------------------------------------------------------------------------------------------------- */
@@ -365,6 +395,7 @@ static char *command_line(int argc, char **argv, const char *name) {
 }
 
 static int saliency_run(const struct command *self, int argc, char **argv) {
+    if (drift_asked(argc, argv)) return drift_run_command(argc, argv);
     struct ctx ctx = console_ctx();
     struct all_flags a;
     struct backend *be = NULL;
@@ -379,6 +410,7 @@ static int saliency_run(const struct command *self, int argc, char **argv) {
         st = backend_open(&ctx, a.f.backend, &be);
     }
     if (st == ST_OK) st = prune_open(&ctx, be, &a.f.opt, &job);
+    if (st == ST_OK && a.heat.folder) st = heatmaps_ready(&ctx, job, &a.heat);
     const char *prefix = a.f.opt.out ? a.f.opt.out : "saliency";
     if (st == ST_OK && a.sensitivity) st = sensitivity_steps(&ctx, job, &a, prefix, false);
     else if (st == ST_OK) st = a.f.opt.validate ? validate(&ctx, job, prefix) : prune_score(&ctx, job);
@@ -387,6 +419,7 @@ static int saliency_run(const struct command *self, int argc, char **argv) {
         print_scoring(job);
         printf("written: %s.json, %s.csv\n", prefix, prefix);
     }
+    if (st == ST_OK && a.heat.folder) st = heatmaps(&ctx, job, &a.heat);
     prune_close(job);
     backend_close(be);
     free(line);
@@ -424,6 +457,12 @@ static int prune_run(const struct command *self, int argc, char **argv) {
         if (job->opt.dry_run) printf("\ndry run: nothing was written\n");
         else printf("\nwritten: %s, %s, %s\n", job->cfg_out, job->weights_out, job->plan_out);
         printf("masked network = pruned network: largest relative difference %.2g (limit 1e-4)\n", job->worst);
+        fflush(stdout);
+        if (!job->opt.dry_run && job->opt.report_images >= 0) {
+            st = prune_report(&ctx, job);
+            display_end(&display);
+            if (st == ST_OK) printf("the page to decide by: %s\n", job->html_out);
+        }
     }
     prune_close(job);
     backend_close(be);

@@ -7,6 +7,7 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "cli/console.h"
+#include "cli/layer_times.h"
 #include "cli/options.h"
 #include "cli/session.h"
 #include "eval/detect.h"
@@ -47,7 +48,7 @@ struct tester {
     struct test_flags flags;
     struct detection_list list;
     struct io_out json;
-    double *layer_seconds; /* of this picture, with -benchmark_layers */
+    struct layer_times times; /* -benchmark_layers */
     long long frames; /* pictures in the JSON so far */
     int failed;
 };
@@ -197,38 +198,6 @@ static enum status save_labels(struct tester *t, const char *image) {
     return io_commit(ctx, &out);
 }
 
-/* --- Layers ---------------------------------------------------------------------------------------------- */
-
-struct layer_time {
-    int layer;
-    double seconds;
-};
-
-static int by_time(const void *a, const void *b) {
-    const struct layer_time *p = a, *q = b;
-    return p->seconds < q->seconds ? 1 : p->seconds > q->seconds ? -1 : p->layer - q->layer;
-}
-
-static enum status print_layers(struct tester *t) {
-    const struct net *net = t->s.net;
-    struct layer_time *time = mem_zero(&t->s.ctx, (size_t)net->n, sizeof *time);
-    double all = 0;
-    if (!time) return ST_MEMORY;
-    for (int i = 0; i < net->n; ++i) {
-        time[i] = (struct layer_time){ i, t->layer_seconds[i] };
-        all += t->layer_seconds[i];
-    }
-    qsort(time, (size_t)net->n, sizeof *time, by_time);
-    printf("\n Sorted by time (forward):\n");
-    for (int i = 0; i < net->n; ++i)
-        printf("%4d - fw-sort-layer %4d - type: %-16s - avg_time %f ms (%.1f %%) \n", i, time[i].layer,
-               net->layer[time[i].layer].ops->name, time[i].seconds * 1e3, all > 0 ? time[i].seconds / all * 100 : 0);
-    printf(" Total time: %f ms \n\n", all * 1e3);
-    memset(t->layer_seconds, 0, (size_t)net->n * sizeof *t->layer_seconds);
-    free(time);
-    return ST_OK;
-}
-
 /* --- One picture ---------------------------------------------------------------------------------------- */
 
 static enum status detect(struct tester *t, const struct pixels *px, double *seconds) {
@@ -236,7 +205,9 @@ static enum status detect(struct tester *t, const struct pixels *px, double *sec
     struct net *net = t->s.net;
     struct detect_options opt = { .thresh = (float)t->flags.thresh,
                                   .nms = 0.45f,
-                                  .letter_box = t->flags.letter_box || net->opt.letter_box };
+                                  .letter_box = t->flags.letter_box || net->opt.letter_box,
+                                  .class_map = t->s.map,
+                                  .n_map = t->s.n_map };
     struct image im = { 0 }, input = { 0 };
     enum status st = image_from_pixels(ctx, px, &im);
     if (st == ST_OK) st = detect_input(ctx, net, &im, opt.letter_box, &input);
@@ -254,7 +225,7 @@ static enum status show_picture(struct tester *t, const char *path, struct pixel
     double seconds = 0;
     session_print_heads(&t->s);
     TRY(detect(t, px, &seconds));
-    if (t->layer_seconds) TRY(print_layers(t));
+    TRY(layer_times_print(ctx, t->s.net, &t->times));
     printf("%s: Predicted in %f milli-seconds.\n", path, seconds * 1e3);
     struct shown *shown = mem_zero(ctx, (size_t)t->list.n, sizeof *shown);
     if (!shown) return ST_MEMORY;
@@ -301,16 +272,15 @@ static enum status run_list(struct tester *t) {
 
 static enum status start(struct tester *t, const struct arguments *words) {
     struct session_request request = {
-        .data = words->word[0], .cfg = words->word[1], .weights = words->word[2], .strict = t->flags.strict
+        .data = words->word[0], .cfg = words->word[1], .weights = words->word[2], .strict = t->flags.strict,
+        .class_map = true
     };
     TRY(session_open(&t->s, &request));
     if (t->flags.iou_thresh >= 0 || t->flags.hier >= 0)
         ctx_log(&t->s.ctx, LOG_INFO,
                 "-iou_thresh and -hier do nothing here: overlapping boxes are always dropped at 0.45");
     TRY(net_bind(&t->s.ctx, t->s.net, t->s.be, NET_INFER, 1));
-    if (!t->flags.benchmark_layers) return ST_OK;
-    t->s.net->layer_seconds = t->layer_seconds = mem_zero(&t->s.ctx, (size_t)t->s.net->n, sizeof *t->layer_seconds);
-    return t->layer_seconds ? ST_OK : ST_MEMORY;
+    return t->flags.benchmark_layers ? layer_times_open(&t->s.ctx, t->s.net, &t->times) : ST_OK;
 }
 
 static enum status work(struct tester *t, const struct arguments *words) {
@@ -344,7 +314,7 @@ static int test_run(const struct command *self, int argc, char **argv) {
     int status = st == ST_OK ? t.failed != 0 : console_fail(&t.s.ctx);
     detections_free(&t.list);
     session_close(&t.s);
-    free(t.layer_seconds);
+    layer_times_close(&t.times);
     return status;
 }
 

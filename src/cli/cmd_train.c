@@ -5,6 +5,7 @@
 
 #include "base/io.h"
 #include "cli/console.h"
+#include "cli/layer_times.h"
 #include "cli/options.h"
 #include "cli/session.h"
 #include "cli/show_imgs.h"
@@ -46,21 +47,15 @@ static const struct option train_options_table[] = {
     { "mjpeg_port", OPTION_TEXT, AT(mjpeg_port), "PORT", "not in this version", NULL, 1, 0 },
     { "show_imgs", OPTION_FLAG, AT(show_imgs), NULL,
       "write the first images, augmented, with their boxes as aug_*.png", NULL, 1, 0 },
-    { "benchmark_layers", OPTION_FLAG, AT(benchmark_layers), NULL, "not in this version", NULL, 1, 0 },
+    { "benchmark_layers", OPTION_FLAG, AT(benchmark_layers), NULL,
+      "print how long each layer took in every iteration, the slowest first", NULL, 1, 0 },
     OPTION_END
 };
 
 static enum status check_flags(struct ctx *ctx, const struct train_flags *f) {
-    const struct {
-        const char *name;
-        bool given;
-        const char *instead;
-    } missing[] = { { "mjpeg_port", f->mjpeg_port != NULL, "the loss stands in the lines on stdout" },
-                    { "benchmark_layers", f->benchmark_layers, "layers are not timed here" } };
-    for (size_t i = 0; i < sizeof missing / sizeof *missing; ++i)
-        if (missing[i].given)
-            return ctx_fail(ctx, ST_UNSUPPORTED, "-%s: not supported in this version (%s), leave it out",
-                            missing[i].name, missing[i].instead);
+    if (f->mjpeg_port)
+        return ctx_fail(ctx, ST_UNSUPPORTED,
+                        "-mjpeg_port: not supported in this version (the loss stands in the lines on stdout), leave it out");
     return ST_OK;
 }
 
@@ -104,20 +99,34 @@ static void print_pull(const struct net *net, double sparsity) {
                sparsity * sum / (1 - net->opt.momentum), net->opt.max_batches);
 }
 
+/* What is shown of each iteration. */
+struct shown {
+    struct train_show show;
+    struct layer_times times;
+    struct session *s;
+};
+
+static void news(void *user, const struct train_news *n) {
+    struct shown *shown = user;
+    train_show_news(&shown->show, n);
+    layer_times_print(&shown->s->ctx, shown->s->net, &shown->times);
+}
+
 static enum status train(struct session *s, const struct train_flags *flags, const char *base,
                          const struct text_list *images, const struct text_list *valid) {
     char score[32], line[64];
     snprintf(score, sizeof score, "mAP@%0.2f", flags->iou_thresh);
     snprintf(line, sizeof line, "mean_average_precision (%s)", score);
-    struct train_show show = { .ctx = &s->ctx,
-                               .base = base,
-                               .chart = flags->chart,
-                               .log = flags->log,
-                               .score = flags->map ? score : NULL,
-                               .score_line = line,
-                               .quiet = flags->quiet,
-                               .top_loss = train_chart_top(s->net) };
-    TRY(train_show_open(&show, s->net, (uint64_t)flags->seed));
+    struct shown shown = { .s = s,
+                           .show = { .ctx = &s->ctx,
+                                     .base = base,
+                                     .chart = flags->chart,
+                                     .log = flags->log,
+                                     .score = flags->map ? score : NULL,
+                                     .score_line = line,
+                                     .quiet = flags->quiet,
+                                     .top_loss = train_chart_top(s->net) } };
+    TRY(train_show_open(&shown.show, s->net, (uint64_t)flags->seed));
     struct train_options opt = { .base = base,
                                  .clear = flags->clear,
                                  .calc_map = flags->map,
@@ -129,13 +138,15 @@ static enum status train(struct session *s, const struct train_flags *flags, con
                                  .sparsity = flags->sparsity,
                                  .checkpoint_activations = flags->checkpoint_activations,
                                  .loader_threads = flags->threads,
-                                 .news = train_show_news,
-                                 .user = &show,
+                                 .news = news,
+                                 .user = &shown,
                                  .stop = console_stop() };
     struct train_result result = { 0 };
     if (flags->sparsity > 0) print_scales(s->net, "before"), print_pull(s->net, flags->sparsity);
-    enum status st = train_run(&s->ctx, s->be, s->net, &s->data, images, valid, &opt, &result);
-    train_show_close(&show);
+    enum status st = flags->benchmark_layers ? layer_times_open(&s->ctx, s->net, &shown.times) : ST_OK;
+    if (st == ST_OK) st = train_run(&s->ctx, s->be, s->net, &s->data, images, valid, &opt, &result);
+    train_show_close(&shown.show);
+    layer_times_close(&shown.times);
     if (st != ST_OK) return st;
     if (flags->sparsity > 0) print_scales(s->net, "after");
     printf("Trained to iteration %llu in %.0f s (%.0f s of them waiting for images): avg loss %f",
@@ -160,9 +171,32 @@ static enum status check_sets(struct session *s, const struct train_flags *flags
     return session_check_set(s, valid, flags->strict ? DATASET_STRICT : DATASET_SCORE, NULL);
 }
 
+struct sample_run { struct session *s; const struct text_list *images; };
+
+static enum status open_samples(struct ctx *ctx, void *user, const struct batch_request *r, struct batch_source *out) {
+    const struct sample_run *run = user;
+    const struct net *net = run->s->net;
+    const struct net_options *o = &net->opt;
+    const struct layer *last = &net->layer[run->s->last_head];
+    struct head_info head = { 0 };
+    struct loader *loader;
+    last->ops->head->info(last, &head);
+    struct loader_options lo = { .images = run->images, .channels = o->channels, .seed = r->seed, .plan = r->plan,
+                                 .sequence = o->track ? r->sequence : NULL, .steps = r->steps, .augment_speed = o->augment_speed,
+                                 .user = r->user, .augment = { .jitter = head.jitter, .resize = head.resize,
+                                                               .max_boxes = head.max_boxes, .classes = head.classes } };
+    augment_from_net(o, &lo.augment);
+    TRY(loader_open(ctx, &lo, &loader));
+    *out = loader_source(loader);
+    return ST_OK;
+}
+
 static enum status write_samples(struct session *s, const struct train_flags *flags, const struct text_list *images) {
+    struct sample_run sample = { s, images };
+    struct shown_run run = { .open = open_samples, .user = &sample, .names = &s->names, .classes = s->classes,
+                             .seed = (uint64_t)flags->seed };
     int written;
-    TRY(show_imgs(s, images, (uint64_t)flags->seed, &written));
+    TRY(show_imgs(&s->ctx, &s->net->opt, &run, &written));
     printf("Wrote the first %d training images with their boxes: aug_*.png\n", written);
     return ST_OK;
 }

@@ -9,7 +9,6 @@
 #include "cli/options.h"
 #include "cli/session.h"
 #include "eval/detect.h"
-#include "layers/head.h"
 
 struct valid_flags {
     const char *out;
@@ -50,8 +49,6 @@ struct writer {
     int n_file;
     bool any;
     char *dir;
-    int *map, n_map; /* classes that count of a head with a word tree; NULL: all */
-    int classes;     /* as they are written */
 };
 
 /* Official ids of the 80 classes: 1..90 with gaps. */
@@ -160,14 +157,14 @@ static enum status open_files(struct writer *w, const char *out) {
     const struct format *f = w->format;
     const char *prefix = s->data.results ? s->data.results : "results";
     if (!out) out = f->default_out;
-    if (f->max_classes && w->classes > f->max_classes)
+    if (f->max_classes && s->classes > f->max_classes)
         return ctx_fail(&s->ctx, ST_USAGE, "eval=%s has %d classes, the network has %d", f->name,
-                        f->max_classes, w->classes);
-    if (f->per_class && s->names.n < w->classes)
+                        f->max_classes, s->classes);
+    if (f->per_class && s->names.n < s->classes)
         return ctx_fail(&s->ctx, ST_FORMAT,
-                        "eval=voc names its files after the classes: names= must list all %d", w->classes);
+                        "eval=voc names its files after the classes: names= must list all %d", s->classes);
     TRY(io_make_dirs(&s->ctx, prefix));
-    w->n_file = f->per_class ? w->classes : 1;
+    w->n_file = f->per_class ? s->classes : 1;
     w->file = mem_zero(&s->ctx, (size_t)w->n_file, sizeof *w->file);
     if (!w->file) return ST_MEMORY;
     if (f->folder) {
@@ -194,7 +191,6 @@ static void abandon_files(struct writer *w) {
     for (int i = 0; w->file && i < w->n_file; ++i) io_abort(&w->file[i]);
     free(w->file);
     free(w->dir);
-    free(w->map);
 }
 
 /* --- Detections ----------------------------------------------------------------------------------------- */
@@ -271,29 +267,15 @@ static enum status all_images(struct writer *w, const struct text_list *images,
     return st;
 }
 
-/* The map= of a .data file: which classes of a head with a word tree the benchmark knows, in its order. */
-static enum status read_map(struct writer *w, struct detect_options *opt) {
-    struct session *s = w->s;
-    const struct layer *head = &s->net->layer[s->last_head];
-    w->classes = s->classes;
-    if (!s->data.map) return ST_OK;
-    if (!head->ops->tree || !head->ops->tree(head))
-        return ctx_fail(&s->ctx, ST_USAGE, "%s: map= needs a [region] with a tree=, which %s does not have", s->data.path,
-                        s->net->doc->path);
-    TRY(head_map_read(&s->ctx, s->data.map, s->classes, &w->map, &w->n_map));
-    opt->class_map = w->map;
-    opt->n_map = w->classes = w->n_map;
-    return ST_OK;
-}
-
 static enum status write_all(struct session *s, const struct valid_flags *flags,
                              const struct text_list *images, const char *weights) {
     struct writer w = { .s = s, .format = find_format(&s->ctx, s->data.eval) };
     struct detect_options opt = { .thresh = .001f,
-                                  .letter_box = flags->letter_box || s->net->opt.letter_box };
+                                  .letter_box = flags->letter_box || s->net->opt.letter_box,
+                                  .class_map = s->map,
+                                  .n_map = s->n_map };
     double start = io_seconds();
     enum status st = net_bind(&s->ctx, s->net, s->be, NET_INFER, 1);
-    if (st == ST_OK) st = read_map(&w, &opt);
     if (st == ST_OK) st = open_files(&w, flags->out);
     if (st == ST_OK) {
         session_print(s, weights);
@@ -307,14 +289,22 @@ static enum status write_all(struct session *s, const struct valid_flags *flags,
     return st;
 }
 
+/* Before a long run: one picture that is missing would end it without a result. */
+static enum status check_pictures(struct session *s, const struct text_list *images) {
+    int w, h, c;
+    for (int i = 0; i < images->n; ++i) TRY(pixels_probe(&s->ctx, images->item[i], &w, &h, &c));
+    return ST_OK;
+}
+
 static enum status work(struct session *s, const struct valid_flags *flags, const struct arguments *words) {
     struct text_list images = { 0 };
     struct session_request request = {
-        .data = words->word[0], .cfg = words->word[1], .weights = words->word[2], .strict = flags->strict
+        .data = words->word[0], .cfg = words->word[1], .weights = words->word[2], .strict = flags->strict, .class_map = true
     };
     TRY(session_open(s, &request));
     TRY(session_valid(s, &images));
-    enum status st = write_all(s, flags, &images, words->word[2]);
+    enum status st = check_pictures(s, &images);
+    if (st == ST_OK) st = write_all(s, flags, &images, words->word[2]);
     list_free(&images);
     return st;
 }

@@ -82,7 +82,7 @@ static int not_found(int n, char **word) {
     if (why) {
         ctx_fail(&ctx, ST_UNSUPPORTED, "%s", why);
     } else if (group && n < 2) {
-        ctx_fail(&ctx, ST_USAGE, "%s: which one? 'darknet help' lists the commands", group);
+        ctx_fail(&ctx, ST_USAGE, "%s: which one? 'darknet help %s' lists the commands", group, group);
     } else {
         nearest(group, word[group ? 1 : 0], hint, sizeof hint);
         ctx_fail(&ctx, ST_USAGE, "'%s%s%s' is no command%s", group ? group : "", group ? " " : "",

@@ -1,6 +1,7 @@
 #include "cli/options.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -117,4 +118,16 @@ void options_help(const char *command, const char *words, const char *summary, c
     printf("darknet %s%s%s\n%s\n", command, words && *words ? " " : "", words ? words : "", summary);
     if (table && table->name) printf("\n");
     for (; table && table->name; ++table) help_row(table);
+}
+
+char *options_line(int argc, char **argv, const char *name) {
+    size_t n = strlen(name) + 1;
+    for (int i = 0; i < argc; ++i) n += strlen(argv[i]) + 1;
+    char *text = calloc(n, 1);
+    if (text) strcpy(text, name);
+    for (int i = 0; text && i < argc; ++i) {
+        strcat(text, " ");
+        strcat(text, argv[i]);
+    }
+    return text;
 }

@@ -25,6 +25,8 @@ struct arguments { int n; const char *word[64]; }; /* positionals */
 enum status options_parse(struct ctx *, int argc, char **argv, const struct option *table, void *target, struct arguments *,
                           int max_words);
 void options_help(const char *command, const char *words, const char *summary, const struct option *table);
+/* The command as it was given, for records: name, then argv; caller frees, NULL: no memory. */
+char *options_line(int argc, char **argv, const char *name);
 
 struct command {
     const char *group, *name;   /* "detector", "prune"; group NULL: a top-level command */

@@ -1,9 +1,22 @@
 #include "cli/session.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/io.h"
 #include "cli/console.h"
+#include "layers/head.h"
+
+/* From the names of all classes those that map= chooses. */
+static enum status choose_names(struct session *s) {
+    struct text_list all = s->names, chosen = { .item = mem_zero(&s->ctx, (size_t)s->n_map, sizeof *chosen.item) };
+    if (!chosen.item) return ST_MEMORY;
+    for (; chosen.n < s->n_map && s->ctx.code == ST_OK; ++chosen.n) chosen.item[chosen.n] = mem_text(&s->ctx, all.item[s->map[chosen.n]]);
+    chosen.cap = chosen.n;
+    s->names = chosen;
+    list_free(&all);
+    return s->ctx.code;
+}
 
 static enum status read_names(struct session *s, const char *data_path, bool exact) {
     struct ctx *ctx = &s->ctx;
@@ -13,6 +26,7 @@ static enum status read_names(struct session *s, const char *data_path, bool exa
         return ST_OK;
     }
     TRY(list_read(ctx, path, &s->names));
+    if (s->map && s->names.n == s->tree_classes) return choose_names(s);
     if (s->names.n == s->classes) return ST_OK;
     if (exact)
         return ctx_fail(ctx, ST_FORMAT, "%s: %d names, but classes=%d in %s; one name per line is needed",
@@ -36,6 +50,21 @@ static enum status find_head(struct session *s) {
     return ctx_fail(&s->ctx, ST_CFG, "%s: has no detection head ([yolo], [Gaussian_yolo], [region] or [detection])", s->net->doc->path);
 }
 
+/* The classes of a head with a word tree that the data set knows, in its order.  Names may be those of either. */
+static enum status read_map(struct session *s) {
+    const struct layer *head = &s->net->layer[s->last_head];
+    if (!s->data.map) return ST_OK;
+    if (!cfg_value(head->section, "tree")) {
+        ctx_log(&s->ctx, LOG_WARN, "%s: map= is for a [region] with a tree=, which %s does not have: not used", s->data.path,
+                s->net->doc->path);
+        return ST_OK;
+    }
+    TRY(head_map_read(&s->ctx, s->data.map, s->classes, &s->map, &s->n_map));
+    s->tree_classes = s->classes;
+    s->classes = s->n_map;
+    return ST_OK;
+}
+
 static enum status open_all(struct session *s, const struct session_request *r) {
     struct ctx *ctx = &s->ctx;
     TRY(data_read(ctx, r->data, &s->data));
@@ -43,6 +72,7 @@ static enum status open_all(struct session *s, const struct session_request *r) 
     TRY(find_head(s));
     net_init_weights(s->net, r->seed);
     if (r->weights) TRY(net_load(ctx, s->net, r->weights, r->policy, &s->layers));
+    if (r->class_map) TRY(read_map(s));
     if (!r->no_names) TRY(read_names(s, r->data, r->exact_names));
     return backend_open(ctx, "cpu", &s->be);
 }
@@ -57,7 +87,9 @@ void session_close(struct session *s) {
     backend_close(s->be);
     list_free(&s->names);
     data_free(&s->data);
+    free(s->map);
     s->net = NULL;
+    s->map = NULL;
     s->be = NULL;
 }
 

@@ -13,14 +13,17 @@ struct session {
     struct text_list names;
     struct net *net;
     struct backend *be;
+    int *map, n_map; /* map= of the .data file, for a head with a word tree: the classes that are asked for; NULL: all */
     int layers;  /* how many layers came from the weights file; 0: there was none */
-    int classes; /* of the last head */
+    int classes; /* of the last head, or of map= */
+    int tree_classes; /* of the last head, where map= chooses among them */
     int last_head;
 };
 struct session_request {
     const char *data, *cfg, *weights; /* weights NULL: fresh ones from `seed` */
     bool strict;                      /* unknown cfg keys are errors */
     bool no_names;                    /* names= is not looked at */
+    bool class_map;                   /* map= is read when the head has a word tree */
     bool exact_names;                 /* as many names as classes, or an error */
     enum load_policy policy;
     uint64_t seed;

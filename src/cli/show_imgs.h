@@ -2,9 +2,19 @@
 #ifndef CLI_SHOW_IMGS_H
 #define CLI_SHOW_IMGS_H
 
-#include "cli/session.h"
+#include "cfg/net_options.h"
+#include "data/loader.h"
 
-/* Writes aug_BATCH_INDEX_NAME.png into the current folder, boxes with their classes drawn in; *written: how many. */
-enum status show_imgs(struct session *, const struct text_list *images, uint64_t seed, int *written);
+struct shown_run {
+    /* Opens what the run trains on, as train_options.open_source does. */
+    enum status (*open)(struct ctx *, void *user, const struct batch_request *, struct batch_source *);
+    void *user;
+    const struct text_list *names; /* of the classes; NULL: numbers */
+    int classes;
+    uint64_t seed;
+};
+/* Writes aug_BATCH_INDEX_NAME.png into the current folder, with boxes and their classes drawn in, or the classes of a classifier's
+ * image with their shares; *written: how many. */
+enum status show_imgs(struct ctx *, const struct net_options *, const struct shown_run *, int *written);
 
 #endif

@@ -61,7 +61,7 @@ enum status dataset_tell(struct ctx *, const struct dataset_report *, const char
 /* The data set in a few lines: images, boxes of each class (by number, where `names` has none), images without objects. */
 void dataset_describe(struct ctx *, const struct dataset_report *, int classes, const struct text_list *names);
 /* Whether it will do.  For training something must be left: an image that can be read, one label file.  For scores every
- * image must be readable.  Strictly, the first problem is an error. */
+ * image must be readable and there must be an object.  Strictly, the first problem is an error. */
 enum dataset_use { DATASET_TRAIN, DATASET_SCORE, DATASET_STRICT };
 enum status dataset_usable(struct ctx *, const struct dataset_report *, enum dataset_use);
 /* Survey and dataset_usable in one; the counts of the report, without its text, go to `counts` (may be NULL). */

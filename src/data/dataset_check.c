@@ -146,12 +146,18 @@ void dataset_describe(struct ctx *ctx, const struct dataset_report *r, int class
 enum status dataset_usable(struct ctx *ctx, const struct dataset_report *r, enum dataset_use use) {
     int n = (int)strcspn(r->text ? r->text : "", "\n");
     /* Images stand first in the text. */
+    if ((r->images > 1 || use == DATASET_TRAIN) && r->images > 0 && r->unreadable == r->images)
+        return ctx_fail(ctx, ST_FORMAT, "none of the %d images can be read; the first: %.*s", r->images, n, r->text);
+    if (r->unreadable > 1 && use != DATASET_TRAIN)
+        return ctx_fail(ctx, ST_FORMAT, "%d of the %d images cannot be read; the first: %.*s", r->unreadable, r->images, n, r->text);
     if (r->text && (use == DATASET_STRICT || (use == DATASET_SCORE && r->unreadable)))
         return ctx_fail(ctx, ST_FORMAT, "%.*s", n, r->text);
-    if (r->images > 0 && r->unreadable == r->images)
-        return ctx_fail(ctx, ST_FORMAT, "none of the %d images can be read; the first: %.*s", r->images, n, r->text);
     if (r->images > 0 && r->no_labels == r->images)
         return ctx_fail(ctx, ST_FORMAT, "none of the %d images has a label file; the first: %.*s", r->images, n, r->text);
+    if (use == DATASET_SCORE && r->boxes == 0 && r->bad_lines)
+        return ctx_fail(ctx, ST_FORMAT, "none of the %lld lines in the label files can be used; the first: %.*s", r->bad_lines, n, r->text);
+    if (use == DATASET_SCORE && r->boxes == 0)
+        return ctx_fail(ctx, ST_FORMAT, "the label files of the %d images hold no object: nothing can be measured", r->images);
     return ST_OK;
 }
 

@@ -99,7 +99,10 @@ enum status classify_image(struct ctx *ctx, struct net *net, const struct image 
     else if (o->view == VIEW_MULTI) TRY(see_multi(ctx, net, im, n, p));
     else TRY(see_one(ctx, net, im, o, n, p));
     for (int i = 0; i < n; ++i) p[i] /= (float)views;
-    if (classify_tree(net)) word_tree_hierarchy(classify_tree(net), p, 1, o->only_leaves);
+    const struct word_tree *tree = classify_tree(net);
+    if (tree) word_tree_hierarchy(tree, p, 1, o->only_leaves && !o->others);
+    for (int i = 0; tree && o->only_leaves && o->others && i < n; ++i)
+        if (o->others[i]) p[i] = 0;
     return ST_OK;
 }
 
@@ -134,9 +137,9 @@ enum status classify_check(struct ctx *ctx, const struct text_list *images, cons
 }
 
 static enum status evaluate(struct ctx *ctx, struct net *net, const struct text_list *images, const struct text_list *labels,
-                            enum classify_view view, int k, void (*each)(void *user, const struct classify_score *), void *user,
-                            struct classify_score *score, float *p, int *best) {
-    struct classify_options opt = { .view = view, .w = net->opt.width, .h = net->opt.height, .only_leaves = true };
+                            enum classify_view view, int k, const bool *others, void (*each)(void *user, const struct classify_score *),
+                            void *user, struct classify_score *score, float *p, int *best) {
+    struct classify_options opt = { .view = view, .w = net->opt.width, .h = net->opt.height, .only_leaves = true, .others = others };
     int outputs;
     TRY(classify_outputs(ctx, net, &outputs));
     for (int i = 0; i < images->n; ++i) {
@@ -157,15 +160,15 @@ static enum status evaluate(struct ctx *ctx, struct net *net, const struct text_
 }
 
 enum status classify_evaluate(struct ctx *ctx, struct net *net, const struct text_list *images, const struct text_list *labels,
-                              enum classify_view view, int k, void (*each)(void *user, const struct classify_score *), void *user,
-                              struct classify_score *score) {
+                              enum classify_view view, int k, const bool *others, void (*each)(void *user, const struct classify_score *),
+                              void *user, struct classify_score *score) {
     int outputs;
     *score = (struct classify_score){ 0 };
     TRY(classify_outputs(ctx, net, &outputs));
     if (k > outputs) k = outputs;
     float *p = mem_zero(ctx, (size_t)outputs, sizeof *p);
     int *best = mem_zero(ctx, (size_t)k, sizeof *best);
-    enum status st = p && best ? evaluate(ctx, net, images, labels, view, k, each, user, score, p, best) : ST_MEMORY;
+    enum status st = p && best ? evaluate(ctx, net, images, labels, view, k, others, each, user, score, p, best) : ST_MEMORY;
     free(p);
     free(best);
     return st;

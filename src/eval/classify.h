@@ -19,6 +19,7 @@ struct classify_options {
     enum classify_view view;
     int w, h;         /* of the network as its cfg has it: MULTI and FULL leave the bound one in another size */
     bool only_leaves; /* with a word tree: 0 for classes that have children */
+    const bool *others; /* only_leaves: 0 for these classes instead (word_tree_leaves); may be NULL */
     uint64_t draw;
 };
 /* Mean probabilities over the views, `outputs` of them; with a word tree the products down from the roots.  The net is bound for
@@ -35,8 +36,9 @@ int classify_label(const struct text_list *labels, const char *path);
 enum status classify_check(struct ctx *, const struct text_list *images, const struct text_list *labels);
 
 struct classify_score { int images, top1, topk; };
+/* others: as in struct classify_options. */
 enum status classify_evaluate(struct ctx *, struct net *, const struct text_list *images, const struct text_list *labels,
-                              enum classify_view, int k, void (*each)(void *user, const struct classify_score *), void *user,
+                              enum classify_view, int k, const bool *others, void (*each)(void *user, const struct classify_score *), void *user,
                               struct classify_score *);
 
 #endif

@@ -25,19 +25,44 @@ static int find_image(const struct eval_set *s, const char *path, int hint) {
     return -1;
 }
 
+/* Names in one line, the first few and how many more. */
+struct roll { int n; char text[200]; };
+static void roll_add(struct roll *r, const char *name) {
+    size_t at = strlen(r->text);
+    if (++r->n <= 8 && at + strlen(name) + 3 < sizeof r->text) snprintf(r->text + at, sizeof r->text - at, "%s%s", at ? ", " : "", name);
+    else if (at + 5 < sizeof r->text && !(at > 3 && !strcmp(r->text + at - 3, "..."))) snprintf(r->text + at, sizeof r->text - at, " ...");
+}
+
+/* Classes of the ground truth that the network cannot find would score 0 in silence. */
+static void tell_unmatched(struct ctx *ctx, const struct eval_set *s, const int *category, int classes, const struct roll *extra) {
+    struct roll absent = { 0 };
+    for (int c = 0; c < s->n_category; ++c) {
+        bool matched = false, objects = false;
+        for (int k = 0; k < classes && !matched; ++k) matched = category[k] == c;
+        for (int i = 0; i < s->n_truth && !matched && !objects; ++i) objects = s->truth[i].category == c && !s->truth[i].crowd;
+        if (objects && strcmp(s->category[c].name, "dontcare") != 0) roll_add(&absent, s->category[c].name);
+    }
+    if (extra->n) ctx_log(ctx, LOG_WARN, "%d of the network's %d classes are not in the ground truth, their detections are left out: %s", extra->n, classes, extra->text);
+    if (absent.n)
+        ctx_log(ctx, LOG_WARN, "%d classes of the ground truth are none of the network's, none of their objects can be found: %s; names= must use the same names",
+                absent.n, absent.text);
+}
+
 static enum status map_classes(struct ctx *ctx, const struct eval_run *run, int classes, struct eval_set *s, int *category) {
+    struct roll extra = { 0 };
+    bool any = false;
     for (int k = 0; k < classes; ++k) {
         char number[16];
         snprintf(number, sizeof number, "%d", k);
         const char *name = run->names && k < run->names->n ? run->names->item[k] : number;
         category[k] = run->have_truth ? eval_find_category(s, name) : -1;
-        if (category[k] >= 0) continue;
-        if (run->have_truth) ctx_log(ctx, LOG_WARN, "class '%s' is not in the ground truth: its detections are left out", name);
-        else TRY(eval_add_category(ctx, s, name, k, &category[k]));
+        if (category[k] < 0 && run->have_truth) roll_add(&extra, name);
+        else if (category[k] < 0) TRY(eval_add_category(ctx, s, name, k, &category[k]));
+        any = any || category[k] >= 0;
     }
-    for (int k = 0; k < classes; ++k)
-        if (category[k] >= 0) return ST_OK;
-    return ctx_fail(ctx, ST_FORMAT, "none of the network's classes is in the ground truth; names= must use its names");
+    if (!any) return ctx_fail(ctx, ST_FORMAT, "none of the network's classes (%s) is in the ground truth; names= must use its names", extra.text);
+    if (run->have_truth) tell_unmatched(ctx, s, category, classes, &extra);
+    return ST_OK;
 }
 
 static enum status add_labels(struct ctx *ctx, const struct eval_run *run, int i, int image, int w, int h, int classes, struct eval_set *s) {

@@ -198,10 +198,21 @@ static double average_precision(const struct point *p, int n, int points) {
     return sum / points;
 }
 
+/* What the precision is worth from each recall on. */
+static void sample_curve(const struct point *p, int n, float *curve) {
+    double best = 0;
+    int rank = n - 1;
+    for (int i = MAP_CURVE - 1; i >= 0; --i) {
+        double level = (double)i / (MAP_CURVE - 1);
+        for (; rank >= 0 && p[rank].recall >= level; --rank) best = fmax(best, p[rank].precision);
+        curve[i] = (float)best;
+    }
+}
+
 /* AP of one class over hits in falling probability; size < 0: all.  *truths: how many truths were to be
- * found. */
+ * found.  sampled: the curve at MAP_CURVE recalls, or NULL. */
 static double class_ap(const struct map_tally *e, int class_id, int size, struct point *curve, bool *claimed,
-                       int *truths) {
+                       int *truths, float *sampled) {
     int tp = 0, fp = 0, n = 0;
     *truths = 0;
     for (int t = 0; t < e->out->unique_truths; ++t) {
@@ -217,6 +228,7 @@ static double class_ap(const struct map_tally *e, int class_id, int size, struct
         tp += right, fp += !right;
         curve[n++] = (struct point){ (double)tp / (tp + fp), *truths ? (double)tp / *truths : 0 };
     }
+    if (sampled) sample_curve(curve, n, sampled);
     return average_precision(curve, n, e->opt->points);
 }
 
@@ -238,11 +250,11 @@ static enum status average_all(struct ctx *ctx, struct map_tally *e) {
             one.hit += k ? one.n_hit : 0;
             long left = e->n_hit - (one.hit - e->hit);
             for (one.n_hit = 0; one.n_hit < left && one.hit[one.n_hit].class_id == k;) ++one.n_hit;
-            out->of[k].ap = class_ap(&one, k, -1, curve, claimed, &truths);
+            out->of[k].ap = class_ap(&one, k, -1, curve, claimed, &truths, out->curve ? out->curve[k] : NULL);
             out->map += out->of[k].ap / out->classes;
             if (truths) out->map_present += out->of[k].ap, ++present;
             for (int s = 0; s < MAP_SIZES; ++s) {
-                double ap = class_ap(&one, k, s, curve, claimed, &truths);
+                double ap = class_ap(&one, k, s, curve, claimed, &truths, NULL);
                 if (truths) out->map_size[s] += ap, ++with_size[s];
             }
         }
@@ -264,7 +276,7 @@ static double ratio(double a, double b) { return b != 0 ? a / b : -NAN; }
 static enum status evaluate_batch(struct ctx *ctx, struct net *net, struct map_tally *e,
                                   const struct chunk *c, int at, int n, const struct text_list *difficult,
                                   struct detection_list *list) {
-    struct detect_options options = { .thresh = DETECTION_THRESH, .nms = NMS_THRESH, .letter_box = c->letter_box };
+    struct detect_options options = { .thresh = DETECTION_THRESH, .nms = NMS_THRESH, .letter_box = c->letter_box, .class_map = e->opt->class_map, .n_map = e->opt->n_map };
     struct truth_list truth = { 0 }, hard = { 0 };
     enum status s = ST_OK;
     for (int b = 0; b < n && s == ST_OK; ++b) {
@@ -279,6 +291,7 @@ static enum status evaluate_batch(struct ctx *ctx, struct net *net, struct map_t
         if (s == ST_OK) s = labels_of(ctx, c->images->item[image], e->out->classes, false, &truth);
         if (s == ST_OK && difficult) s = labels_of(ctx, difficult->item[image], 0, false, &hard);
         if (s == ST_OK) s = map_add(ctx, e, list, &truth, &hard, w, h);
+        if (s == ST_OK && e->opt->each) s = e->opt->each(ctx, e->opt->each_user, image, list, &truth);
     }
     free(truth.item);
     free(hard.item);
@@ -309,10 +322,9 @@ enum status map_begin(struct ctx *ctx, int classes, const struct map_options *op
     *out = (struct map_result){ .classes = classes };
     struct map_tally *e = *tally = mem_zero(ctx, 1, sizeof *e);
     out->of = mem_zero(ctx, (size_t)classes, sizeof *out->of);
-    if (!e || !out->of) return ST_MEMORY;
-    e->opt = opt;
-    e->out = out;
-    return ST_OK;
+    if (opt->curves) out->curve = mem_zero(ctx, (size_t)classes, sizeof *out->curve);
+    if (e) *e = (struct map_tally){ .opt = opt, .out = out };
+    return e && out->of && (out->curve || !opt->curves) ? ST_OK : ST_MEMORY;
 }
 
 enum status map_end(struct ctx *ctx, struct map_tally *e, enum status so_far) {
@@ -353,7 +365,7 @@ enum status map_evaluate(struct ctx *ctx, struct net *net, const struct text_lis
     struct head_info info;
     net->layer[last].ops->head->info(&net->layer[last], &info);
     struct map_tally *e = NULL;
-    enum status s = map_begin(ctx, info.classes, opt, out, &e);
+    enum status s = map_begin(ctx, opt->class_map ? opt->n_map : info.classes, opt, out, &e);
     if (s == ST_OK) s = evaluate_images(ctx, net, e, images, difficult);
     s = map_end(ctx, e, s);
     out->seconds = io_seconds() - start;
@@ -362,7 +374,9 @@ enum status map_evaluate(struct ctx *ctx, struct net *net, const struct text_lis
 
 void map_free(struct map_result *r) {
     free(r->of);
+    free(r->curve);
     r->of = NULL;
+    r->curve = NULL;
 }
 
 enum status map_print(struct ctx *ctx, const struct map_result *r, const struct text_list *names,

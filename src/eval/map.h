@@ -10,15 +10,23 @@ struct map_options {
     float thresh;       /* confidence for TP/FP/F1; 0.25 */
     float iou_thresh;   /* 0.5 */
     int points;         /* 0: area under the curve, 11, 101, ... */
+    const int *class_map; /* as in struct detect_options: n_map classes of a head with a word tree; NULL: all */
+    int n_map;
+    bool curves;        /* fill map_result.curve */
+    /* NULL, or called after every image, in order, with its detections (above .005, suppressed) and its truths. */
+    enum status (*each)(struct ctx *, void *user, int image, const struct detection_list *, const struct truth_list *);
+    void *each_user;
     void (*progress)(void *user, int done, int total);
     void *user;
     const volatile int *stop; /* NULL, or becomes non-zero: ST_INTERRUPTED */
 };
 struct map_class { double ap; int tp, fp, truths; };
+enum { MAP_CURVE = 101 };
 enum { MAP_SMALL, MAP_MEDIUM, MAP_LARGE, MAP_SIZES };  /* area at network input scale: 32^2, 96^2 */
 struct map_result {
     int classes;
     struct map_class *of;          /* per class */
+    float (*curve)[MAP_CURVE];     /* per class, with opt.curves, else NULL: best precision at recall >= 0, 0.01, ..., 1 */
     double map;                    /* 0..1; classes without truth count as 0, as upstream */
     double map_present;            /* mean over the classes that have truth */
     double map_size[MAP_SIZES];    /* mean over classes with truths of that size; detections matched to truths of another

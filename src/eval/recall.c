@@ -2,8 +2,6 @@
 
 #include <stdlib.h>
 
-#include "base/io.h"
-
 static const float THRESH = .001f, NMS = .4f;
 static const double IOU = .5;
 
@@ -28,13 +26,7 @@ static enum status one_image(struct ctx *ctx, struct net *net, const char *path,
                              struct truth_list *truth, struct recall *r) {
     struct detect_options opt = { .thresh = THRESH };
     struct image im = { 0 };
-    char *labels = label_path(ctx, path);
-    if (!labels) return ctx->code;
-    struct label_issues issues = { 0 }; /* dataset_survey tells them */
-    truth->n = 0;
-    enum status st = io_exists(labels) ? labels_read(ctx, labels, 0, truth, &issues) : ST_OK;
-    free(issues.item);
-    free(labels);
+    enum status st = labels_of(ctx, path, 0, false, truth); /* what is wrong with them dataset_survey tells */
     if (st == ST_OK) st = image_read(ctx, path, net->opt.channels, &im);
     if (st == ST_OK) st = detect_image(ctx, net, &im, &opt, list);
     if (st == ST_OK) recall_add(r, list, truth);

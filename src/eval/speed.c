@@ -1,5 +1,6 @@
 #include "eval/speed.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,52 +11,144 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static enum status time_once(struct ctx *ctx, struct net *net, const float *x, double *ms) {
+/* --- measuring --------------------------------------------------------------------------------------------------------- */
+
+struct bench { int nets; struct net *const *net; float *x[2]; };
+
+static enum status time_once(struct ctx *ctx, const struct bench *b, int i, double *ms) {
     double start = io_seconds();
-    TRY(net_forward(ctx, net, x));
+    TRY(net_forward(ctx, b->net[i], b->x[i]));
     *ms = (io_seconds() - start) * 1e3;
     return ST_OK;
 }
 
-static enum status alternate(struct ctx *ctx, struct net **net, struct speed **out, int nets, const float *x, int runs, double seconds) {
-    double *ms[2] = { NULL, NULL }, started = io_seconds();
-    int done = 0;
-    enum status st = ST_OK;
-    for (int i = 0; i < nets; ++i) ms[i] = mem_zero(ctx, (size_t)runs, sizeof **ms);
-    for (int warm = 0; warm < 2 && ctx->code == ST_OK; ++warm)
-        for (int i = 0; i < nets; ++i) st = net_forward(ctx, net[i], x);
-    for (int i = 0; i < nets && ctx->code == ST_OK; ++i)
-        net[i]->layer_seconds = out[i]->layer_ms = mem_zero(ctx, (size_t)net[i]->n, sizeof(double));
-    while (done < runs && ctx->code == ST_OK && (done < 3 || io_seconds() - started < seconds)) {
-        for (int i = 0; i < nets && ctx->code == ST_OK; ++i) st = time_once(ctx, net[i], x, &ms[i][done]);
-        ++done;
+static bool wants_more(const struct speed_plan *plan, int done, double started) {
+    const int least = 3;
+    if (done >= plan->runs || (plan->stop && *plan->stop)) return false;
+    return done < least || plan->seconds <= 0 || io_seconds() - started < plan->seconds;
+}
+
+static enum status alternate(struct ctx *ctx, const struct bench *b, const struct speed_plan *plan, struct speed_record *r) {
+    double ignored;
+    for (int k = 0; k < plan->warmup; ++k)
+        for (int i = 0; i < b->nets; ++i) TRY(time_once(ctx, b, i, &ignored));
+    for (int i = 0; i < b->nets; ++i) b->net[i]->layer_seconds = r->layer_ms[i];
+    double started = io_seconds();
+    for (; wants_more(plan, r->runs, started); ++r->runs) {
+        for (int k = 0; k < b->nets; ++k) {
+            int i = b->nets == 2 && r->runs % 2 ? 1 - k : k;
+            TRY(time_once(ctx, b, i, &r->ms[i][r->runs]));
+        }
+        if (plan->progress) plan->progress(plan->user, r->runs + 1, plan->runs);
     }
+    for (int i = 0; i < b->nets; ++i)
+        for (int k = 0; k < b->net[i]->n && r->runs; ++k) r->layer_ms[i][k] *= 1e3 / r->runs;
+    return ST_OK;
+}
+
+static enum status prepare(struct ctx *ctx, struct backend *be, struct net *net, const struct speed_plan *plan, int i, struct bench *b,
+                           struct speed_record *r) {
+    size_t n = (size_t)plan->batch * (size_t)net->opt.channels * (size_t)net->opt.height * (size_t)net->opt.width;
+    b->x[i] = mem_zero(ctx, n, sizeof *b->x[i]);
+    r->ms[i] = mem_zero(ctx, (size_t)plan->runs, sizeof *r->ms[i]);
+    r->layer_ms[i] = mem_zero(ctx, (size_t)net->n, sizeof *r->layer_ms[i]);
+    if (ctx->code != ST_OK) return ctx->code;
+    for (size_t k = 0; k < n; ++k) b->x[i][k] = (float)(k % 251) / 251;
+    return net_bind(ctx, net, be, NET_INFER, plan->batch);
+}
+
+enum status speed_measure(struct ctx *ctx, struct backend *be, struct net *const *net, int nets, const struct speed_plan *plan,
+                          struct speed_record *r) {
+    struct bench b = { .nets = nets, .net = net };
+    enum status st = ST_OK;
+    memset(r, 0, sizeof *r);
+    for (int i = 0; i < nets && st == ST_OK; ++i) st = prepare(ctx, be, net[i], plan, i, &b, r);
+    if (st == ST_OK) st = alternate(ctx, &b, plan, r);
+    if (st == ST_OK && r->runs == 0) st = ctx_fail(ctx, ST_INTERRUPTED, "stopped before the first forward pass");
     for (int i = 0; i < nets; ++i) {
         net[i]->layer_seconds = NULL;
-        if (ctx->code == ST_OK && done) {
-            qsort(ms[i], (size_t)done, sizeof **ms, ascending);
-            out[i]->ms = ms[i][done / 2];
-            for (int k = 0; k < net[i]->n; ++k) out[i]->layer_ms[k] *= 1e3 / done;
-        }
-        free(ms[i]);
+        net_unbind(net[i]);
+        free(b.x[i]);
     }
-    return ctx->code != ST_OK ? ctx->code : st;
+    if (st != ST_OK) speed_record_free(r);
+    return st;
+}
+
+void speed_record_free(struct speed_record *r) {
+    for (int i = 0; i < 2; ++i) free(r->ms[i]), free(r->layer_ms[i]);
+    memset(r, 0, sizeof *r);
 }
 
 enum status speed_compare(struct ctx *ctx, struct backend *be, struct net *a, struct net *b, int runs, double seconds,
                           struct speed *of_a, struct speed *of_b) {
     struct net *net[2] = { a, b };
     struct speed *out[2] = { of_a, of_b };
+    struct speed_plan plan = { .batch = 1, .warmup = 2, .runs = runs, .seconds = seconds };
+    struct speed_record r;
     int nets = b ? 2 : 1;
     memset(of_a, 0, sizeof *of_a);
     if (of_b) memset(of_b, 0, sizeof *of_b);
-    float *x = mem_zero(ctx, (size_t)a->opt.channels * (size_t)a->opt.height * (size_t)a->opt.width, sizeof *x);
-    if (!x) return ST_MEMORY;
-    for (size_t i = 0; i < (size_t)a->opt.channels * (size_t)a->opt.height * (size_t)a->opt.width; ++i) x[i] = (float)(i % 251) / 251;
-    enum status st = ST_OK;
-    for (int i = 0; i < nets && st == ST_OK; ++i) st = net_bind(ctx, net[i], be, NET_INFER, 1);
-    if (st == ST_OK) st = alternate(ctx, net, out, nets, x, runs, seconds);
-    for (int i = 0; i < nets; ++i) net_unbind(net[i]);
-    free(x);
-    return st;
+    TRY(speed_measure(ctx, be, net, nets, &plan, &r));
+    for (int i = 0; i < nets; ++i) {
+        qsort(r.ms[i], (size_t)r.runs, sizeof *r.ms[i], ascending);
+        out[i]->ms = r.ms[i][r.runs / 2];
+        out[i]->layer_ms = r.layer_ms[i];
+        r.layer_ms[i] = NULL;
+    }
+    speed_record_free(&r);
+    return ST_OK;
+}
+
+/* --- figures ------------------------------------------------------------------------------------------------------------ */
+
+static double *sorted_copy(struct ctx *ctx, const double *v, int n) {
+    double *s = mem_zero(ctx, (size_t)n, sizeof *s);
+    if (!s) return NULL;
+    memcpy(s, v, (size_t)n * sizeof *s);
+    qsort(s, (size_t)n, sizeof *s, ascending);
+    return s;
+}
+
+/* Between the two nearest values, as spreadsheets have it. */
+static double quantile(const double *sorted, int n, double q) {
+    double at = q * (n - 1);
+    int i = (int)at;
+    return i + 1 < n ? sorted[i] + (at - i) * (sorted[i + 1] - sorted[i]) : sorted[n - 1];
+}
+
+enum status speed_figures(struct ctx *ctx, const double *ms, int n, struct speed_figures *f) {
+    double *s = sorted_copy(ctx, ms, n);
+    if (!s) return ST_MEMORY;
+    *f = (struct speed_figures){ s[0], quantile(s, n, .5), quantile(s, n, .9), quantile(s, n, .99), 0 };
+    for (int i = 0; i < n; ++i) f->mean += ms[i] / n;
+    free(s);
+    return ST_OK;
+}
+
+/* P(at most k of n fair coins show heads), n > 0. */
+static double coins(int k, int n) {
+    double sum = 0;
+    for (int i = 0; i <= k; ++i) sum += exp(lgamma(n + 1.) - lgamma(i + 1.) - lgamma(n - i + 1.) - n * log(2));
+    return fmin(sum, 1);
+}
+
+enum status speed_ratio_of(struct ctx *ctx, const double *a, const double *b, int n, struct speed_ratio *out) {
+    double *ratio = mem_zero(ctx, (size_t)n, sizeof *ratio);
+    int above = 0, below = 0, k = -1;
+    double least[2] = { a[0], b[0] };
+    if (!ratio) return ST_MEMORY;
+    for (int i = 0; i < n; ++i) {
+        ratio[i] = b[i] / a[i];
+        least[0] = fmin(least[0], a[i]), least[1] = fmin(least[1], b[i]);
+        above += ratio[i] > 1, below += ratio[i] < 1;
+    }
+    qsort(ratio, (size_t)n, sizeof *ratio, ascending);
+    while (k + 1 < n / 2 && coins(k + 1, n) <= .025) ++k; /* between the values k+1 from either end: 95 % or more */
+    *out = (struct speed_ratio){ .median = quantile(ratio, n, .5), .quartile = { quantile(ratio, n, .25), quantile(ratio, n, .75) },
+                                 .low = ratio[k < 0 ? 0 : k], .high = ratio[k < 0 ? n - 1 : n - 1 - k] };
+    out->best = least[1] / least[0];
+    out->p = above + below ? fmin(1, 2 * coins(above < below ? above : below, above + below)) : 1;
+    out->noise = out->p > .05 || fabs(out->median - 1) < SPEED_FLOOR;
+    free(ratio);
+    return ST_OK;
 }

@@ -19,7 +19,7 @@ struct conv {
     int filters, groups, size, stride, stride_x, stride_y, dilation, pad, padding, batch_normalize, activation;
     int cbn, binary, xnor, bin_output, antialiasing, share_index, grad_centr, coordconv, flipped;
     int sway, rotate, stretch, stretch_sway;
-    double assisted_excitation, angle;
+    double assisted_excitation, angle, reverse;
     struct shape inner; /* of one image, before the blur */
     int owner;          /* layer whose arrays these are; -1: its own */
 };
@@ -40,7 +40,7 @@ struct conv_run {
 
 enum { BIAS = 0, SCALE = 1, MEAN = 2, VARIANCE = 3 }; /* rows of layer.param with batch norm; the weights come last */
 
-/* dot, stream, wait_stream: read upstream, without effect there or here.  reverse changes upstream's update rule only. */
+/* dot, stream, wait_stream: read upstream, without effect there or here.  reverse belongs to the update rule. */
 static const struct cfg_key keys[] = {
     CFG_INT(struct conv, filters, 1, 1, 1 << 20),
     CFG_INT(struct conv, groups, 1, 1, 1 << 20),
@@ -61,7 +61,7 @@ static const struct cfg_key keys[] = {
     CFG_BOOL(struct conv, stretch_sway, 0), CFG_FLOAT(struct conv, angle, 15),
     CFG_BOOL(struct conv, flipped, 0), CFG_BOOL(struct conv, coordconv, 0), CFG_BOOL(struct conv, grad_centr, 0),
     CFG_FLOAT_IN(struct conv, assisted_excitation, 0, 0, 1e9),
-    CFG_TRAINING("reverse", 0),
+    CFG_FLOAT_IN(struct conv, reverse, 0, -100, 100),
     CFG_IGNORED("dot"), CFG_IGNORED("stream"), CFG_IGNORED("wait_stream"),
     CFG_END
 };
@@ -150,7 +150,7 @@ static void declare_params(struct layer *l) {
     }
     declare(l, (struct param){ .name = "weights", .role = PARAM_WEIGHT, .dim = { n, per, cells }, .out_axis = 0,
                                .in_axis = depthwise(l) ? -1 : 1, .flags = PARAM_TRAIN | PARAM_DECAY | (c->flipped ? PARAM_FLIPPED : 0),
-                               .init_span = sqrt(2.0 / ((double)cells * per)) });
+                               .init_span = sqrt(2.0 / ((double)cells * per)), .reverse = c->reverse });
 }
 
 static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *all, const struct net_options *net) {

@@ -1,6 +1,7 @@
 /* [crop]: a window of the picture, in training at a random place and perhaps mirrored, otherwise in the middle; values 0..1
  * become -1..1 unless noadjust=1 (darknet-compat 2.14).  x (N, C, H, W) -> y (N, C, crop_height, crop_width).
- * Every image has a place of its own, as on upstream's GPU path; with it come saturation, exposure and shift. */
+ * Every image has a place of its own, as on upstream's GPU path; with it come angle, saturation, exposure and shift. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,7 +9,7 @@
 
 struct crop {
     int crop_height, crop_width, flip, noadjust;
-    double saturation, exposure, shift;
+    double saturation, exposure, shift, angle;
     struct shape first; /* the input that the cfg's sizes are for */
 };
 
@@ -20,7 +21,7 @@ static const struct cfg_key keys[] = {
     CFG_FLOAT_IN(struct crop, saturation, 1, 1e-3, 1e3),
     CFG_FLOAT_IN(struct crop, exposure, 1, 1e-3, 1e3),
     CFG_FLOAT_IN(struct crop, shift, 0, 0, 1e3),
-    CFG_TRAINING("angle", 0),
+    CFG_FLOAT_IN(struct crop, angle, 0, 0, 180),
     CFG_END
 };
 
@@ -61,6 +62,7 @@ static void random_place(const struct layer *l, struct rng *r, struct crop_place
     at->x = rng_int(r, 0, l->in_shape[0].w - l->out.w);
     at->y = rng_int(r, 0, l->in_shape[0].h - l->out.h);
     at->flip = rng_int(r, 0, 1) && c->flip;
+    if (c->angle > 0) at->angle = rng_between(r, -c->angle, c->angle) * acos(-1) / 180;
     if (l->in[0] != LAYER_INPUT) return; /* colours are the picture's business */
     at->saturation = random_factor(r, c->saturation);
     at->exposure = random_factor(r, c->exposure);

@@ -96,7 +96,10 @@ static void describe(const struct layer *l, char *text, size_t size) {
              y->scale_x_y, y->yolo_point);
 }
 
-static void info(const struct layer *l, struct head_info *i) { yolo_info(l, 29, i); }
+static void info(const struct layer *l, struct head_info *i) {
+    yolo_info(l, 29, i);
+    i->point = ((const struct yolo *)l->state)->yolo_point;
+}
 
 static void uncertainty(const struct layer *l, int image, int prediction, float *uc) {
     struct head_grid g = yolo_grid(l);

@@ -38,6 +38,7 @@ const struct cfg_key layer_common_keys[] = {
     CFG_END
 };
 
+/* silu: the other name of swish, in cfg files that were written for Darknet's readers in PyTorch. */
 const struct cfg_choice conv_activation_choices[] = {
     { "normalize_channels", ACT_COUNT + CHANNEL_NORM_RELU },
     { "normalize_channels_softmax", ACT_COUNT + CHANNEL_NORM_SOFTMAX },
@@ -46,7 +47,7 @@ const struct cfg_choice conv_activation_choices[] = {
     { "linear", ACT_LINEAR }, { "ramp", ACT_RAMP }, { "tanh", ACT_TANH }, { "plse", ACT_PLSE },
     { "revleaky", ACT_REVLEAKY }, { "leaky", ACT_LEAKY }, { "elu", ACT_ELU }, { "loggy", ACT_LOGGY },
     { "stair", ACT_STAIR }, { "hardtan", ACT_HARDTAN }, { "lhtan", ACT_LHTAN }, { "selu", ACT_SELU },
-    { "gelu", ACT_GELU }, { "swish", ACT_SWISH }, { "mish", ACT_MISH }, { "hard_mish", ACT_HARD_MISH },
+    { "gelu", ACT_GELU }, { "swish", ACT_SWISH }, { "silu", ACT_SWISH }, { "mish", ACT_MISH }, { "hard_mish", ACT_HARD_MISH },
     { NULL, 0 }
 };
 

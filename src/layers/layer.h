@@ -30,6 +30,7 @@ struct param {
     enum param_role role;
     int dim[3], out_axis, in_axis;
     unsigned flags;
+    double reverse;               /* of the update rule (struct update_range); 0: none */
     double init_mean, init_span;  /* a fresh value is init_mean + init_span * U(-1, 1) */
     size_t offset;                /* in the network's parameter arena, in elements */
     int owner, owner_row;         /* with PARAM_SHARED */
@@ -88,10 +89,13 @@ struct pass {
     const struct net_hook *hook;  /* may be NULL */
 };
 
-/* Sees the gradient that one convolution (not depthwise) sends to its input: where deleting a channel acts. */
+/* reader: sees the gradient that one convolution (not depthwise) sends to its input: where deleting a channel acts.
+ * output: sees a layer's output and its whole gradient, once every reader has sent its part and before the layer's own turn; not
+ * called for layers that pass their input through.  Either may be NULL. */
 struct net_hook {
     void *user;
     enum status (*reader)(void *user, struct pass *, const struct layer *, const struct tensor *x, const struct tensor *dx);
+    enum status (*output)(void *user, struct pass *, const struct layer *, const struct tensor *y, const struct tensor *dy);
 };
 
 /* --- Coupling of channels for pruning (implemented by prune/channels.c). ------------------------------------------- */
@@ -109,6 +113,7 @@ struct head_info {
     enum nms_kind nms_kind;
     double beta_nms;
     int type_number;                       /* upstream's layer type number, printed */
+    int point;                             /* of the box that its cell holds: 1 centre, 2 left top, 4 right bottom */
     int embedding;                         /* values per embedding; 0: the head has none */
     struct track_options track;            /* of [yolo], for following objects over frames */
 };

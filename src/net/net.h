@@ -38,6 +38,7 @@ struct net {
     const struct truth_list *boxes; /* of the batch to come, for layers that look at them in training; may stay NULL */
     uint64_t seed, iteration;
     double *layer_seconds;         /* NULL, or net->n sums to which every forward pass adds each layer's time */
+    double *backward_seconds;      /* the same of backward passes */
 };
 
 /* Parse, resolve inputs, compute shapes.  `strict`: unknown keys are errors.  net_open_doc takes the document. */

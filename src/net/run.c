@@ -72,7 +72,11 @@ static enum status backward_layer(struct ctx *ctx, struct net *net, int i) {
             net->be->ops->fill(net->be, p.dx[k], 0);
     }
     if (b->first_writer[i] < 0 && p.dy && p.dy->data) net->be->ops->fill(net->be, p.dy, 0);
-    return l->ops->backward(l, &p);
+    if (net->hook && net->hook->output && p.dy && p.dy->data) TRY(net->hook->output(net->hook->user, &p, l, p.y, p.dy));
+    double start = net->backward_seconds ? io_seconds() : 0;
+    TRY(l->ops->backward(l, &p));
+    if (net->backward_seconds) net->backward_seconds[i] += io_seconds() - start;
+    return ST_OK;
 }
 
 static bool any_differentiable(const struct net_buffers *b, int s) {

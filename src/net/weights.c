@@ -109,8 +109,8 @@ static enum status read_body(struct ctx *ctx, const struct net *net, struct read
             continue;
         }
         if (policy == LOAD_PREFIX) return ST_OK;
-        return ctx_fail(ctx, ST_FORMAT, "%s: ends after layer %d, %s has %d; it is cut off or only a pre-trained prefix", r->path,
-                        i - 1, net->doc->path, net->n);
+        return ctx_fail(ctx, ST_FORMAT, "%s: ends before layer %d [%s] of %s; it is cut off or only a pre-trained prefix", r->path, i,
+                        net->layer[i].section->type, net->doc->path);
     }
     *layers = net->n;
     if (r->at == r->size) return ST_OK;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "prune/utility.h"
+
 struct saliency_options saliency_defaults(void) {
     return (struct saliency_options){ .utility = UTILITY_DETECTION, .kappa = 4, .background_guard = 0.1, .context = 0.5,
                                       .background = 0.02, .form = FORM_ABS, .balance = BALANCE_SIZE, .normalize = NORMALIZE_NONE,
@@ -112,92 +114,7 @@ enum status saliency_means(struct ctx *ctx, struct net *net, struct backend *be,
     return ctx->code != ST_OK ? ctx->code : st;
 }
 
-/* --- the utility of section 2 --------------------------------------------------------------------------------------- */
-
-enum { MAX_HEADS = 16, MAX_MATCHES = 64 };
-struct match { int head, prediction; };
-
-static int matches_of(const struct net *net, const int *head, int n_head, int image, struct box b, struct match *m) {
-    int n = 0, q[MAX_MATCHES];
-    for (int h = 0; h < n_head; ++h) {
-        const struct layer *l = &net->layer[head[h]];
-        int found = l->ops->head->assign(l, image, b, net->opt.width, net->opt.height, q, MAX_MATCHES - n);
-        for (int i = 0; i < found; ++i) m[n++] = (struct match){ head[h], q[i] };
-    }
-    return n;
-}
-
-struct hard { double z; struct match at; };
-
-/* The k unassigned predictions that the network is surest about, kept in falling order. */
-static void keep_hardest(struct hard *best, int *n, int k, struct hard candidate) {
-    if (*n == k && candidate.z <= best[k - 1].z) return;
-    int i = *n < k ? (*n)++ : k - 1;
-    for (; i > 0 && best[i - 1].z < candidate.z; --i) best[i] = best[i - 1];
-    best[i] = candidate;
-}
-
-static enum status seed_guard(struct scoring *s, int image, const int *head, int n_head, const uint8_t *const *assigned, int objects) {
-    int k = objects > 0 ? objects : 1, n = 0;
-    struct hard *best = mem_zero(s->ctx, (size_t)k, sizeof *best);
-    if (!best) return ST_MEMORY;
-    for (int h = 0; h < n_head; ++h) {
-        struct layer *l = &s->net->layer[head[h]];
-        struct head_info info;
-        l->ops->head->info(l, &info);
-        for (int q = 0; q < info.predictions; ++q)
-            if (!assigned[h][q])
-                keep_hardest(best, &n, k, (struct hard){ l->ops->head->objectness(l, image, q, 0), { head[h], q } });
-    }
-    for (int i = 0; i < n; ++i) { /* d(-lambda * softplus(z))/dz */
-        struct layer *l = &s->net->layer[best[i].at.head];
-        l->ops->head->objectness(l, image, best[i].at.prediction, -s->opt->background_guard / (1 + exp(-best[i].z)));
-    }
-    free(best);
-    return ST_OK;
-}
-
-static enum status seed_image(struct scoring *s, int image, const int *head, int n_head, uint8_t **assigned) {
-    struct net *net = s->net;
-    struct utility_weights w = { 1, 1, s->opt->kappa, s->opt->utility == UTILITY_PROBABILITY };
-    const struct truth_list *truth = &s->truth[image];
-    for (int o = 0; o < truth->n; ++o) {
-        struct match m[MAX_MATCHES];
-        int n = matches_of(net, head, n_head, image, truth->item[o].box, m);
-        for (int i = 0; i < n; ++i) {
-            struct layer *l = &net->layer[m[i].head];
-            l->ops->head->utility(l, image, m[i].prediction, &truth->item[o], &w, 1.0 / n, net->opt.width, net->opt.height);
-            for (int h = 0; h < n_head; ++h)
-                if (head[h] == m[i].head) assigned[h][m[i].prediction] = 1;
-        }
-    }
-    if (s->opt->background_guard <= 0) return ST_OK;
-    return seed_guard(s, image, head, n_head, (const uint8_t *const *)assigned, truth->n);
-}
-
-static enum status seed_utility(struct scoring *s) {
-    int head[MAX_HEADS], n_head = net_heads(s->net, head, MAX_HEADS);
-    uint8_t *assigned[MAX_HEADS] = { NULL };
-    int predictions[MAX_HEADS];
-    if (n_head < 1 || n_head > MAX_HEADS)
-        return ctx_fail(s->ctx, ST_UNSUPPORTED, "%s: %d detection heads; saliency needs 1 to %d", s->net->doc->path, n_head, MAX_HEADS);
-    for (int h = 0; h < n_head; ++h) {
-        struct layer *l = &s->net->layer[head[h]];
-        struct head_info info;
-        l->ops->head->info(l, &info);
-        predictions[h] = info.predictions;
-        size_t n = (size_t)s->net->batch * shape_count(l->in_shape[0]);
-        memset(l->head_delta, 0, n * sizeof *l->head_delta);
-        assigned[h] = mem_zero(s->ctx, (size_t)info.predictions, 1);
-    }
-    enum status st = s->ctx->code;
-    for (int b = 0; b < s->valid && st == ST_OK; ++b) {
-        for (int h = 0; h < n_head; ++h) memset(assigned[h], 0, (size_t)predictions[h]);
-        st = seed_image(s, b, head, n_head, assigned);
-    }
-    for (int h = 0; h < n_head; ++h) free(assigned[h]);
-    return st;
-}
+/* --- what is differentiated ---------------------------------------------------------------------------------------------- */
 
 /* U = -loss: plain Taylor on what training minimises.  The places of the batch that hold no image give nothing. */
 static enum status seed_loss(struct scoring *s) {
@@ -314,7 +231,7 @@ static enum status look_back(struct scoring *s, bool objects) {
     if (loss) memset(s->loss_t, 0, (size_t)s->net->batch * (size_t)s->ch->n_group * sizeof *s->loss_t);
     if (objects) {
         s->by_object = true, s->by_loss = shared;
-        TRY(s->opt->utility == UTILITY_LOSS ? seed_loss(s) : seed_utility(s));
+        TRY(s->opt->utility == UTILITY_LOSS ? seed_loss(s) : utility_seed(s->ctx, s->net, s->opt, s->truth, s->valid, UTILITY_ALL_HEADS));
         real *grad = s->net->dev_grad; /* of the loss only */
         if (!shared) s->net->dev_grad = NULL;
         enum status st = net_backward(s->ctx, s->net);
@@ -547,7 +464,7 @@ enum status saliency_collect(struct ctx *ctx, struct net *net, struct backend *b
     if (out) memset(out, 0, sizeof *out);
     if (src->count < 1) return ctx_fail(ctx, ST_USAGE, "no images to score on");
     struct scoring s = { .ctx = ctx, .net = net, .ch = ch, .opt = opt, .mean = mean, .loss = loss };
-    struct net_hook hook = { &s, respond };
+    struct net_hook hook = { .user = &s, .reader = respond };
     net->wants_dweights = loss && loss->wants_weights;
     enum status st = net_bind(ctx, net, be, NET_SCORE, opt->batch < src->count ? opt->batch : src->count);
     net->wants_dweights = false;

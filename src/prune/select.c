@@ -24,6 +24,7 @@ struct selecting {
     int *member;                /* the same, family after family */
     struct family *family;
     int n_family, *family_of;   /* per group */
+    int *given;                 /* work space, one per group */
     int *kept, *least;          /* output channels per layer: now, and at least */
     struct touch *touch;        /* of one group at a time */
 };
@@ -257,8 +258,44 @@ static bool target_met(const struct selecting *s, struct cost full) {
     return share(cost_now(s), full, s->opt->target) <= s->opt->value + 1e-9;
 }
 
-/* The fewest removals that meet the target: cost falls with them, so halve the interval, then settle locally (rounding makes
- * small steps). */
+/* Gives the best removed groups of a family back, as many as bring it to the next multiple or to its full width; what they are worth. */
+static double give_back(struct selecting *s, const struct family *family, int *given, int *n) {
+    int step = s->opt->round, block = family->per_group > 0 && step % family->per_group == 0 ? step / family->per_group : family->n;
+    double worth = 0;
+    *n = 0;
+    for (int i = family->n - 1; i >= 0 && *n < block; --i) {
+        int g = s->member[family->first + i];
+        if (s->keep[g]) continue;
+        restore_group(s, g);
+        given[(*n)++] = g;
+        worth += s->rank[g];
+    }
+    return worth;
+}
+
+static void take_again(struct selecting *s, const int *given, int n) {
+    for (int i = 0; i < n; ++i) {
+        s->keep[given[i]] = 0;
+        count_group(s, given[i], -1);
+    }
+}
+
+/* Rounding moves whole blocks, and several families at once, so the search may end well below the target: the most valuable blocks
+ * come back as long as it holds. */
+static void settle(struct selecting *s, struct cost full, int *given) {
+    for (int best = 0, n; best >= 0;) {
+        double most = 0;
+        best = -1;
+        for (int f = 0; f < s->n_family; ++f) {
+            double worth = give_back(s, &s->family[f], given, &n);
+            if (n && worth > most && target_met(s, full)) best = f, most = worth;
+            take_again(s, given, n);
+        }
+        if (best >= 0) give_back(s, &s->family[best], given, &n);
+    }
+}
+
+/* The fewest removals that meet the target: cost falls with them, so halve the interval. */
 static bool search(struct selecting *s, struct cost full) {
     int low = 0, high = s->opt->by_layer ? 1000 : s->n_order;
     remove_worst(s, high);
@@ -466,6 +503,7 @@ static enum status select_now(struct ctx *ctx, struct selecting *s, const double
         out->reached = true;
     } else {
         out->reached = search(s, out->before);
+        if (out->reached && !s->opt->by_layer && s->opt->round > 1) settle(s, out->before, s->given);
     }
     out->after = cost_now(s);
     out->filters_before = filters(s, false);
@@ -483,13 +521,14 @@ enum status select_groups(struct ctx *ctx, const struct channels *ch, const doub
     s.order = mem_zero(ctx, n, sizeof *s.order);
     s.member = mem_zero(ctx, n, sizeof *s.member);
     s.family = mem_zero(ctx, n, sizeof *s.family);
+    s.given = mem_zero(ctx, n, sizeof *s.given);
     s.family_of = mem_zero(ctx, n, sizeof *s.family_of);
     s.kept = mem_zero(ctx, layers, sizeof *s.kept);
     s.least = mem_zero(ctx, layers, sizeof *s.least);
     s.touch = mem_zero(ctx, layers, sizeof *s.touch);
     enum status st = ctx->code;
     if (st == ST_OK) st = select_now(ctx, &s, score, out);
-    free(s.touch), free(s.order), free(s.member), free(s.family), free(s.family_of), free(s.kept), free(s.least);
+    free(s.touch), free(s.order), free(s.member), free(s.given), free(s.family), free(s.family_of), free(s.kept), free(s.least);
     if (st != ST_OK) selection_free(out);
     return st;
 }

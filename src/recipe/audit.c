@@ -266,12 +266,43 @@ static enum status write_csv(struct ctx *ctx, const struct prune_job *job, const
     return io_commit(ctx, &out);
 }
 
-static char *saliency_json(const struct prune_job *job) {
+/* What makes two runs comparable. */
+static enum status add_kind(struct ctx *ctx, const struct prune_job *job, cJSON *root) {
+    static const char *const utility[] = { "detection", "probability", "loss" };
+    static const char *const form[] = { "abs", "relu", "asymmetric", "elementwise", "square" };
+    static const char *const balance[] = { "size", "object", "none" }, *const normalize[] = { "none", "mean", "l2", "rank" };
+    char hex[65];
+    cJSON_AddStringToObject(root, "criterion", job->opt.criterion);
+    cJSON_AddStringToObject(root, "utility", utility[job->opt.saliency.utility]);
+    cJSON_AddStringToObject(root, "form", form[job->opt.saliency.form]);
+    cJSON_AddStringToObject(root, "balance", balance[job->opt.saliency.balance]);
+    cJSON_AddStringToObject(root, "normalize", normalize[job->opt.saliency.normalize]);
+    cJSON_AddStringToObject(root, "cfg", job->opt.cfg);
+    TRY(io_sha256(ctx, job->opt.cfg, hex));
+    cJSON_AddStringToObject(root, "cfg_sha256", hex);
+    cJSON_AddStringToObject(root, "weights", job->opt.weights);
+    TRY(io_sha256(ctx, job->opt.weights, hex));
+    cJSON_AddStringToObject(root, "weights_sha256", hex);
+    cJSON_AddStringToObject(root, "image_list", job->opt.use_valid ? job->data.valid : job->data.train);
+    return ST_OK;
+}
+
+/* Kendall's tau between the halves of the images, over the groups of one layer. */
+static enum status add_layer_tau(struct ctx *ctx, const struct prune_job *job, int layer, cJSON *to) {
+    const struct channels *ch = job->channels;
+    if (!job->detail.n_object || !job->detail.half[0]) return ST_OK;
+    uint8_t *use = mem_zero(ctx, (size_t)ch->n_group, 1);
+    if (!use) return ST_MEMORY;
+    for (int k = ch->first_node[layer]; k < ch->first_node[layer + 1]; ++k) use[ch->group_of[k]] = 1;
+    cJSON_AddNumberToObject(to, "kendall_tau_halves", kendall_tau(job->detail.half[0], job->detail.half[1], use, ch->n_group));
+    free(use);
+    return ST_OK;
+}
+
+static enum status saliency_json(struct ctx *ctx, const struct prune_job *job, char **text) {
     cJSON *root = cJSON_CreateObject(), *layers;
     cJSON_AddStringToObject(root, "version", version);
-    cJSON_AddStringToObject(root, "criterion", job->opt.criterion);
-    cJSON_AddStringToObject(root, "cfg", job->opt.cfg);
-    cJSON_AddStringToObject(root, "weights", job->opt.weights);
+    enum status st = add_kind(ctx, job, root);
     cJSON_AddNumberToObject(root, "images", score_images_count(job->images));
     cJSON_AddNumberToObject(root, "votes", job->detail.n_object);
     cJSON_AddNumberToObject(root, "objects_small", job->detail.bin_count[0]);
@@ -279,7 +310,7 @@ static char *saliency_json(const struct prune_job *job) {
     cJSON_AddNumberToObject(root, "objects_large", job->detail.bin_count[2]);
     cJSON_AddNumberToObject(root, "kendall_tau_halves", job->detail.tau);
     layers = cJSON_AddArrayToObject(root, "layers");
-    for (int i = 0; i < job->net->n; ++i) {
+    for (int i = 0; i < job->net->n && st == ST_OK; ++i) {
         const struct layer *l = &job->net->layer[i];
         if (l->n_param == 0) continue;
         cJSON *o = cJSON_CreateObject(), *score, *mean, *group;
@@ -288,6 +319,7 @@ static char *saliency_json(const struct prune_job *job) {
         cJSON_AddStringToObject(o, "type", l->section->type);
         const char *frozen = job->channels->group[channels_group(job->channels, i, 0)].frozen;
         if (frozen) cJSON_AddStringToObject(o, "frozen", frozen);
+        st = add_layer_tau(ctx, job, i, o);
         score = cJSON_AddArrayToObject(o, "score");
         mean = cJSON_AddArrayToObject(o, "mean_activation");
         group = cJSON_AddArrayToObject(o, "group");
@@ -298,14 +330,15 @@ static char *saliency_json(const struct prune_job *job) {
             cJSON_AddItemToArray(group, cJSON_CreateNumber(g));
         }
     }
-    char *text = cJSON_Print(root);
+    *text = st == ST_OK ? cJSON_Print(root) : NULL;
+    if (st == ST_OK && !*text) st = ctx_fail(ctx, ST_MEMORY, "out of memory writing the scores");
     cJSON_Delete(root);
-    return text;
+    return st;
 }
 
 enum status saliency_write(struct ctx *ctx, const struct prune_job *job, const char *prefix) {
-    char path[1100], *text = saliency_json(job);
-    if (!text) return ctx_fail(ctx, ST_MEMORY, "out of memory writing the scores");
+    char path[1100], *text;
+    TRY(saliency_json(ctx, job, &text));
     snprintf(path, sizeof path, "%s.json", prefix);
     enum status st = io_write(ctx, path, text, strlen(text));
     free(text);

@@ -11,7 +11,7 @@
 #include "recipe/latency_target.h"
 
 struct prune_options prune_defaults(void) {
-    return (struct prune_options){ .criterion = "saliency", .compensate = true, .images = 1000, .map_thresh = 0.25, .map_iou = 0.5, .seeds = 3,
+    return (struct prune_options){ .criterion = "saliency", .compensate = true, .images = 1000, .report_images = -1, .map_thresh = 0.25, .map_iou = 0.5, .seeds = 3,
                                    .loop = { .steps = 1, .rate_factor = 1, .max_map_drop = -1, .seed = 1 }, .saliency = saliency_defaults(), .select = select_defaults() };
 }
 
@@ -23,19 +23,18 @@ static char *joined(struct ctx *ctx, const char *a, const char *b) {
 }
 
 static enum status out_names(struct ctx *ctx, struct prune_job *job) {
-    char prefix[1024];
-    if (job->opt.out) {
-        snprintf(prefix, sizeof prefix, "%s", job->opt.out);
-    } else {
-        const char *base = strrchr(job->opt.cfg, '/');
-        base = base ? base + 1 : job->opt.cfg;
-        int n = (int)strlen(base) - (text_ends_with(base, ".cfg") ? 4 : 0);
-        snprintf(prefix, sizeof prefix, "%.*s_pruned", n, base);
-    }
+    const char *slash = strrchr(job->opt.cfg, '/'), *base = slash ? slash + 1 : job->opt.cfg;
+    char *stem = mem_text(ctx, base);
+    if (stem && text_ends_with(stem, ".cfg")) stem[strlen(stem) - 4] = '\0';
+    char *prefix = job->opt.out ? mem_text(ctx, job->opt.out) : stem ? joined(ctx, stem, "_pruned") : NULL;
+    free(stem);
+    if (!prefix) return ctx->code;
     job->cfg_out = joined(ctx, prefix, ".cfg");
     job->weights_out = joined(ctx, prefix, ".weights");
     job->plan_out = joined(ctx, prefix, ".prune.json");
+    job->html_out = joined(ctx, prefix, ".html");
     job->compare_out = joined(ctx, prefix, ".compare.json");
+    free(prefix);
     return ctx->code;
 }
 
@@ -95,7 +94,7 @@ void prune_close(struct prune_job *job) {
     cJSON_Delete(job->loop);
     free(job->speed_before.layer_ms), free(job->speed_after.layer_ms);
     free(job->mean), free(job->score), free(job->compensated), free(job->keep_layer);
-    free(job->cfg_out), free(job->weights_out), free(job->plan_out), free(job->compare_out);
+    free(job->cfg_out), free(job->weights_out), free(job->plan_out), free(job->html_out), free(job->compare_out);
     free(job);
 }
 
@@ -108,7 +107,7 @@ static struct score_source source_of(struct prune_job *job) {
 }
 
 static enum status refuse_existing(struct ctx *ctx, const struct prune_job *job) {
-    const char *cut[] = { job->cfg_out, job->weights_out, job->plan_out, NULL }, *table[] = { job->compare_out, NULL };
+    const char *cut[] = { job->cfg_out, job->weights_out, job->plan_out, job->opt.report_images < 0 ? NULL : job->html_out, NULL }, *table[] = { job->compare_out, NULL };
     const char *const *out = job->opt.compare ? table : cut;
     bool goes_on = job->opt.loop.resume && io_exists(job->opt.compare ? job->compare_out : job->plan_out);
     for (int i = 0; out[i] && !job->opt.force && !job->opt.dry_run && !goes_on; ++i)
@@ -117,10 +116,12 @@ static enum status refuse_existing(struct ctx *ctx, const struct prune_job *job)
 }
 
 static enum status writable_folder(struct ctx *ctx, const char *path) {
-    char folder[1100];
-    const char *slash = strrchr(path, '/');
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
-    if (access(folder, W_OK) == 0) return ST_OK;
+    char *folder = mem_text(ctx, strchr(path, '/') ? path : "./"), *slash = folder ? strrchr(folder, '/') : NULL;
+    if (!folder) return ST_MEMORY;
+    slash[1] = '\0';
+    bool writable = access(folder, W_OK) == 0;
+    free(folder);
+    if (writable) return ST_OK;
     return ctx_fail(ctx, ST_IO, "%s: cannot be written: %s", path, strerror(errno));
 }
 

@@ -34,6 +34,7 @@ struct prune_options {
     const char *criterion, *keep_layers, *from_plan;
     bool force, dry_run, keep_seen, strict, calc_map, use_valid, compensate;
     bool compare;                    /* criterion is a list; nothing is cut for good */
+    int report_images;               /* examples on the page PREFIX.html; -1: no page */
     int seeds;                       /* with compare: draws of criterion random */
     int validate;                    /* groups to remove one at a time (validate.h); criterion is a list; 0: none */
     int images;                      /* to score on; 0: all */
@@ -86,7 +87,7 @@ struct prune_job {
     struct map_result map_before, map_after, map_tuned;
     bool have_map, have_tuned;       /* tuned: after the last fine-tuning */
     cJSON *loop;                     /* of a run in steps: its part of the record, or NULL */
-    char *cfg_out, *weights_out, *plan_out, *compare_out;
+    char *cfg_out, *weights_out, *plan_out, *html_out, *compare_out;
 };
 
 enum status prune_open(struct ctx *, struct backend *, const struct prune_options *, struct prune_job **);
@@ -101,6 +102,8 @@ enum status prune_cut(struct ctx *, struct prune_job *);     /* the small networ
 enum status prune_measure(struct ctx *, struct prune_job *); /* speed, and mAP when asked */
 enum status prune_map(struct ctx *, struct prune_job *, struct net *, struct map_result *); /* on the valid list */
 enum status prune_write(struct ctx *, struct prune_job *);   /* PREFIX.cfg, PREFIX.weights, PREFIX.prune.json */
+/* After prune_write or loop_run: PREFIX.html, and its figures as the record's member "report" (report.h). */
+enum status prune_report(struct ctx *, struct prune_job *);
 void prune_close(struct prune_job *);
 
 /* audit.c */

@@ -1,6 +1,7 @@
 #include "recipe/score_images.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/rng.h"
 #include "eval/detect.h"
@@ -28,6 +29,33 @@ static void choose(struct score_images *s, int total, uint64_t seed, int *pool) 
     qsort(s->chosen, (size_t)s->n, sizeof *s->chosen, by_value);
 }
 
+/* Before the long part: every picture readable, a label file for each; bad lines are told and left out. */
+static enum status check(struct ctx *ctx, const struct score_images *s) {
+    struct text_list chosen = { .n = s->n, .item = mem_zero(ctx, (size_t)s->n, sizeof *chosen.item) };
+    struct dataset_report r;
+    if (!chosen.item) return ST_MEMORY;
+    for (int i = 0; i < s->n; ++i) chosen.item[i] = s->list->item[s->chosen[i]];
+    enum status st = dataset_survey(ctx, &chosen, s->classes, &r);
+    free(chosen.item);
+    TRY(st);
+    st = dataset_usable(ctx, &r, DATASET_TRAIN);
+    if (st == ST_OK && r.unreadable)
+        st = ctx_fail(ctx, ST_FORMAT, "%d of the %d images to score on cannot be read; the first: %.*s", r.unreadable, r.images,
+                      (int)strcspn(r.text, "\n"), r.text);
+    if (st == ST_OK && r.no_labels) {
+        const char *line = strstr(r.text, "label file missing"); /* the first of them */
+        while (line > r.text && line[-1] != '\n') --line;
+        st = ctx_fail(ctx, ST_FORMAT, "%d of the %d images to score on have no label file; the first: %.*s", r.no_labels, r.images,
+                      (int)strcspn(line, "\n"), line);
+    }
+    if (st == ST_OK && r.bad_lines && !r.boxes)
+        st = ctx_fail(ctx, ST_FORMAT, "none of the %lld lines in the label files can be used; the first: %.*s", r.bad_lines, (int)strcspn(r.text, "\n"), r.text);
+    if (st == ST_OK) st = dataset_tell(ctx, &r, NULL);
+    if (st == ST_OK && !r.boxes) ctx_log(ctx, LOG_WARN, "none of the %d images to score on holds a labelled object: the background alone decides", r.images);
+    dataset_report_free(&r);
+    return st;
+}
+
 enum status score_images_open(struct ctx *ctx, const struct net *net, const struct text_list *list, int count, uint64_t seed, int classes,
                               struct score_images **out) {
     *out = NULL;
@@ -43,6 +71,7 @@ enum status score_images_open(struct ctx *ctx, const struct net *net, const stru
     }
     if (ctx->code == ST_OK) choose(s, list->n, seed, pool);
     free(pool);
+    if (ctx->code == ST_OK) check(ctx, s);
     if (ctx->code != ST_OK) {
         score_images_close(s);
         return ctx->code;
@@ -69,7 +98,7 @@ static enum status get(void *user, struct ctx *ctx, int i, struct score_image *o
     struct score_images *s = user;
     const char *path = s->list->item[s->chosen[i]];
     struct image picture;
-    enum status st = labels_of(ctx, path, s->classes, true, &s->truth);
+    enum status st = labels_of(ctx, path, s->classes, false, &s->truth);
     if (st == ST_OK) st = image_read(ctx, path, s->net->opt.channels, &picture);
     if (st != ST_OK) return st;
     image_free(&s->input);

@@ -7,7 +7,8 @@
 
 struct score_images;
 /* `count` of the list's images (0 or more than there are: all), stretched or letterboxed as the cfg says; labels beside
- * them, checked against `classes`.  The list stays the caller's and must outlive this. */
+ * them.  A picture that cannot be read and a label file that is missing are errors, counted; bad lines (a class from `classes` on,
+ * no box) are told and left out.  The list stays the caller's and must outlive this. */
 enum status score_images_open(struct ctx *, const struct net *, const struct text_list *list, int count, uint64_t seed, int classes,
                               struct score_images **);
 /* A source over them; progress and stop are left to the caller. */

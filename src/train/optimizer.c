@@ -86,7 +86,7 @@ static int list_pieces(struct optimizer *o, const struct net *net, uint64_t numb
                                       .decay = p->flags & PARAM_DECAY ? decay : 0,
                                       .limit = p->flags & PARAM_LIMIT_STEP ? 1 : INFINITY,
                                       .clip = p->role == PARAM_WEIGHT && l->common.clip > 0 ? l->common.clip : INFINITY,
-                                      .hold = held(net, l, k, number) };
+                                      .hold = held(net, l, k, number), .reverse = p->reverse };
             n += add_pieces(o->range + n, r, param_count(p));
         }
     }

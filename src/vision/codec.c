@@ -19,6 +19,9 @@
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized" /* of members that only the other kind of source has */
+#endif
 #define STB_IMAGE_STATIC
 #define STB_IMAGE_IMPLEMENTATION
 #define STBI_NO_STDIO
@@ -230,4 +233,15 @@ enum status pixels_write(struct ctx *ctx, const char *path, const struct pixels 
     if (done) return io_commit(ctx, &out);
     io_abort(&out);
     return ctx_fail(ctx, ST_IO, "%s: picture of %d x %d could not be encoded", path, px->w, px->h);
+}
+
+enum status pixels_jpeg(struct ctx *ctx, const struct pixels *px, int quality, char **bytes, size_t *size) {
+    *bytes = NULL;
+    FILE *memory = open_memstream(bytes, size);
+    if (!memory) return ctx_fail(ctx, ST_MEMORY, "out of memory for a picture");
+    int done = stbi_write_jpg_to_func(put_bytes, memory, px->w, px->h, px->c, px->data, quality);
+    if (fclose(memory) == 0 && done) return ST_OK;
+    free(*bytes);
+    *bytes = NULL;
+    return ctx_fail(ctx, ST_IO, "a picture of %d x %d could not be encoded", px->w, px->h);
 }

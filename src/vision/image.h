@@ -32,6 +32,8 @@ enum status pixels_read_small(struct ctx *ctx, const char *path, int channels, s
 enum status pixels_probe(struct ctx *ctx, const char *path, int *w, int *h, int *c);
 /* Writing by extension: .jpg/.jpeg (quality 1..100), .png, .bmp.  Temporary name, then rename. */
 enum status pixels_write(struct ctx *ctx, const char *path, const struct pixels *px, int quality);
+/* A JPEG in memory; caller frees. */
+enum status pixels_jpeg(struct ctx *ctx, const struct pixels *px, int quality, char **bytes, size_t *size);
 
 /* Darknet's resize: corners aligned, bilinear, two passes (darknet-compat 5.11).  Upstream loses the bottom row for some
  * source heights; here the last row is the last source row. */

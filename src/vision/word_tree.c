@@ -96,6 +96,24 @@ void word_tree_hierarchy(const struct word_tree *t, float *p, size_t stride, boo
         if (t->child[i] >= 0) p[(size_t)i * stride] = 0;
 }
 
+enum status word_tree_leaves(struct ctx *ctx, const struct word_tree *t, const char *path, bool **others) {
+    char *bytes, *rest;
+    size_t size;
+    int found = 0;
+    bool *other = *others = mem_zero(ctx, (size_t)t->n, sizeof *other);
+    if (!other) return ST_MEMORY;
+    TRY(io_read(ctx, path, &bytes, &size));
+    for (int i = 0; i < t->n; ++i) other[i] = true;
+    for (char *line = strtok_r(bytes, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        line += strspn(line, blanks);
+        line[strcspn(line, blanks)] = '\0';
+        for (int i = 0; i < t->n; ++i)
+            if (other[i] && strcmp(t->name[i], line) == 0) other[i] = false, ++found;
+    }
+    free(bytes);
+    return found ? ST_OK : ctx_fail(ctx, ST_FORMAT, "%s: names no class of the tree; one name per line is needed", path);
+}
+
 int word_tree_top(const struct word_tree *t, const float *p, size_t stride, double thresh) {
     double reached = 1;
     int top = -1;

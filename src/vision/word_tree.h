@@ -24,6 +24,9 @@ void word_tree_free(struct word_tree *); /* NULL: nothing */
 double word_tree_probability(const struct word_tree *, const float *p, size_t stride, int class_id);
 /* p(class | parent) -> p(class) for all of them, in place.  only_leaves: 0 for classes that have children. */
 void word_tree_hierarchy(const struct word_tree *, float *p, size_t stride, bool only_leaves);
+/* leaves= of a .data file names the classes that count, one per line, in place of the tree's own leaves.  (*others)[k]: class k is
+ * none of them; the caller frees it. */
+enum status word_tree_leaves(struct ctx *, const struct word_tree *, const char *path, bool **others);
 /* From p(class | parent): down from the roots along the likeliest child while p(class) stays above `thresh`.  -1 when not even
  * a root does. */
 int word_tree_top(const struct word_tree *, const float *p, size_t stride, double thresh);

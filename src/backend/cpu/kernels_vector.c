@@ -92,11 +92,11 @@ static void sgd_range(const struct update_range *r, float *w, float *g, float *m
 
 static void sgd(struct backend *be, const struct update_range *range, int n, real *w, real *g, real *m, double scale,
                 double momentum) {
-    (void)be;
     PARALLEL_FOR(range_work(range, n))
     for (int k = 0; k < n; ++k) {
         size_t at = range[k].offset;
         if (range[k].hold) memset((float *)g + at, 0, range[k].n * sizeof(float));
+        else if (range[k].reverse != 0) ref_f32_ops.sgd(be, &range[k], 1, w, g, m, scale, momentum);
         else sgd_range(&range[k], (float *)w + at, (float *)g + at, (float *)m + at, (float)scale, (float)momentum);
     }
 }
