@@ -49,7 +49,7 @@ static void make_set(void) {
     CHECK(run_.status == 0, "the network is trained: %s", run_.err);
 }
 
-#define BASE "detector prune t.data t.cfg saved/t_final.weights -round 1 -min_filters 2 -images 4 "
+#define BASE "detector prune t.data t.cfg saved/t_final.weights -round 1 -min_filters 2 -images 4 -no_report "
 #define STEPS "-target_flops .5 -steps 3 -finetune 8 -final_finetune 12 -distill .5 -baseline "
 
 static bool same(const char *a, const char *b) {

@@ -1,7 +1,9 @@
 #include "base/io.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <nettle/sha2.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -88,6 +90,21 @@ enum status io_write(struct ctx *ctx, const char *path, const void *bytes, size_
     TRY(io_create(ctx, path, &out));
     fwrite(bytes, 1, size, out.file);
     return io_commit(ctx, &out);
+}
+
+void io_sweep(const char *prefix) {
+    char folder[4096], path[4096 + 300];
+    const char *slash = strrchr(prefix, '/'), *stem = slash ? slash + 1 : prefix;
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - prefix) + 1 : 2, slash ? prefix : "./");
+    DIR *dir = opendir(folder);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        const char *temp = strstr(e->d_name, ".tmp.");
+        long writer = temp ? strtol(temp + 5, NULL, 10) : 0;
+        if (strncmp(e->d_name, stem, strlen(stem)) || writer <= 0 || kill((pid_t)writer, 0) == 0 || errno != ESRCH) continue;
+        snprintf(path, sizeof path, "%s%s", folder, e->d_name);
+        unlink(path);
+    }
+    if (dir) closedir(dir);
 }
 
 bool io_exists(const char *path) {

@@ -18,6 +18,9 @@ enum status io_commit(struct ctx *ctx, struct io_out *out);
 void io_abort(struct io_out *out);
 enum status io_write(struct ctx *ctx, const char *path, const void *bytes, size_t size); /* all of the above at once */
 
+/* Removes what writers that are no more left behind: temporary files whose path begins with `prefix` ("dir/" for all of a folder). */
+void io_sweep(const char *prefix);
+
 bool io_exists(const char *path);
 /* Whether a file of that name could be made: the folder is there and may be written to. */
 enum status io_writable(struct ctx *ctx, const char *path);

@@ -12,13 +12,13 @@ struct map_options {
     int points;         /* 0: area under the curve, 11, 101, ... */
     const int *class_map; /* as in struct detect_options: n_map classes of a head with a word tree; NULL: all */
     int n_map;
+    void (*progress)(void *user, int done, int total);
+    void *user;
+    const volatile int *stop; /* NULL, or becomes non-zero: ST_INTERRUPTED */
     bool curves;        /* fill map_result.curve */
     /* NULL, or called after every image, in order, with its detections (above .005, suppressed) and its truths. */
     enum status (*each)(struct ctx *, void *user, int image, const struct detection_list *, const struct truth_list *);
     void *each_user;
-    void (*progress)(void *user, int done, int total);
-    void *user;
-    const volatile int *stop; /* NULL, or becomes non-zero: ST_INTERRUPTED */
 };
 struct map_class { double ap; int tp, fp, truths; };
 enum { MAP_CURVE = 101 };

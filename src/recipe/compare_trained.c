@@ -75,6 +75,7 @@ enum status compare_trained(struct ctx *ctx, const struct prune_job *job, const 
     char folder[1200];
     snprintf(folder, sizeof folder, "%.*s", (int)(strlen(job->compare_out) - strlen(".json")), job->compare_out);
     TRY(io_make_dirs(ctx, folder));
+    io_sweep(folder);
     struct compare_row *base = job->opt.loop.baseline ? &out->row[out->n++] : NULL;
     if (base) base->trained = true;
     for (int i = 0; i < n; ++i) {

@@ -1,6 +1,5 @@
 #include "recipe/loop.h"
 
-#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -445,25 +444,13 @@ static void beside(const struct loop *l, char path[PATH], const char *rest) { /*
     snprintf(path, PATH, "%.*s%s", (int)(strlen(l->job->cfg_out) - 4), l->job->cfg_out, rest);
 }
 
-/* Removes what a killed run could not rename: temporary files of the folder whose names begin with `stem`. */
-static void sweep_folder(const char *folder, const char *stem) {
-    DIR *dir = opendir(folder);
-    for (struct dirent *e; dir && (e = readdir(dir));) {
-        char path[2000];
-        if (strncmp(e->d_name, stem, strlen(stem)) || !strstr(e->d_name, ".tmp.")) continue;
-        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
-        unlink(path);
-    }
-    if (dir) closedir(dir);
-}
-
+/* What killed runs left behind. */
 static void sweep(const struct loop *l) {
-    char prefix[PATH];
-    beside(l, prefix, "");
-    char *slash = strrchr(prefix, '/');
-    sweep_folder(l->dir, "");
-    if (slash) *slash = '\0';
-    sweep_folder(slash ? prefix : ".", slash ? slash + 1 : prefix);
+    char path[PATH];
+    beside(l, path, "");
+    io_sweep(path);
+    path_of(l, path, "", 0);
+    io_sweep(path);
 }
 
 static enum status write_others(struct ctx *ctx, const struct loop *l) {

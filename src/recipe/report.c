@@ -368,6 +368,20 @@ static enum status add_example(struct ctx *ctx, struct measuring *m, struct repo
     return st;
 }
 
+/* A network may be beyond gradients (after a training that went astray): then this picture has no map, and the report goes on. */
+static enum status heat_of(struct ctx *ctx, struct measuring *m, int side, int layer, int index, const struct pixels *small, struct report_picture *p,
+                           double *inside) {
+    const struct view *v = &m->views.image[index];
+    struct ctx own = { 0 };
+    enum status st = heat_over(&own, m->net[side], layer, m->images.item[index], *m->missing ? &v->seen[REPORT_BEFORE] : &v->truth, small, PICTURE_QUALITY,
+                               &p->heat[side], &p->heat_size[side], inside);
+    if (st == ST_OK) return ST_OK;
+    *inside = -1;
+    if (st != ST_NUMERIC && st != ST_UNSUPPORTED) return ctx_fail(ctx, st, "%s", own.error);
+    ctx_log(ctx, LOG_WARN, "%s: no heat map of the network %s: %s", m->images.item[index], side_name[side], own.error);
+    return ST_OK;
+}
+
 static enum status add_heat(struct ctx *ctx, struct measuring *m, int side, struct report *r, const int *chosen) {
     struct net *net = m->net[side];
     int layer = heat_layer(ctx, net), w, h;
@@ -376,14 +390,11 @@ static enum status add_heat(struct ctx *ctx, struct measuring *m, int side, stru
     enum status st = net_bind(ctx, net, m->be, NET_SCORE, 1);
     for (int i = 0; i < r->n_picture && st == ST_OK; ++i, example = example->next) {
         struct report_picture *p = &r->picture[i];
-        const struct view *v = &m->views.image[chosen[i]];
         struct pixels small = { 0 };
         double inside = -1;
         if (m->opt->stop && *m->opt->stop) st = ctx_fail(ctx, ST_INTERRUPTED, "interrupted: no report was written");
         if (st == ST_OK) st = read_small(ctx, m->images.item[chosen[i]], &small, &w, &h);
-        if (st == ST_OK)
-            st = heat_over(ctx, net, layer, m->images.item[chosen[i]], *m->missing ? &v->seen[REPORT_BEFORE] : &v->truth, &small, PICTURE_QUALITY, &p->heat[side],
-                           &p->heat_size[side], &inside);
+        if (st == ST_OK) st = heat_of(ctx, m, side, layer, chosen[i], &small, p, &inside);
         pixels_free(&small);
         if (inside < 0) continue;
         o = cJSON_AddObjectToObject(example, side ? "heat_after" : "heat_before");

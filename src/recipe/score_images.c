@@ -45,7 +45,7 @@ static enum status check(struct ctx *ctx, const struct score_images *s) {
     if (st == ST_OK && r.no_labels) {
         const char *line = strstr(r.text, "label file missing"); /* the first of them */
         while (line > r.text && line[-1] != '\n') --line;
-        st = ctx_fail(ctx, ST_FORMAT, "%d of the %d images to score on have no label file; the first: %.*s", r.no_labels, r.images,
+        st = ctx_fail(ctx, ST_IO, "%d of the %d images to score on have no label file; the first: %.*s", r.no_labels, r.images,
                       (int)strcspn(line, "\n"), line);
     }
     if (st == ST_OK && r.bad_lines && !r.boxes)

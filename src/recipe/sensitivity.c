@@ -322,7 +322,11 @@ static enum status run(struct ctx *ctx, struct probe *p, int *unit_of_row) {
     }
     TRY(write_json(ctx, p));
     TRY(write_csv(ctx, p));
-    return write_plot(ctx, p);
+    TRY(write_plot(ctx, p));
+    char stem[1200];
+    snprintf(stem, sizeof stem, "%s.sensitivity.", p->prefix);
+    io_sweep(stem);
+    return ST_OK;
 }
 
 enum status sensitivity_run(struct ctx *ctx, struct prune_job *job, const char *prefix, int images, struct sensitivity *out) {
