@@ -174,6 +174,30 @@ static void conv_body(struct run *r) {
     emit_map(r, &y), emit_map(r, &dx), emit_vector(r, dw, n);
 }
 
+/* The same letters; forward alone, as networks that only run: other kernels, and `add` sums a residual on top. */
+static void conv_run_body(struct run *r) {
+    const struct parity_case *k = r->k;
+    int dilation = abs(k->e), pad = k->e < 0 ? 0 : k->b / 2 * dilation, reach = dilation * (k->b - 1) + 1;
+    struct shape ys = {k->x.n, k->a, (k->x.h + 2 * pad - reach) / k->c + 1, (k->x.w + 2 * pad - reach) / k->c + 1};
+    bool add = r->add;
+    r->add = false;
+    struct tensor x = random_map(r, k->x), y = target(r, ys), skip = random_map(r, ys);
+    size_t n = (size_t)k->a * (size_t)(k->x.c / k->d * k->b * k->b);
+    real *w = random_vector(r, n, -1, 1), *bias = random_vector(r, (size_t)k->a, -1, 1);
+    struct conv_desc d = {.x = x, .y = y, .groups = k->d, .size = k->b, .stride_x = k->c, .stride_y = k->c,
+                          .dilation = dilation, .pad = pad, .bias = !add, .act = k->act};
+    struct conv_plan *plan = NULL;
+    const struct backend_ops *ops = r->be->ops;
+    CHECK(ops->conv_new(r->be, &r->ctx, &d, &plan) == ST_OK, "%s: %s", k->name, r->ctx.error);
+    if (!plan) return;
+    ops->conv_weights(r->be, &r->ctx, plan, w);
+    if (add) ops->conv_forward_add(r->be, &r->ctx, plan, &x, NULL, &skip, &y);
+    else ops->conv_forward(r->be, &r->ctx, plan, &x, bias, &y);
+    ops->conv_free(r->be, plan);
+    CHECK(r->ctx.code == ST_OK, "%s: %s", k->name, r->ctx.error);
+    emit_map(r, &y);
+}
+
 /* a: in place (dx is dy's memory) */
 static void bn_body(struct run *r) {
     size_t c = channels(r);
@@ -475,6 +499,36 @@ static const struct parity_case parity_cases[] = {
     {"conv one channel", conv_body, {1, 1, 8, 9}, 1, 3, 1, 1, 1, ACT_LEAKY},
     {"conv wide blocks", conv_body, {1, 35, 5, 6}, 70, 3, 1, 1, 1, ACT_SELU},
     {"conv many pixels", conv_body, {1, 8, 40, 42}, 16, 3, 1, 1, 1, ACT_LEAKY},
+    {"run conv 3x3", conv_run_body, {2, 5, 9, 7}, 6, 3, 1, 1, 1, ACT_LINEAR},
+    {"run conv 3x3 leaky", conv_run_body, {1, 16, 13, 10}, 33, 3, 1, 1, 1, ACT_LEAKY},
+    {"run conv 3x3 stride 2 even", conv_run_body, {2, 8, 12, 14}, 24, 3, 2, 1, 1, ACT_MISH},
+    {"run conv 3x3 stride 2 odd", conv_run_body, {2, 3, 11, 13}, 16, 3, 2, 1, 1, ACT_SWISH},
+    {"run conv 1x1", conv_run_body, {3, 17, 7, 6}, 19, 1, 1, 1, 1, ACT_LOGISTIC},
+    {"run conv 1x1 stride 2", conv_run_body, {1, 16, 9, 8}, 8, 1, 2, 1, 1, ACT_RELU},
+    {"run conv 1x1 stride 2 narrow", conv_run_body, {5, 6, 16, 16}, 7, 1, 2, 1, 1, ACT_LEAKY},
+    {"run conv 1x1 on 1x1", conv_run_body, {4, 20, 1, 1}, 5, 1, 1, 1, 1, ACT_TANH},
+    {"run conv dilation 2", conv_run_body, {1, 8, 12, 12}, 8, 3, 1, 1, 2, ACT_RELU6},
+    {"run conv dilation 3 stride 2", conv_run_body, {1, 4, 13, 12}, 8, 3, 2, 1, 3, ACT_LINEAR},
+    {"run conv 5x5 stride 3 no pad", conv_run_body, {1, 6, 17, 19}, 7, 5, 3, 1, -1, ACT_LINEAR},
+    {"run conv 7x7 stride 2", conv_run_body, {1, 3, 20, 17}, 16, 7, 2, 1, 1, ACT_HARD_MISH},
+    {"run conv 2x2 stride 2", conv_run_body, {1, 3, 9, 9}, 4, 2, 2, 1, 1, ACT_ELU},
+    {"run conv groups 2", conv_run_body, {2, 8, 7, 9}, 12, 3, 1, 2, 1, ACT_RELIE},
+    {"run conv groups 32 wide", conv_run_body, {1, 64, 6, 6}, 64, 3, 1, 32, 1, ACT_LEAKY},
+    {"run conv groups 3 odd", conv_run_body, {1, 9, 8, 5}, 6, 3, 2, 3, 1, ACT_LINEAR},
+    {"run conv depthwise", conv_run_body, {2, 24, 10, 9}, 24, 3, 1, 24, 1, ACT_RELU6},
+    {"run conv depthwise stride 2", conv_run_body, {1, 19, 11, 8}, 19, 5, 2, 19, 1, ACT_SWISH},
+    {"run conv depthwise times 2", conv_run_body, {1, 6, 8, 8}, 12, 3, 1, 6, 1, ACT_LINEAR},
+    {"run conv one channel", conv_run_body, {1, 1, 8, 9}, 1, 3, 1, 1, 1, ACT_LEAKY},
+    {"run conv wide blocks", conv_run_body, {1, 35, 5, 6}, 70, 3, 1, 1, 1, ACT_SELU},
+    {"run conv many pixels", conv_run_body, {1, 8, 40, 42}, 16, 3, 1, 1, 1, ACT_LEAKY},
+    {"run conv 1x1 wide", conv_run_body, {2, 70, 9, 11}, 75, 1, 1, 1, 1, ACT_LEAKY},
+    {"run conv 1x1 few pixels", conv_run_body, {1, 150, 3, 5}, 255, 1, 1, 1, 1, ACT_MISH},
+    {"run conv 1x1 many pixels", conv_run_body, {2, 5, 61, 67}, 9, 1, 1, 1, 1, ACT_RELU},
+    {"run conv stride 2 deep", conv_run_body, {1, 96, 7, 9}, 100, 3, 2, 1, 1, ACT_LEAKY},
+    {"run conv stride 2 large", conv_run_body, {2, 20, 45, 47}, 37, 3, 2, 1, 1, ACT_SWISH},
+    {"run conv first layer", conv_run_body, {1, 3, 61, 50}, 18, 3, 1, 1, 1, ACT_RELIE},
+    {"run conv window wider than map", conv_run_body, {1, 3, 2, 3}, 5, 7, 1, 1, 1, ACT_LINEAR},
+    {"run conv winograd odd", conv_run_body, {2, 24, 15, 21}, 56, 3, 1, 1, 1, ACT_MISH},
     {"bn leaky", bn_body, {3, 7, 5, 6}, .act = ACT_LEAKY},
     {"bn mish", bn_body, {2, 16, 8, 8}, .act = ACT_MISH},
     {"bn swish in place", bn_body, {2, 19, 9, 8}, .a = 1, .act = ACT_SWISH},
@@ -566,10 +620,11 @@ static void compare(const struct run *a, const struct run *b, double tol) {
 static void check_case(struct backend *ref, struct backend *be, const struct parity_case *k) {
     for (int layout = OWN; layout < LAYOUTS; ++layout) {
         /* Convolutions on the cpu need channels side by side. */
-        if (k->body == conv_body && layout == OTHER && be->channels_last) continue;
+        bool conv = k->body == conv_body || k->body == conv_run_body;
+        if (conv && layout == OTHER && be->channels_last) continue;
         for (int add = 0; add < 2; ++add) {
             struct run a = run_case(ref, k, (enum layout)layout, add), b = run_case(be, k, (enum layout)layout, add);
-            compare(&a, &b, k->body == conv_body ? 5e-5 : 1e-5); /* Winograd's sums cancel more */
+            compare(&a, &b, conv ? 5e-5 : 1e-5); /* Winograd's sums cancel more */
             run_done(&a), run_done(&b);
         }
     }

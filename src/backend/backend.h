@@ -95,8 +95,13 @@ struct backend_ops {
     enum status (*conv_new)(struct backend *, struct ctx *, const struct conv_desc *, struct conv_plan **);
     void (*conv_free)(struct backend *, struct conv_plan *);
     enum status (*conv_weights)(struct backend *, struct ctx *, struct conv_plan *, const real *w);
+    /* True where conv_weights keeps the caller's array and forward reads it; false: it has copied what it needs. */
+    bool (*conv_borrows)(const struct conv_plan *);
     enum status (*conv_forward)(struct backend *, struct ctx *, struct conv_plan *, const struct tensor *x, const real *bias,
                                 struct tensor *y);
+    /* As conv_forward, then y += skip, a tensor of y's shape in other memory: the sum of a residual block. */
+    enum status (*conv_forward_add)(struct backend *, struct ctx *, struct conv_plan *, const struct tensor *x, const real *bias,
+                                    const struct tensor *skip, struct tensor *y);
     enum status (*conv_backward_data)(struct backend *, struct ctx *, struct conv_plan *, const struct tensor *dy,
                                       struct tensor *dx, bool add);
     /* dw += , in Darknet's weight order. */
@@ -278,6 +283,8 @@ struct backend {
     const struct backend_ops *ops;
     size_t elem_size;  /* bytes of a real */
     bool channels_last;
+    bool host;         /* elements are floats in the caller's memory, which operations may be given as they are */
+    bool views;        /* forward operations take slices of the channels of wider maps, and conv_forward_add is there */
     void *state;       /* engine, streams, ... */
     size_t bytes, peak_bytes; /* allocated through alloc/alloc_index now, and at most so far */
 };

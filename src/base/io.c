@@ -16,8 +16,13 @@ enum status io_read(struct ctx *ctx, const char *path, char **bytes, size_t *siz
     if (!f) return ctx_fail(ctx, ST_IO, "%s: %s", path, strerror(errno));
     size_t cap = 0, n = 0;
     char *data = NULL;
+    struct stat info;
+    if (fstat(fileno(f), &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0 && mem_fits((double)info.st_size)) {
+        size_t whole = (size_t)info.st_size + 2; /* as a rule one block and one read */
+        if ((data = malloc(whole)) != NULL) cap = whole;
+    }
     for (;;) {
-        enum status st = mem_grow(ctx, &data, &cap, n + 65536 + 1, 1);
+        enum status st = cap > n + 1 ? ST_OK : mem_grow(ctx, &data, &cap, n + 65536 + 1, 1);
         if (st != ST_OK) {
             fclose(f);
             free(data);

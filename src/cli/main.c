@@ -135,12 +135,17 @@ static bool drop_help_flags(int *n, char **word) {
 
 /* OpenMP threads that spin long while they wait ruin each other wherever anything else runs on the machine (readers of images
  * beside the network, another program); threads that sleep at once cost small networks two thirds of their speed.  A short
- * spin serves both.  The runtime looks at its settings before main begins, so the program starts itself again with them,
+ * spin serves both: two copies of yolov4-tiny on two cores take 40 ms a picture each, 70 with a spin of 20000, 280 with OpenMP's own.  The runtime looks at its settings before main begins, so the program starts itself again with them,
  * unless the user has chosen. */
 static void wait_briefly(char **argv) {
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || getenv("KMP_BLOCKTIME")) return;
-    if (setenv("GOMP_SPINCOUNT", "20000", 1) == 0 && setenv("KMP_BLOCKTIME", "1", 1) == 0)
-        execv("/proc/self/exe", argv); /* failing that: go on as is */
+    char self[4096];
+    ssize_t n;
+    if (setenv("GOMP_SPINCOUNT", "3000", 1) == 0 && setenv("KMP_BLOCKTIME", "1", 1) == 0)
+        if ((n = readlink("/proc/self/exe", self, sizeof self)) > 0 && (size_t)n < sizeof self) {
+            self[n] = '\0'; /* by its path, so that it keeps its name in the list of processes */
+            execv(self, argv); /* failing that: go on as is */
+        }
 }
 
 int main(int argc, char **argv) {

@@ -247,13 +247,19 @@ static struct tensor prepare_input(const struct layer *l, struct pass *p) {
     return run->signs;
 }
 
+/* Nothing stands between the convolution with its activation and the output. */
+static bool plain(const struct layer *l) {
+    const struct conv *c = l->state;
+    return !c->xnor && !c->antialiasing && !c->coordconv && !channel_norm_of(c);
+}
+
 static enum status prepare(struct layer *l, struct pass *p) {
     const struct conv *c = l->state;
     const struct backend_ops *ops = p->be->ops;
     struct conv_run *run = l->run = mem_zero(p->ctx, 1, sizeof *run);
     if (!run) return ST_MEMORY;
     bool batch_stats = normed(c) && p->mode == NET_TRAIN, pre = keeps_pre(l, p->mode);
-    struct tensor inner = shape_tensor(p->be, c->inner, p->batch, NULL);
+    struct tensor inner = plain(l) && p->mode == NET_INFER ? *p->y : shape_tensor(p->be, c->inner, p->batch, NULL);
     struct conv_desc d = { .x = prepare_input(l, p), .y = inner, .groups = c->groups, .size = c->size, .stride_x = step_x(c),
                            .stride_y = step_y(c), .dilation = c->dilation, .bias = !batch_stats,
                            .pad = c->xnor && padding_of_signs(l, p->mode) ? 0 : padding_of(c),
@@ -272,7 +278,6 @@ static enum status prepare(struct layer *l, struct pass *p) {
         run->acted = new_tensor(p, c->inner);
         run->boxes = new_tensor(p, (struct shape){ 1, 1, c->inner.h, c->inner.w });
     }
-    if (folded(l, p->mode) || binary(c)) run->w = ops->alloc(p->be, p->ctx, param_count(&l->param[weights_row(l)]));
     if (folded(l, p->mode)) run->bias = ops->alloc(p->be, p->ctx, n);
     if (p->ctx->code == ST_OK && c->antialiasing)
         TRY(blur_new(p, c->antialiasing, c->inner, c->stride_x, c->stride_y, &run->blur));
@@ -300,6 +305,7 @@ static enum status refresh(struct layer *l, struct pass *p) {
     int row = weights_row(l);
     size_t per = param_count(&l->param[row]) / (size_t)c->filters;
     real *w = p->param[row];
+    if ((folded(l, p->mode) || binary(c)) && !run->w && !(run->w = ops->alloc(p->be, p->ctx, param_count(&l->param[row])))) return p->ctx->code;
     if (run->maps)
         ops->tie_kernels(p->be, w, c->filters, l->param[row].dim[1], l->param[row].dim[2], deformation_stages(deformation_of(c)), run->maps);
     if (folded(l, p->mode)) {
@@ -310,7 +316,11 @@ static enum status refresh(struct layer *l, struct pass *p) {
         ops->binarize_weights(p->be, w, per, c->filters, run->w);
         w = run->w;
     }
-    return ops->conv_weights(p->be, p->ctx, run->plan, w);
+    TRY(ops->conv_weights(p->be, p->ctx, run->plan, w));
+    if (p->mode != NET_INFER || !run->w || !ops->conv_borrows || ops->conv_borrows(run->plan)) return ST_OK;
+    ops->free(p->be, run->w); /* a network that only runs is refreshed rarely, and its plans have their own weights */
+    run->w = NULL;
+    return ST_OK;
 }
 
 /* --- Forward -------------------------------------------------------------------------------------------------------- */
@@ -367,7 +377,9 @@ static enum status convolve(struct layer *l, struct pass *p) {
     enum channel_norm over_channels = channel_norm_of(c);
     struct tensor *acted = acted_of(l, p), *pre = run->pre.data ? &run->pre : NULL, *raw = pre ? pre : acted;
     if (!normed(c) || folded(l, p->mode)) {
-        TRY(ops->conv_forward(p->be, p->ctx, run->plan, conv_input(l, p), run->bias ? run->bias : p->param[BIAS], raw));
+        const real *bias = run->bias ? run->bias : p->param[BIAS];
+        if (p->skip) return ops->conv_forward_add(p->be, p->ctx, run->plan, conv_input(l, p), bias, p->skip, raw);
+        TRY(ops->conv_forward(p->be, p->ctx, run->plan, conv_input(l, p), bias, raw));
         if (pre && !over_channels) ops->act_forward(p->be, activation_of(c), pre, acted);
     } else {
         TRY(ops->conv_forward(p->be, p->ctx, run->plan, conv_input(l, p), NULL, &run->linear));
@@ -537,6 +549,6 @@ static void describe(const struct layer *l, char *text, size_t size) {
 
 const struct layer_ops convolutional_ops = {
     .name = "convolutional", .alias = "conv", .state_size = sizeof(struct conv), .keys = keys, .shape = shape, .prepare = prepare,
-    .refresh = refresh, .forward = forward, .backward = backward, .release = release, .couple = couple, .rewrite = rewrite,
+    .refresh = refresh, .views = plain, .adds = plain, .forward = forward, .backward = backward, .release = release, .couple = couple, .rewrite = rewrite,
     .kept = kept, .repeats = repeats, .flops_at = flops_at, .reads = reads, .describe = describe
 };

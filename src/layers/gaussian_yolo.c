@@ -112,6 +112,6 @@ static const struct head_ops head = { .info = info, .decode = yolo_decode, .assi
 
 const struct layer_ops gaussian_yolo_ops = {
     .name = "Gaussian_yolo", .state_size = sizeof(struct yolo), .keys = keys, .shape = shape, .prepare = yolo_prepare,
-    .forward = head_forward, .backward = head_backward, .release = head_release, .couple = couple, .reads = head_reads,
+    .views = layer_views, .forward = head_forward, .backward = head_backward, .release = head_release, .couple = couple, .reads = head_reads,
     .describe = describe, .loss = yolo_loss, .head = &head
 };

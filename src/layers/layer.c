@@ -53,6 +53,8 @@ const struct cfg_choice conv_activation_choices[] = {
 
 bool layer_repeats(const struct layer *l) { return l != NULL; }
 
+bool layer_views(const struct layer *l) { return l != NULL; }
+
 bool param_owned(const struct param *p) { return !(p->flags & PARAM_SHARED); }
 
 size_t param_count(const struct param *p) { return (size_t)p->dim[0] * (size_t)p->dim[1] * (size_t)p->dim[2]; }

@@ -82,6 +82,7 @@ struct pass {
     real *param[LAYER_MAX_PARAM], *grad[LAYER_MAX_PARAM];
     real *scratch;                /* room for the largest input of any layer; free between two layers */
     real *kept;                   /* what ops->kept asked for; NULL without */
+    const struct tensor *skip;    /* INFER: the layer itself sums it into y; NULL: nothing (see layer_ops.sums) */
     bool again;                   /* the second forward pass of this batch: statistics have been taken */
     uint64_t seed, iteration;
     int max_batches;
@@ -166,6 +167,15 @@ struct layer_ops {
     enum status (*shape)(struct ctx *, struct layer *, const struct layer *all, const struct net_options *);
     /* True when y can be the very tensor of input 0 in this mode.  NULL: never. */
     bool (*transparent)(const struct layer *, enum net_mode);
+    /* Shortcuts of INFER on backends with views, all of them optional.
+     * views: forward takes inputs and an output that are slices of the channels of wider maps.  joins: y is the inputs' channels one
+     * after another, so they can be written there by whoever makes them.  window: y is a slice of input 0 from this channel on; -1:
+     * it is not.  sums: y is input 0 + input 1, of one shape.  adds: forward adds pass.skip, which it may get from a layer with sums. */
+    bool (*views)(const struct layer *);
+    bool (*joins)(const struct layer *);
+    int (*window)(const struct layer *);
+    bool (*sums)(const struct layer *);
+    bool (*adds)(const struct layer *);
     /* Elements that forward leaves for backward beside y; the memory is pass.kept, the same in every pass. */
     size_t (*kept)(const struct layer *, enum net_mode, int batch);
     /* True when forward may run a second time on a batch with the same result (see pass.again).  NULL: it may not. */
@@ -218,6 +228,7 @@ const struct param *layer_filters(const struct layer *);
 enum status layer_fail(struct ctx *, const struct layer *, const char *key, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 bool layer_repeats(const struct layer *); /* for ops->repeats: always */
+bool layer_views(const struct layer *);   /* for ops->views: always */
 extern const struct cfg_key layer_common_keys[];
 /* Activations.  A convolution also knows those that mix channels: ACT_COUNT + an enum channel_norm, first in its table. */
 extern const struct cfg_choice conv_activation_choices[];

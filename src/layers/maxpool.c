@@ -117,6 +117,11 @@ static bool overwrites(const struct layer *l, int input) {
     return false;
 }
 
+static bool views(const struct layer *l) {
+    const struct maxpool *m = l->state;
+    return !m->maxpool_depth && !m->maxpool_zero_nonmax && !m->antialiasing;
+}
+
 static void couple(const struct layer *l, const struct layer *all, struct channels *ch) {
     (void)all;
     if (!((const struct maxpool *)l->state)->maxpool_depth) {
@@ -138,5 +143,5 @@ static void describe(const struct layer *l, char *text, size_t size) {
 
 const struct layer_ops maxpool_ops = {
     .name = "maxpool", .alias = "max", .state_size = sizeof(struct maxpool), .keys = keys, .shape = shape, .repeats = layer_repeats, .prepare = prepare,
-    .forward = forward, .backward = backward, .release = release, .overwrites = overwrites, .couple = couple, .describe = describe
+    .views = views, .forward = forward, .backward = backward, .release = release, .overwrites = overwrites, .couple = couple, .describe = describe
 };

@@ -46,11 +46,24 @@ static bool transparent(const struct layer *l, enum net_mode mode) {
     return l->n_in == 1 && ((const struct route *)l->state)->groups == 1;
 }
 
+static bool joins(const struct layer *l) { return l->n_in > 1 && ((const struct route *)l->state)->groups == 1; }
+
+static int window(const struct layer *l) {
+    const struct route *r = l->state;
+    return l->n_in == 1 ? l->in_shape[0].c / r->groups * r->group_id : -1;
+}
+
+/* Its place in y is where the layer that made x has put it. */
+static bool in_place(struct pass *p, const struct tensor *x, int channel) {
+    return x->data == p->be->ops->at(p->be, p->y->data, (size_t)(channel * p->y->sc)) && x->sw == p->y->sw && x->sh == p->y->sh;
+}
+
 static enum status forward(struct layer *l, struct pass *p) {
     const struct route *r = l->state;
     for (int i = 0, to = 0; i < l->n_in; ++i) {
         int block = l->in_shape[i].c / r->groups;
-        p->be->ops->copy_channels(p->be, p->x[i], block * r->group_id, p->y, to, block, 1, false);
+        if (r->groups > 1 || !in_place(p, p->x[i], to))
+            p->be->ops->copy_channels(p->be, p->x[i], block * r->group_id, p->y, to, block, 1, false);
         to += block;
     }
     return ST_OK;
@@ -100,5 +113,6 @@ static void describe(const struct layer *l, char *text, size_t size) {
 
 const struct layer_ops route_ops = {
     .name = "route", .state_size = sizeof(struct route), .keys = keys, .inputs = inputs, .shape = shape, .repeats = layer_repeats, .transparent = transparent,
+    .views = layer_views, .joins = joins, .window = window,
     .forward = forward, .backward = backward, .overwrites = overwrites, .couple = couple, .describe = describe
 };

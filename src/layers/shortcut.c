@@ -91,6 +91,11 @@ static struct tensor cells_of(const struct layer *l, int i, const struct tensor 
 
 static int common(const struct layer *l, int i) { return l->in_shape[i].c < l->out.c ? l->in_shape[i].c : l->out.c; }
 
+static bool sums(const struct layer *l) {
+    return l->n_in == 2 && !l->n_param && ((const struct shortcut *)l->state)->activation == ACT_LINEAR && l->in_shape[1].c == l->out.c &&
+           l->in_shape[1].w == l->out.w && l->in_shape[1].h == l->out.h;
+}
+
 static bool keeps_pre(const struct layer *l, enum net_mode mode) {
     return mode != NET_INFER && activation_needs_input((enum activation)((const struct shortcut *)l->state)->activation);
 }
@@ -197,6 +202,6 @@ static void describe(const struct layer *l, char *text, size_t size) {
 }
 
 const struct layer_ops shortcut_ops = {
-    .name = "shortcut", .state_size = sizeof(struct shortcut), .keys = keys, .inputs = inputs, .shape = shape, .repeats = layer_repeats, .prepare = prepare,
+    .name = "shortcut", .state_size = sizeof(struct shortcut), .keys = keys, .inputs = inputs, .shape = shape, .repeats = layer_repeats, .views = layer_views, .sums = sums, .prepare = prepare,
     .refresh = refresh, .forward = forward, .backward = backward, .release = release, .overwrites = overwrites, .couple = couple, .describe = describe
 };

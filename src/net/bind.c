@@ -34,6 +34,7 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
         else b->din[k] = b->differentiable[owner] && net->dy[owner].data ? &net->dy[owner] : NULL;
     }
     p->y = &net->y[i];
+    p->skip = b->skip[i] == LAYER_INPUT ? NULL : &net->y[b->skip[i]];
     p->dy = b->owner[i] >= 0 ? &net->dy[b->owner[i]] : NULL;
     p->add = b->add[i];
     for (int k = 0; k < l->n_param; ++k) {
@@ -50,12 +51,7 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
     p->hook = net->hook;
 }
 
-/* A layer that keeps gradients from those before it has a tensor of its own. */
-static bool passes_through(const struct net *net, int i) {
-    const struct layer *l = &net->layer[i];
-    if (net->mode == NET_TRAIN && l->common.onlyforward && net->layer[i].ops->backward) return false;
-    return l->ops->transparent && l->ops->transparent(l, net_layer_mode(net, i));
-}
+static bool passes_through(const struct net *net, int i) { return net->buffers->owner[i] != i; }
 
 static enum status buffers_new(struct ctx *ctx, struct net *net) {
     struct net_buffers *b = net->buffers = mem_zero(ctx, 1, sizeof *b);
@@ -63,6 +59,10 @@ static enum status buffers_new(struct ctx *ctx, struct net *net) {
     int widest = 1;
     if (!b) return ST_MEMORY;
     b->owner = mem_zero(ctx, n, sizeof *b->owner);
+    b->channel = mem_zero(ctx, n, sizeof *b->channel);
+    b->home = mem_zero(ctx, n, sizeof *b->home);
+    b->place = mem_zero(ctx, n, sizeof *b->place);
+    b->skip = mem_zero(ctx, n, sizeof *b->skip);
     b->add = mem_zero(ctx, n, sizeof *b->add);
     b->first_writer = mem_zero(ctx, n, sizeof *b->first_writer);
     b->clear = mem_zero(ctx, n, sizeof *b->clear);
@@ -75,10 +75,10 @@ static enum status buffers_new(struct ctx *ctx, struct net *net) {
         const struct layer *l = &net->layer[i];
         if (l->n_in > widest) widest = l->n_in;
         b->add[i] = mem_zero(ctx, (size_t)l->n_in, sizeof **b->add);
-        b->owner[i] = i;
-        if (passes_through(net, i)) b->owner[i] = l->in[0] == LAYER_INPUT ? -1 : b->owner[l->in[0]];
         b->first_writer[i] = -1;
     }
+    net_own(net);
+    net_settle(net);
     b->in = mem_zero(ctx, (size_t)widest, sizeof *b->in);
     b->din = mem_zero(ctx, (size_t)widest, sizeof *b->din);
     return ctx->code;
@@ -145,6 +145,9 @@ static enum status check_training(struct ctx *ctx, const struct net *net) {
     return ST_OK;
 }
 
+/* Nothing changes parameters while a network only runs, so host memory needs no second copy. */
+static bool borrows_params(const struct net *net) { return net->mode == NET_INFER && net->be->host; }
+
 static enum status allocate(struct ctx *ctx, struct net *net) {
     const struct backend_ops *ops = net->be->ops;
     TRY(buffers_new(ctx, net));
@@ -157,15 +160,12 @@ static enum status allocate(struct ctx *ctx, struct net *net) {
     if (net->wants_dinput && net->mode == NET_SCORE)
         net->dinput = tensor_of(net->be, in, ops->alloc(net->be, ctx, shape_count(in)));
     TRY(net_place(ctx, net));
-    for (int i = 0; i < net->n; ++i) {
-        int owner = net->buffers->owner[i];
-        if (owner != i) net->y[i].data = owner < 0 ? net->input.data : net->y[owner].data;
-    }
+    net_point(net);
     size_t widest = net->wants_dinput ? shape_count(in) : 0;
     for (int i = 0; i < net->n && net->mode != NET_INFER; ++i)
         if (out_count(net, i) > widest) widest = out_count(net, i);
     if (net->mode != NET_INFER) net->buffers->scratch = ops->alloc(net->be, ctx, widest);
-    net->dev_param = ops->alloc(net->be, ctx, net->n_param);
+    net->dev_param = borrows_params(net) ? net->param : ops->alloc(net->be, ctx, net->n_param);
     if (net->mode == NET_TRAIN || (net->wants_dweights && net->mode == NET_SCORE)) net->dev_grad = ops->alloc(net->be, ctx, net->n_param);
     return ctx->code;
 }
@@ -199,13 +199,13 @@ void net_unbind(struct net *net) {
         ops->free(net->be, b->arena);
         ops->free(net->be, b->scratch);
         for (int i = 0; b->add && i < net->n; ++i) free(b->add[i]);
-        free(b->owner), free(b->add), free(b->first_writer), free(b->clear), free(b->differentiable), free(b->in), free(b->din);
+        free(b->owner), free(b->channel), free(b->home), free(b->place), free(b->skip), free(b->add), free(b->first_writer), free(b->clear), free(b->differentiable), free(b->in), free(b->din);
         free(b->kept), free(b->segment), free(b->again);
         free(b);
     }
     ops->free(net->be, net->input.data);
     ops->free(net->be, net->dinput.data);
-    ops->free(net->be, net->dev_param);
+    if (!borrows_params(net)) ops->free(net->be, net->dev_param);
     ops->free(net->be, net->dev_grad);
     free(net->y), free(net->dy);
     net->y = net->dy = NULL;
@@ -256,10 +256,12 @@ enum status net_resize(struct ctx *ctx, struct net *net, int w, int h) {
     return net_rebind(ctx, net, w, h, net->batch);
 }
 
-void net_pull(struct net *net) { net->be->ops->get(net->be, net->dev_param, net->n_param, net->param); }
+void net_pull(struct net *net) {
+    if (!borrows_params(net)) net->be->ops->get(net->be, net->dev_param, net->n_param, net->param);
+}
 
 enum status net_push(struct ctx *ctx, struct net *net) {
-    net->be->ops->put(net->be, net->param, net->n_param, net->dev_param);
+    if (!borrows_params(net)) net->be->ops->put(net->be, net->param, net->n_param, net->dev_param);
     return net_refresh(ctx, net);
 }
 

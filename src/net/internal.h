@@ -13,6 +13,9 @@ struct net_buffers {
     int n_segment, *segment; /* segment s: layers segment[s] .. segment[s + 1] - 1 */
     bool *again;         /* per layer: computed a second time before its segment's backward pass */
     int *owner;          /* per layer: the layer whose tensor y and dy are (itself, or what it passes through); -1: the input */
+    int *channel;        /* per layer that is not its own owner: the first channel of the owner's tensor that is its y */
+    int *home, *place;   /* per owner: the layer in whose tensor y lies, from channel `place` on; LAYER_INPUT: none, it has its own */
+    int *skip;           /* per owner: the layer whose output it sums into its own; LAYER_INPUT: none */
     bool **add;          /* per layer and input: the gradient's first writer has been there already */
     int *first_writer;   /* per layer: the layer whose backward writes its dy first, or -1 */
     bool *clear;         /* per layer: dy must be zeroed before the first writer */
@@ -24,6 +27,16 @@ struct net_buffers {
 void net_pass(struct ctx *, struct net *, int i, struct pass *);
 
 enum net_mode net_layer_mode(const struct net *, int layer); /* INFER for layers frozen in training */
+
+/* --- share.c --- */
+/* Owners and sums, from first to last layer; then the places of what is concatenated; then, when the outputs have memory, the
+ * tensors of those that have none of their own. */
+void net_own(struct net *);
+void net_settle(struct net *);
+void net_point(struct net *);
+int net_owner(const struct net *, int from); /* LAYER_INPUT for the network's input */
+/* The owner in whose memory owner i's tensor lies in the end, and from which channel on. */
+int net_home(const struct net_buffers *, int i, int *channel);
 
 /* Fails when that many bytes are more than the machine has. */
 enum status net_check_memory(struct ctx *, const struct net *, const char *what, double bytes);

@@ -97,6 +97,17 @@ static void list_spans(const struct net *net, const int *reader, const bool *hel
     }
 }
 
+/* What lies in another layer's tensor needs no memory of its own, but that one from the first to the last use of all its parts. */
+static void merge_spans(const struct net *net, struct span *span) {
+    for (int i = 0, channel; i < net->n; ++i) {
+        int home = net->buffers->owner[i] == i ? net_home(net->buffers, i, &channel) : i;
+        if (home == i) continue;
+        if (span[i].first < span[home].first) span[home].first = span[i].first;
+        if (span[i].last > span[home].last) span[home].last = span[i].last;
+        span[i].size = 0;
+    }
+}
+
 /* --- Segments ------------------------------------------------------------------------------------------------------- */
 
 /* What must outlive a cut in front of layer i. */
@@ -195,6 +206,7 @@ enum status net_place(struct ctx *ctx, struct net *net) {
     if (ctx->code == ST_OK) {
         mark_held(net, b, held);
         list_spans(net, reader, held, span);
+        merge_spans(net, span);
         for (int i = 0; i < net->n; ++i)
             b->again[i] = repeats(net, i) && segment_of(b, i) < b->n_segment - 1 && (!held[i] || span[net->n + i].size);
         if (plan_offsets(ctx, 3 * net->n, span, offset, &total) == ST_OK &&

@@ -55,11 +55,16 @@ static bool skipped(const struct layer *l, const struct param *p) {
     return l->common.dontload || (l->common.dontloadscales && batch_norm);
 }
 
+static size_t stored_count_of(const struct layer *l) {
+    size_t n = 0;
+    for (int k = 0; k < l->n_param; ++k)
+        if (!skipped(l, &l->param[k])) n += param_count(&l->param[k]);
+    return n;
+}
+
 static size_t stored_count(const struct net *net, int layers) {
     size_t n = 0;
-    for (int i = 0; i < layers; ++i)
-        for (int k = 0; k < net->layer[i].n_param; ++k)
-            if (!skipped(&net->layer[i], &net->layer[i].param[k])) n += param_count(&net->layer[i].param[k]);
+    for (int i = 0; i < layers; ++i) n += stored_count_of(&net->layer[i]);
     return n;
 }
 
@@ -68,6 +73,22 @@ static size_t place_in_file(const struct param *p, bool transposed, size_t j) {
     size_t rows = (size_t)p->dim[0], per = param_count(p) / rows;
     bool flipped = p->flags & PARAM_FLIPPED || (transposed && p->flags & PARAM_MATRIX);
     return flipped ? j % per * rows + j / per : j;
+}
+
+/* The values of one array, all of which are there. */
+static void read_values(struct reader *r, const struct param *p, float *to) {
+    size_t n = param_count(p), first = r->at;
+    bool straight = !(p->flags & PARAM_FLIPPED) && !(r->transposed && p->flags & PARAM_MATRIX);
+    if (straight && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__) {
+        memcpy(to, r->bytes + first, 4 * n);
+    } else {
+        for (size_t j = 0; j < n; ++j) {
+            r->at = first + 4 * place_in_file(p, r->transposed, j);
+            uint32_t bits = (uint32_t)read_le(r, 4);
+            memcpy(&to[j], &bits, 4);
+        }
+    }
+    r->at = first + 4 * n;
 }
 
 /* All arrays of one layer; false in *whole when the file ended before its first value. */
@@ -86,13 +107,7 @@ static enum status read_layer(struct ctx *ctx, const struct net *net, int i, str
                             "%s: ends inside layer %d [%s] (%s: %zu of %zu values are there); it is cut off or belongs to another "
                             "cfg than %s", r->path, i, l->section->type, p->name, (r->size - r->at) / 4, n, net->doc->path);
         }
-        size_t first = r->at;
-        for (size_t j = 0; j < n; ++j) {
-            r->at = first + 4 * place_in_file(p, r->transposed, j);
-            uint32_t bits = (uint32_t)read_le(r, 4);
-            memcpy(&to[p->offset + j], &bits, 4);
-        }
-        r->at = first + 4 * n;
+        read_values(r, p, to + p->offset);
         if (!plausible(p, to + p->offset))
             return ctx_fail(ctx, ST_FORMAT, "%s: layer %d [%s] has impossible %s; the file is damaged or belongs to another cfg than %s",
                             r->path, i, l->section->type, p->name, net->doc->path);
@@ -119,6 +134,11 @@ static enum status read_body(struct ctx *ctx, const struct net *net, struct read
                     expected + (r->size - r->at) / 4, net->doc->path, expected);
 }
 
+/* Values that a file of this size will not replace: all of them, unless it holds everything. */
+static void keep_values(const struct net *net, size_t size, float *to) {
+    if (size < 4 * net->n_param || stored_count(net, net->n) < net->n_param) memcpy(to, net->param, net->n_param * sizeof *to);
+}
+
 enum status net_load(struct ctx *ctx, struct net *net, const char *path, enum load_policy policy, int *layers) {
     char *bytes;
     size_t size;
@@ -128,11 +148,17 @@ enum status net_load(struct ctx *ctx, struct net *net, const char *path, enum lo
     uint64_t seen = 0;
     int loaded = 0;
     float *fresh = mem_zero(ctx, net->n_param, sizeof *fresh);
-    if (fresh) memcpy(fresh, net->param, net->n_param * sizeof *fresh);
     enum status st = fresh ? read_header(ctx, &r, &header, &seen) : ST_MEMORY;
+    if (st == ST_OK) keep_values(net, size, fresh);
     if (st == ST_OK) st = read_body(ctx, net, &r, policy, fresh, &loaded);
+    if (st == ST_OK && net->be) {
+        memcpy(net->param, fresh, net->n_param * sizeof *fresh); /* the backend may look at the old place */
+    } else if (st == ST_OK) {
+        float *old = net->param;
+        net->param = fresh;
+        fresh = old;
+    }
     if (st == ST_OK) {
-        memcpy(net->param, fresh, net->n_param * sizeof *fresh);
         net->header = header;
         net->seen = seen;
         if (layers) *layers = loaded;

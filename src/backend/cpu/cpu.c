@@ -19,6 +19,7 @@ struct isa {
     void (*norm)(struct backend_ops *), (*map)(struct backend_ops *), (*vector)(struct backend_ops *);
     const struct plain_conv_ops *conv;
     const struct winograd_ops *winograd;
+    const struct direct_ops *direct;
 };
 
 struct cpu_state {
@@ -38,9 +39,11 @@ struct conv_plan {
     struct plain_conv plain;
     bool winograd, winograd_weights; /* forward and gradient of the map; gradient of the weights */
     struct winograd win;
+    bool direct;             /* forward only, by our own products */
+    struct direct own;
 };
 
-#define ISA(text, isa) {text, cpu_norm_kernels_##isa, cpu_map_kernels_##isa, cpu_vector_kernels_##isa, &plain_conv_##isa, &winograd_##isa}
+#define ISA(text, isa) {text, cpu_norm_kernels_##isa, cpu_map_kernels_##isa, cpu_vector_kernels_##isa, &plain_conv_##isa, &winograd_##isa, &direct_##isa}
 
 static const struct isa isa_base = ISA("baseline", base);
 #ifdef __x86_64__
@@ -56,11 +59,14 @@ bool cpu_has_avx512(void) {
 #endif
 }
 
+/* The best instruction set that the machine has; DARKNET_ISA=avx2 or base in the environment asks for less, to compare. */
 static const struct isa *best_isa(void) {
 #ifdef __x86_64__
+    const char *most = getenv("DARKNET_ISA");
+    bool base = most && strcmp(most, "base") == 0, avx2 = most && strcmp(most, "avx2") == 0;
     __builtin_cpu_init();
-    if (cpu_has_avx512()) return &isa_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &isa_avx2;
+    if (!base && !avx2 && cpu_has_avx512()) return &isa_avx512;
+    if (!base && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &isa_avx2;
 #endif
     return &isa_base;
 }
@@ -141,11 +147,18 @@ static bool plain_new(struct backend *be, struct ctx *ctx, struct plain_conv *p,
     return p->forward && p->backward && p->slopes;
 }
 
+/* Passes forward only: our own products take maps whose pixels lie apart, and fuse what follows. */
+static bool direct_fits(const struct conv_desc *d) {
+    struct rows r;
+    return !d->backward && d->groups == 1 && d->dilation == 1 && rows_of(&d->x, &r) && rows_of(&d->y, &r);
+}
+
 static void cpu_conv_free(struct backend *be, struct conv_plan *plan) {
     if (!plan) return;
     onednn_conv_free(plan->dnn);
     block_free(be, plan->win.forward);
     block_free(be, plan->win.backward);
+    block_free(be, plan->own.weights);
     block_free(be, plan->plain.forward);
     block_free(be, plan->plain.backward);
     block_free(be, plan->plain.slopes);
@@ -172,6 +185,14 @@ static enum status cpu_conv_new(struct backend *be, struct ctx *ctx, const struc
     }
     plan->winograd = unit_strides(desc) && winograd_fits(desc);
     plan->winograd_weights = plan->winograd && winograd_weights_fit(desc);
+    plan->direct = !plan->winograd && direct_fits(desc);
+    if (plan->direct) {
+        plan->own.desc = *desc;
+        plan->own.weights = block_alloc(be, ctx, state->isa->direct->weights_size(desc), sizeof(float));
+        if (plan->own.weights) *out = plan;
+        else cpu_conv_free(be, plan);
+        return ctx->code;
+    }
     bool rest = !plan->winograd || (desc->backward && !plan->winograd_weights); /* something is left for another algorithm */
     if (rest && dense(&desc->x) && dense(&desc->y) && !onednn_overruns(desc))
         plan->dnn = onednn_conv_new(state->dnn, be, desc, plan->winograd, &plan->fused);
@@ -196,32 +217,55 @@ static enum status cpu_conv_weights(struct backend *be, struct ctx *ctx, struct 
     plan->matrix = w;
     if (plan->product) return ST_OK;
     if (plan->winograd) state->isa->winograd->pack(&plan->win, w);
+    else if (plan->direct) state->isa->direct->pack(&plan->own, w);
     else if (plan->dnn) return outcome(ctx, onednn_conv_weights(plan->dnn, w), "weights");
     else state->isa->conv->pack(&plan->plain, w);
     return ST_OK;
 }
 
-static enum status cpu_conv_forward(struct backend *be, struct ctx *ctx, struct conv_plan *plan, const struct tensor *x,
-                                    const real *bias, struct tensor *y) {
+static bool cpu_conv_borrows(const struct conv_plan *plan) { return plan->product; }
+
+static float *direct_scratch(struct backend *be, struct ctx *ctx, const struct conv_plan *plan) {
+    struct cpu_state *state = be->state;
+    size_t bytes = (state->isa->direct->scratch_size(&plan->desc, threads()) + 1) * sizeof(float);
+    float *scratch = cpu_scratch(be, SCRATCH_WINOGRAD, bytes);
+    if (!scratch) ctx_fail(ctx, ST_MEMORY, "out of memory for a convolution's padded maps");
+    return scratch;
+}
+
+static enum status cpu_conv_forward_add(struct backend *be, struct ctx *ctx, struct conv_plan *plan, const struct tensor *x,
+                                        const real *bias, const struct tensor *skip, struct tensor *y) {
     struct cpu_state *state = be->state;
     if (!plan->desc.bias) bias = NULL;
     if (plan->winograd) {
         float *scratch = winograd_scratch(be, ctx, plan);
-        if (scratch) state->isa->winograd->forward(&plan->win, threads(), scratch, x, bias, y);
+        if (scratch) state->isa->winograd->forward(&plan->win, threads(), scratch, x, bias, skip, y);
         return ctx->code;
     }
+    if (plan->direct) {
+        float *scratch = direct_scratch(be, ctx, plan);
+        if (scratch) state->isa->direct->forward(&plan->own, threads(), scratch, x, bias, skip, y);
+        return ctx->code;
+    }
+    bool fused = false;
     if (plan->product) {
         assert(dense(x) && dense(y));
         TRY(outcome(ctx, product_forward(plan, x, bias, y), "forward pass"));
     } else if (plan->dnn) {
         assert(dense(x) && dense(y));
         TRY(outcome(ctx, onednn_conv_forward(plan->dnn, x->data, bias, y->data), "forward pass"));
-        if (plan->fused) return ST_OK;
+        fused = plan->fused;
     } else {
         state->isa->conv->forward(&plan->plain, x, bias, y);
     }
-    if (plan->desc.act != ACT_LINEAR) be->ops->act_forward(be, plan->desc.act, y, y);
+    if (!fused && plan->desc.act != ACT_LINEAR) be->ops->act_forward(be, plan->desc.act, y, y);
+    if (skip) be->ops->copy_channels(be, skip, 0, y, 0, y->c, 1, true);
     return ST_OK;
+}
+
+static enum status cpu_conv_forward(struct backend *be, struct ctx *ctx, struct conv_plan *plan, const struct tensor *x, const real *bias,
+                                    struct tensor *y) {
+    return cpu_conv_forward_add(be, ctx, plan, x, bias, NULL, y);
 }
 
 static enum status cpu_conv_backward_data(struct backend *be, struct ctx *ctx, struct conv_plan *plan,
@@ -284,13 +328,15 @@ enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain) {
     state->ops.conv_new = cpu_conv_new;
     state->ops.conv_free = cpu_conv_free;
     state->ops.conv_weights = cpu_conv_weights;
+    state->ops.conv_borrows = cpu_conv_borrows;
     state->ops.conv_forward = cpu_conv_forward;
+    state->ops.conv_forward_add = cpu_conv_forward_add;
     state->ops.conv_backward_data = cpu_conv_backward_data;
     state->ops.conv_backward_weights = cpu_conv_backward_weights;
     if (state->dnn) cpu_local_products(&state->ops);
     be->ops = &state->ops;
     be->elem_size = sizeof(float);
-    be->channels_last = true;
+    be->channels_last = be->views = be->host = true;
     be->state = state;
     return ST_OK;
 }

@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/cpu.h"
+#include "backend/cpu/direct.h"
 #include "backend/cpu/plain_conv.h"
 #include "backend/cpu/winograd.h"
 #include "backend/ref/ref.h"
@@ -17,7 +18,8 @@
     void cpu_map_kernels_##isa(struct backend_ops *ops);     \
     void cpu_vector_kernels_##isa(struct backend_ops *ops);  \
     extern const struct plain_conv_ops plain_conv_##isa;     \
-    extern const struct winograd_ops winograd_##isa;
+    extern const struct winograd_ops winograd_##isa;         \
+    extern const struct direct_ops direct_##isa;
 CPU_KERNELS(base)
 CPU_KERNELS(avx2)
 CPU_KERNELS(avx512)

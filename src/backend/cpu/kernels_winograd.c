@@ -2,49 +2,19 @@
  * tiles form a matrix product over channels.  y = A'[(G g G') * (B' d B)]A; the gradients use the transposed maps. */
 #include "backend/cpu/winograd.h"
 
-#include "backend/cpu/math.h"
+#include "backend/cpu/vec.h"
 
-#if defined(__AVX512F__)
-enum { WIDTH = 16, ROWS = 12 };
-#elif defined(__AVX2__)
-enum { WIDTH = 8, ROWS = 6 };
-#else
-enum { WIDTH = 4, ROWS = 6 };
-#endif
-enum { TILE = 4, SPAN = 6, POINTS = SPAN * SPAN, PANEL = 2 * WIDTH };
-
-typedef float vec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
-typedef int mask __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
-
-ALWAYS_INLINE vec load(const float *p) { return *(const vec *)p; }
-ALWAYS_INLINE void store(float *p, vec v) { *(vec *)p = v; }
-
-/* The first n channels of a vector. */
-ALWAYS_INLINE vec load_some(const float *p, ptrdiff_t n) {
-    vec v = {0};
-    if (n >= WIDTH) return load(p);
-    memcpy(&v, p, (size_t)n * sizeof *p);
-    return v;
-}
-
-/* All zero where there is no pixel. */
-ALWAYS_INLINE vec load_pixel(const float *p, ptrdiff_t n) {
-    vec none = {0};
-    return p ? load_some(p, n) : none;
-}
-
-ALWAYS_INLINE void store_some(float *p, vec v, ptrdiff_t n) {
-    if (n >= WIDTH) store(p, v);
-    else memcpy(p, &v, (size_t)n * sizeof *p);
-}
-
-static ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t to) { return (n + to - 1) / to * to; }
+enum { TILE = 4, SPAN = 6, POINTS = SPAN * SPAN };
 
 /* Distance of the rows of a transformed map: whole vectors, and no power of two, or they would share few cache sets. */
 static ptrdiff_t row_step(ptrdiff_t channels) {
     ptrdiff_t n = round_up(channels, WIDTH);
     return n % 256 ? n : n + WIDTH;
 }
+
+/* Distance of the matrices of a block of `rows` rows: an odd number of vectors, so that the points of one tile, which are read
+ * and written together, fall into different cache sets. */
+static ptrdiff_t matrix_step(ptrdiff_t rows, ptrdiff_t step) { return rows * step + (rows * step / WIDTH % 2 ? 0 : WIDTH); }
 
 /* ---- the one-dimensional maps, each applied to rows and columns ---- */
 
@@ -132,9 +102,6 @@ ALWAYS_INLINE void product_rows(int wide, ptrdiff_t rows, const float *a, ptrdif
     for (; i + 4 <= rows; i += 4) product(4, wide, a + i * a_row, a_row, a_k, b, b_k, k, c + i * c_step, c_step, add);
     for (; i < rows; ++i) product(1, wide, a + i * a_row, a_row, a_k, b, b_k, k, c + i * c_step, c_step, add);
 }
-
-/* Panels are PANEL columns wide; what is left at the end of a matrix may be half of one. */
-static ptrdiff_t panel_width(ptrdiff_t columns, ptrdiff_t first) { return columns - first > WIDTH ? PANEL : WIDTH; }
 
 static void product_panel(ptrdiff_t width, ptrdiff_t rows, const float *a, ptrdiff_t a_row, ptrdiff_t a_k, const float *b, ptrdiff_t b_k, ptrdiff_t k,
                           float *c, ptrdiff_t c_step, bool add) {
@@ -253,25 +220,9 @@ static void gradient_tile(const struct tensor *dy, int n, int y0, int x0, float 
     }
 }
 
-/* negative where v < 0, v elsewhere. */
-ALWAYS_INLINE vec choose(vec v, vec negative) {
-    mask m = v < 0;
-    return (vec)(((mask)v & ~m) | ((mask)negative & m));
-}
-
-ALWAYS_INLINE vec activate(enum activation a, vec v) {
-    if (a == ACT_LINEAR) return v;
-    if (a == ACT_LEAKY || a == ACT_REVLEAKY) return choose(v, .1f * v);
-    if (a == ACT_RELU) return choose(v, 0 * v);
-    float lane[WIDTH];
-    store(lane, v);
-    for (int i = 0; i < WIDTH; ++i) lane[i] = value_f(a, lane[i]);
-    return load(lane);
-}
-
-/* A'MA of one tile, with bias and activation; parts of the tile outside the map are dropped. */
-ALWAYS_INLINE void output_tile(enum activation a, const float *row, ptrdiff_t matrix, const float *bias, bool add, struct tensor *y, int n, int y0,
-                               int x0) {
+/* A'MA of one tile, with bias and activation, plus `add` (NULL: nothing; may be y); parts of the tile outside the map are dropped. */
+ALWAYS_INLINE void output_tile(enum activation a, const float *row, ptrdiff_t matrix, const float *bias, const struct tensor *add, struct tensor *y,
+                               int n, int y0, int x0) {
     for (ptrdiff_t c = 0; c < y->c; c += WIDTH) {
         ptrdiff_t left = y->c - c;
         vec half[TILE][SPAN], p[SPAN], out[TILE], b = load_pixel(bias ? bias + c : NULL, left);
@@ -285,7 +236,7 @@ ALWAYS_INLINE void output_tile(enum activation a, const float *row, ptrdiff_t ma
             for (int i = 0; i < TILE && x0 + i < y->w; ++i) {
                 float *to = pixel(y, n, y0 + j, x0 + i) + c;
                 vec v = activate(a, out[i] + b);
-                if (add) v += load_some(to, left);
+                if (add) v += load_some(pixel(add, n, y0 + j, x0 + i) + c, left);
                 store_some(to, v, left);
             }
         }
@@ -299,9 +250,9 @@ struct task {
     const struct tensor *from;
     struct tensor *to;
     const float *weights, *bias;
+    const struct tensor *add; /* summed into the result; NULL: nothing */
     int pad;
     enum activation act;
-    bool add;
     struct grid grid;
     ptrdiff_t from_step, to_step; /* rows of the transformed maps */
 };
@@ -313,7 +264,9 @@ static ptrdiff_t block_of(ptrdiff_t from_step, ptrdiff_t to_step) {
     return n < 2 * ROWS ? 2 * ROWS : n > 8 * ROWS ? 8 * ROWS : n;
 }
 
-static size_t block_size(const struct task *t, ptrdiff_t tiles) { return (size_t)POINTS * (size_t)tiles * (size_t)(t->from_step + t->to_step); }
+static size_t block_size(ptrdiff_t tiles, ptrdiff_t from_step, ptrdiff_t to_step) {
+    return (size_t)POINTS * (size_t)(matrix_step(tiles, from_step) + matrix_step(tiles, to_step));
+}
 
 static void inputs(const struct task *t, ptrdiff_t tile, float *row, ptrdiff_t matrix) {
     int n, y, x;
@@ -335,24 +288,26 @@ static void multiply(const struct task *t, int p, ptrdiff_t tiles, const float *
     const float *w = t->weights + p * k * round_up(out, WIDTH);
     for (ptrdiff_t f = 0; f < out; f += PANEL) {
         ptrdiff_t width = panel_width(out, f);
-        product_panel(width, tiles, from + p * tiles * t->from_step, t->from_step, 1, w + f * k, width, k, to + p * tiles * t->to_step + f, t->to_step,
-                      false);
+        product_panel(width, tiles, from + p * matrix_step(tiles, t->from_step), t->from_step, 1, w + f * k, width, k,
+                      to + p * matrix_step(tiles, t->to_step) + f, t->to_step, false);
     }
 }
 
 /* Each thread takes blocks of tiles through all three steps. */
 static void run_by_tiles(const struct task *t, int threads, float *scratch) {
-    ptrdiff_t block = block_of(t->from_step, t->to_step), blocks = (t->grid.count + block - 1) / block;
-    size_t size = block_size(t, block);
+    ptrdiff_t block = block_of(t->from_step, t->to_step), groups = (t->grid.count + ROWS - 1) / ROWS;
+    size_t size = block_size(block, t->from_step, t->to_step);
     (void)threads;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int thread = 0; thread < threads; ++thread) {
-        float *from = scratch + (size_t)thread * size, *to = from + (size_t)(POINTS * block * t->from_step);
-        for (ptrdiff_t b = thread * blocks / threads; b < (thread + 1) * blocks / threads; ++b) {
-            ptrdiff_t first = b * block, n = t->grid.count - first < block ? t->grid.count - first : block;
-            for (ptrdiff_t i = 0; i < n; ++i) inputs(t, first + i, from + i * t->from_step, n * t->from_step);
+        float *from = scratch + (size_t)thread * size, *to = from + POINTS * matrix_step(block, t->from_step);
+        ptrdiff_t end = (thread + 1) * groups / threads * ROWS;
+        if (end > t->grid.count) end = t->grid.count;
+        for (ptrdiff_t first = thread * groups / threads * ROWS, n; first < end; first += n) {
+            n = end - first < block ? end - first : block;
+            for (ptrdiff_t i = 0; i < n; ++i) inputs(t, first + i, from + i * t->from_step, matrix_step(n, t->from_step));
             for (int p = 0; p < POINTS; ++p) multiply(t, p, n, from, to);
-            for (ptrdiff_t i = 0; i < n; ++i) outputs(t, first + i, to + i * t->to_step, n * t->to_step);
+            for (ptrdiff_t i = 0; i < n; ++i) outputs(t, first + i, to + i * t->to_step, matrix_step(n, t->to_step));
         }
     }
 }
@@ -362,13 +317,13 @@ static void run_by_points(const struct task *t, int threads, float *scratch, ptr
     (void)threads;
     for (ptrdiff_t first = 0; first < t->grid.count; first += most) {
         ptrdiff_t n = t->grid.count - first < most ? t->grid.count - first : most;
-        float *from = scratch, *to = from + POINTS * n * t->from_step;
+        float *from = scratch, *to = from + POINTS * matrix_step(n, t->from_step);
 #pragma omp parallel for schedule(static) num_threads(threads)
-        for (ptrdiff_t i = 0; i < n; ++i) inputs(t, first + i, from + i * t->from_step, n * t->from_step);
+        for (ptrdiff_t i = 0; i < n; ++i) inputs(t, first + i, from + i * t->from_step, matrix_step(n, t->from_step));
 #pragma omp parallel for schedule(static) num_threads(threads)
         for (int p = 0; p < POINTS; ++p) multiply(t, p, n, from, to);
 #pragma omp parallel for schedule(static) num_threads(threads)
-        for (ptrdiff_t i = 0; i < n; ++i) outputs(t, first + i, to + i * t->to_step, n * t->to_step);
+        for (ptrdiff_t i = 0; i < n; ++i) outputs(t, first + i, to + i * t->to_step, matrix_step(n, t->to_step));
     }
 }
 
@@ -395,16 +350,18 @@ static struct task task_of(const struct tensor *from, struct tensor *to, const f
                           .from_step = row_step(from->c), .to_step = row_step(to->c) };
 }
 
-static void forward(const struct winograd *win, int threads, float *scratch, const struct tensor *x, const float *bias, struct tensor *y) {
+static void forward(const struct winograd *win, int threads, float *scratch, const struct tensor *x, const float *bias, const struct tensor *skip,
+                    struct tensor *y) {
     struct task t = task_of(x, y, win->forward, win->desc.pad);
     t.bias = bias;
+    t.add = skip;
     t.act = win->desc.act;
     run(&t, threads, scratch);
 }
 
 static void backward_data(const struct winograd *win, int threads, float *scratch, const struct tensor *dy, struct tensor *dx, bool add) {
     struct task t = task_of(dy, dx, win->backward, 2 - win->desc.pad);
-    t.add = add;
+    t.add = add ? dx : NULL;
     run(&t, threads, scratch);
 }
 
@@ -414,7 +371,7 @@ static void add_weights(const float *sums, ptrdiff_t in, ptrdiff_t out, ptrdiff_
         const float *at = sums + c * out_step + f0;
         vec half[3][SPAN], p[SPAN], g[3];
         for (int i = 0; i < SPAN; ++i) {
-            for (int j = 0; j < SPAN; ++j) p[j] = load(at + (j * SPAN + i) * in * out_step);
+            for (int j = 0; j < SPAN; ++j) p[j] = load(at + (j * SPAN + i) * matrix_step(in, out_step));
             map_weights_back(p, g);
             for (int j = 0; j < 3; ++j) half[j][i] = g[j];
         }
@@ -430,21 +387,21 @@ static void backward_weights(const struct winograd *win, int threads, float *scr
     (void)threads;
     struct grid grid = grid_of(dy);
     ptrdiff_t in = x->c, out = dy->c, x_step = row_step(in), y_step = row_step(out), most = most_tiles(grid.count, x_step, y_step);
-    float *from = scratch, *slopes = from + POINTS * most * x_step, *sums = slopes + POINTS * most * y_step;
+    float *from = scratch, *slopes = from + POINTS * matrix_step(most, x_step), *sums = slopes + POINTS * matrix_step(most, y_step);
     for (ptrdiff_t first = 0; first < grid.count; first += most) {
         ptrdiff_t n = grid.count - first < most ? grid.count - first : most;
 #pragma omp parallel for schedule(static) num_threads(threads)
         for (ptrdiff_t i = 0; i < n; ++i) {
             int b, py, px;
             tile_place(&grid, first + i, &b, &py, &px);
-            input_tile(x, b, py - win->desc.pad, px - win->desc.pad, from + i * x_step, n * x_step);
-            gradient_tile(dy, b, py, px, slopes + i * y_step, n * y_step);
+            input_tile(x, b, py - win->desc.pad, px - win->desc.pad, from + i * x_step, matrix_step(n, x_step));
+            gradient_tile(dy, b, py, px, slopes + i * y_step, matrix_step(n, y_step));
         }
 #pragma omp parallel for schedule(static) num_threads(threads)
         for (int p = 0; p < POINTS; ++p)
             for (ptrdiff_t f = 0; f < out; f += PANEL)
-                product_panel(panel_width(out, f), in, from + p * n * x_step, 1, x_step, slopes + p * n * y_step + f, y_step, n,
-                              sums + p * in * y_step + f, y_step, first > 0);
+                product_panel(panel_width(out, f), in, from + p * matrix_step(n, x_step), 1, x_step, slopes + p * matrix_step(n, y_step) + f,
+                              y_step, n, sums + p * matrix_step(in, y_step) + f, y_step, first > 0);
     }
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (ptrdiff_t f = 0; f < out; f += WIDTH) add_weights(sums, in, out, y_step, f, dw);
@@ -455,9 +412,8 @@ static size_t scratch_size(const struct winograd *win, int threads) {
     ptrdiff_t x_step = row_step(d->x.c), y_step = row_step(d->y.c), block = block_of(x_step, y_step);
     ptrdiff_t count = grid_of(&d->y).count, back = grid_of(&d->x).count;
     ptrdiff_t most = most_tiles(count > back ? count : back, x_step, y_step);
-    size_t both = (size_t)POINTS * (size_t)(x_step + y_step);
-    size_t tiles = both * (size_t)block * (size_t)threads, points = both * (size_t)most;
-    if (d->backward) points += (size_t)POINTS * (size_t)d->x.c * (size_t)y_step;
+    size_t tiles = block_size(block, x_step, y_step) * (size_t)threads, points = block_size(most, x_step, y_step);
+    if (d->backward) points += (size_t)POINTS * (size_t)matrix_step(d->x.c, y_step);
     return tiles > points ? tiles : points;
 }
 

@@ -15,8 +15,9 @@ struct winograd_ops {
     size_t (*weights_size)(int in, int out);                                        /* floats of one set of matrices */
     size_t (*scratch_size)(const struct winograd *, int threads);                   /* floats that a pass needs at most */
     void (*pack)(struct winograd *, const float *w);                                /* w in Darknet's order */
-    /* y = act(conv(x) + bias); bias may be NULL. */
-    void (*forward)(const struct winograd *, int threads, float *scratch, const struct tensor *x, const float *bias, struct tensor *y);
+    /* y = act(conv(x) + bias) + skip; bias and skip may be NULL. */
+    void (*forward)(const struct winograd *, int threads, float *scratch, const struct tensor *x, const float *bias, const struct tensor *skip,
+                    struct tensor *y);
     void (*backward_data)(const struct winograd *, int threads, float *scratch, const struct tensor *dy, struct tensor *dx, bool add);
     void (*backward_weights)(const struct winograd *, int threads, float *scratch, const struct tensor *x, const struct tensor *dy,
                              float *dw); /* dw +=, in Darknet's order */

@@ -1,0 +1,81 @@
+/* Vectors of the instruction set that a kernel file is compiled for, and the shape of its matrix products: ROWS rows by a panel of
+ * two vectors of columns, all sums in registers. */
+#ifndef BACKEND_CPU_VEC_H
+#define BACKEND_CPU_VEC_H
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include "backend/cpu/math.h"
+
+#if defined(__AVX512F__)
+enum { WIDTH = 16, ROWS = 12 };
+#elif defined(__AVX2__)
+enum { WIDTH = 8, ROWS = 6 };
+#else
+enum { WIDTH = 4, ROWS = 6 };
+#endif
+enum { PANEL = 2 * WIDTH };
+
+typedef float vec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+typedef int mask __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+
+ALWAYS_INLINE vec load(const float *p) { return *(const vec *)p; }
+ALWAYS_INLINE void store(float *p, vec v) { *(vec *)p = v; }
+
+#if defined(__AVX512F__)
+ALWAYS_INLINE __mmask16 lanes(ptrdiff_t n) { return (__mmask16)((1u << n) - 1); }
+ALWAYS_INLINE vec load_lanes(const float *p, ptrdiff_t n) { return (vec)_mm512_maskz_loadu_ps(lanes(n), p); }
+ALWAYS_INLINE void store_lanes(float *p, vec v, ptrdiff_t n) { _mm512_mask_storeu_ps(p, lanes(n), (__m512)v); }
+#elif defined(__AVX2__)
+ALWAYS_INLINE __m256i lanes(ptrdiff_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+ALWAYS_INLINE vec load_lanes(const float *p, ptrdiff_t n) { return (vec)_mm256_maskload_ps(p, lanes(n)); }
+ALWAYS_INLINE void store_lanes(float *p, vec v, ptrdiff_t n) { _mm256_maskstore_ps(p, lanes(n), (__m256)v); }
+#else
+ALWAYS_INLINE vec load_lanes(const float *p, ptrdiff_t n) {
+    vec v = {0};
+    memcpy(&v, p, (size_t)n * sizeof *p);
+    return v;
+}
+ALWAYS_INLINE void store_lanes(float *p, vec v, ptrdiff_t n) { memcpy(p, &v, (size_t)n * sizeof *p); }
+#endif
+
+/* The first n channels of a vector. */
+ALWAYS_INLINE vec load_some(const float *p, ptrdiff_t n) { return n >= WIDTH ? load(p) : load_lanes(p, n); }
+
+/* All zero where there is no pixel. */
+ALWAYS_INLINE vec load_pixel(const float *p, ptrdiff_t n) {
+    vec none = {0};
+    return p ? load_some(p, n) : none;
+}
+
+ALWAYS_INLINE void store_some(float *p, vec v, ptrdiff_t n) {
+    if (n >= WIDTH) store(p, v);
+    else store_lanes(p, v, n);
+}
+
+/* negative where v < 0, v elsewhere. */
+ALWAYS_INLINE vec choose(vec v, vec negative) {
+    mask m = v < 0;
+    return (vec)(((mask)v & ~m) | ((mask)negative & m));
+}
+
+ALWAYS_INLINE vec activate(enum activation a, vec v) {
+    if (a == ACT_LINEAR) return v;
+    if (a == ACT_LEAKY || a == ACT_REVLEAKY) return choose(v, .1f * v);
+    if (a == ACT_RELU) return choose(v, 0 * v);
+    float lane[WIDTH];
+    store(lane, v);
+    for (int i = 0; i < WIDTH; ++i) lane[i] = value_f(a, lane[i]);
+    return load(lane);
+}
+
+ALWAYS_INLINE ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t to) { return (n + to - 1) / to * to; }
+
+/* Panels are PANEL columns wide; what is left at the end of a matrix may be half of one. */
+ALWAYS_INLINE ptrdiff_t panel_width(ptrdiff_t columns, ptrdiff_t first) { return columns - first > WIDTH ? PANEL : WIDTH; }
+
+#endif
