@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "data/json.h"
 #include "prune/compose.h"
 #include "recipe/audit.h"
 #include "recipe/finetune.h"
@@ -534,6 +535,16 @@ static enum status run(struct ctx *ctx, struct loop *l) {
     return finish(ctx, l);
 }
 
+/* Whole layers are cut first, by themselves: the steps compose channels of one set of layers. */
+static enum status refuse_blocks(struct ctx *ctx, const char *plan) {
+    cJSON *root;
+    TRY(json_read(ctx, plan, &root));
+    bool blocks = cJSON_GetArraySize(cJSON_GetObjectItem(root, "blocks")) > 0;
+    cJSON_Delete(root);
+    if (!blocks) return ST_OK;
+    return ctx_fail(ctx, ST_USAGE, "%s: removes whole blocks; cut by it first, without training, then train what that writes", plan);
+}
+
 static enum status open_loop(struct ctx *ctx, struct prune_job *job, struct loop *l) {
     *l = (struct loop){ .job = job, .opt = &job->opt.loop, .steps = steps_of(&job->opt.loop) };
     const struct loop_options *o = l->opt;
@@ -543,6 +554,7 @@ static enum status open_loop(struct ctx *ctx, struct prune_job *job, struct loop
     if (job->opt.select.target == TARGET_THRESHOLD && l->steps > 1)
         return ctx_fail(ctx, ST_USAGE, "-threshold says nothing about the size of the network, so there is nothing to divide into steps; give a target, or one step");
     if (job->opt.from_plan && l->steps > 1) return ctx_fail(ctx, ST_USAGE, "-from_plan cuts at once; leave out -steps");
+    if (job->opt.from_plan) TRY(refuse_blocks(ctx, job->opt.from_plan));
     if (o->distill > 0) {
         struct distill probe;
         TRY(distill_open(ctx, &probe, job->be, job->net, o->distill, 0, 0));
