@@ -48,7 +48,7 @@ static double difference(struct ctx *ctx, struct net *full, const struct blocks 
     return worst;
 }
 
-static void check_random(uint64_t seed, int *went, int *forms) {
+static void check_random(uint64_t seed, struct backend *cpu, int *went, int *forms) {
     static struct nets_gen gen;
     struct ctx ctx = { 0 };
     struct blocks b;
@@ -65,7 +65,9 @@ static void check_random(uint64_t seed, int *went, int *forms) {
     for (int i = 0; i < net->n; ++i) forms[b.place[i]] += b.live[i];
     CHECK(blocks_apply(&ctx, &b, net->param, &small) == ST_OK, "%s: %s\n%s", name, ctx.error, gen.text);
     float *x = nets_input(net, 1, seed);
-    double worst = small ? difference(&ctx, net, &b, net->param, small, x) : -1;
+    double worst = small ? difference(&ctx, net, &b, net->param, small, x) : -1, fast = 0;
+    CHECK(!small || seed % 50 || (blocks_check(&ctx, cpu, net, &b, net->param, small, x, 1, &fast) == ST_OK && fast <= 1e-4), "%s: blocks_check says %g %s\n%s", name, fast,
+          ctx.error, gen.text);
     CHECK(worst >= 0 && worst <= 1e-9, "%s: the network with branches at zero and the one without differ by %g %s\n%s", name, worst, ctx.error,
           gen.text);
     free(x);
@@ -190,7 +192,11 @@ int main(void) {
     check_compensation("[convolutional]\nfilters=4\ngroups=4\nsize=1\nactivation=linear\n[route]\nlayers=4,-1\ngroups=2\ngroup_id=1\n" CONV(2), true);
     check_compensation("[activation]\nactivation=leaky\n" CONV(2), false);
     check_selection();
-    for (int seed = 1; seed <= n; ++seed) check_random((uint64_t)seed, &went, forms);
+    struct ctx ctx = { 0 };
+    struct backend *cpu;
+    if (backend_open(&ctx, "cpu", &cpu) != ST_OK) return 1;
+    for (int seed = 1; seed <= n; ++seed) check_random((uint64_t)seed, cpu, &went, forms);
+    backend_close(cpu);
     CHECK(went > n / 2, "%d blocks went in %d networks", went, n);
     CHECK(forms[PLACE_GONE] > 50 && forms[PLACE_ROUTE] > 5 && forms[PLACE_ACTIVATION] > 50, "shortcuts: %d went, %d became routes, %d activations",
           forms[PLACE_GONE], forms[PLACE_ROUTE], forms[PLACE_ACTIVATION]);

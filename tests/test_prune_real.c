@@ -105,6 +105,8 @@ static void check_files(struct ctx *ctx, struct backend *be, const char *name, s
     unlink(weights);
 }
 
+enum { SMALL = 8 * 1000 * 1000 };
+
 static void check_cut(struct ctx *ctx, struct backend *be, const char *name, struct net *net,
                       const char *const *picture) {
     struct channels *ch = NULL;
@@ -114,7 +116,7 @@ static void check_cut(struct ctx *ctx, struct backend *be, const char *name, str
     CHECK(channels_build(ctx, net, &ch) == ST_OK, "%s: %s", name, ctx->error);
     if (!ch) return;
     struct pictures p = read_pictures(ctx, net, picture);
-    struct score_source src = { .count = PICTURES, .get = get_picture, .user = &p };
+    struct score_source src = { .count = picture ? PICTURES : 1, .get = get_picture, .user = &p };
     double *score = calloc((size_t)ch->n_group, sizeof *score),
            *mean = calloc((size_t)ch->n_node, sizeof *mean);
     float *param = calloc(net->n_param + 1, sizeof *param);
@@ -122,23 +124,28 @@ static void check_cut(struct ctx *ctx, struct backend *be, const char *name, str
     for (int g = 0; g < ch->n_group; ++g) score[g] = rng_uniform(&r);
     struct select_options opt = select_defaults();
     opt.target = TARGET_RATIO, opt.value = .3, opt.round = 1, opt.min_filters = 1, opt.cost_power = 0;
-    int movable = 0;
+    int movable = 0, checked = picture ? PICTURES : 1;
     for (int g = 0; g < ch->n_group; ++g) movable += !ch->group[g].frozen;
     bool enough = movable > .4 * ch->n_group; /* binary convolutions hold on to what they read */
     CHECK(select_groups(ctx, ch, score, &opt, &chosen) == ST_OK && (chosen.reached || !enough), "%s: %s", name,
           ctx->error);
-    CHECK(saliency_means(ctx, net, be, ch, &src, 1, mean) == ST_OK, "%s: %s", name, ctx->error);
+    bool small_one = picture || net->n_param < SMALL;
+    if (small_one) CHECK(saliency_means(ctx, net, be, ch, &src, 1, mean) == ST_OK, "%s: %s", name, ctx->error);
+    for (int i = 0; !small_one && i < ch->n_node; ++i) mean[i] = rng_between(&r, -.2, .2); /* holds for any; saves a pass */
     memcpy(param, net->param, net->n_param * sizeof *param);
     if (chosen.keep) slice_compensate(net, ch, chosen.keep, mean, param);
     if (chosen.keep)
         CHECK(slice_apply(ctx, net, ch, chosen.keep, param, &small) == ST_OK, "%s: %s", name, ctx->error);
     if (small) {
         CHECK(small->n_param < net->n_param || !enough, "%s: nothing was removed", name);
-        CHECK(slice_check(ctx, be, net, ch, chosen.keep, param, small, p.x, PICTURES, &worst) == ST_OK,
+        CHECK(slice_check(ctx, be, net, ch, chosen.keep, param, small, p.x, checked, &worst) == ST_OK,
               "%s: %s", name, ctx->error);
         CHECK(worst <= 1e-4, "%s: masked and cut networks differ by %g", name, worst);
-        check_files(ctx, be, name, small, p.x);
+        if (small_one) check_files(ctx, be, name, small, p.x);
         net_close(small);
+        small = NULL;
+    }
+    if (chosen.keep && small_one) {
         CHECK(slice_apply(ctx, net, ch, chosen.keep, net->param, &small) == ST_OK, "%s: %s", name, ctx->error);
         if (small)
             CHECK(slice_check(ctx, be, net, ch, chosen.keep, net->param, small, p.x, 1, &worst) == ST_OK && worst <= 1e-4,
@@ -150,27 +157,43 @@ static void check_cut(struct ctx *ctx, struct backend *be, const char *name, str
     net_close(small);
 }
 
-static void open_and_check(const char *cfg, const char *weights, int size, const char *const *picture) {
-    struct ctx ctx = { 0 };
-    struct backend *be;
+/* A word tree of roots only, for cfgs whose own tree is not at hand. */
+static void plant_tree(struct ctx *ctx, struct cfg_doc *doc, int section) {
+    const char *classes = cfg_value(&doc->section[section], "classes"), *path = in_folder("flat.tree");
+    int n = classes ? atoi(classes) : 0;
+    char *text = calloc((size_t)n + 1, 16), *at = text;
+    for (int i = 0; i < n; ++i) at += sprintf(at, "n%d -1\n", i);
+    io_write(ctx, path, text, strlen(text));
+    cfg_set_text(ctx, doc, section, "tree", path);
+    free(text);
+}
+
+/* `size` 0: the cfg's own. */
+static struct net *open_at(struct ctx *ctx, const char *cfg, int size) {
     struct cfg_doc *doc;
     struct net *net = NULL;
+    ctx_clear(ctx);
+    if (cfg_read(ctx, cfg, true, &doc) != ST_OK) return NULL;
+    if (size) {
+        cfg_set_int(ctx, doc, 0, "width", size);
+        cfg_set_int(ctx, doc, 0, "height", size);
+    }
+    for (int i = 1; i < doc->n; ++i)
+        if (cfg_value(&doc->section[i], "tree")) plant_tree(ctx, doc, i);
+    net_open_doc(ctx, doc, false, &net);
+    return net;
+}
+
+/* Without weights: random ones, at the smallest size that the network takes. */
+static void open_and_check(const char *cfg, const char *weights, const char *const *picture) {
+    static const int sizes[] = { 64, 128, 227, 0 };
+    struct ctx ctx = { 0 };
+    struct backend *be;
     const char *name = strrchr(cfg, '/') + 1;
-    if (cfg_read(&ctx, cfg, true, &doc) == ST_OK) {
-        if (size) {
-            cfg_set_int(&ctx, doc, 0, "width", size);
-            cfg_set_int(&ctx, doc, 0, "height", size);
-        }
-        if (ctx.code == ST_OK)
-            net_open_doc(&ctx, doc, false, &net);
-        else
-            cfg_free(doc);
-    }
-    if (!net && !weights) {
-        SKIP("%s cannot be built: %s", name, ctx.error);
-        return;
-    }
+    struct net *net = NULL;
+    for (size_t i = weights ? 3 : 0; i < sizeof sizes / sizeof sizes[0] && !net; ++i) net = open_at(&ctx, cfg, sizes[i]);
     CHECK(net, "%s", ctx.error);
+    ctx_clear(&ctx);
     if (!net || backend_open(&ctx, "cpu", &be) != ST_OK) return;
     if (weights)
         CHECK(net_load(&ctx, net, weights, LOAD_WHOLE, NULL) == ST_OK, "%s", ctx.error);
@@ -204,7 +227,7 @@ static void check_recorded(const char *root) {
         const char *name = strrchr(cfg.item[i], '/') + 1;
         snprintf(stem, sizeof stem, "%.*s", (int)strlen(name) - 4, name);
         snprintf(weights, sizeof weights, "%s", golden_weights(root, stem));
-        if (weights[0]) open_and_check(cfg.item[i], weights, 0, photos ? picture_path : NULL);
+        if (weights[0]) open_and_check(cfg.item[i], weights, photos ? picture_path : NULL);
         else SKIP("%s: no weights for it under weights/", cfg.item[i]);
     }
     if (!cfg.n) SKIP("no weights/*/*.cfg under %s", root);
@@ -228,7 +251,7 @@ static void check_published(const char *root) {
         const char *path = i < cfg.n ? cfg.item[i] : own.item[i - cfg.n];
         if (!of_pictures(path)) continue;
         if (getenv("VERBOSE")) printf("%s %.1f\n", path, io_seconds()), fflush(stdout);
-        open_and_check(path, NULL, 64, NULL);
+        open_and_check(path, NULL, NULL);
         ++cut;
     }
     if (!cfg.n) SKIP("no cfg/*.cfg under %s", root);

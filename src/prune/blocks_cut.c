@@ -232,9 +232,10 @@ enum status blocks_check(struct ctx *ctx, struct backend *be, struct net *full, 
             if (b->item[k].gone) mask[b->item[k].branch] = none;
         memcpy(own, full->param, full->n_param * sizeof *own);
         memcpy(full->param, param, full->n_param * sizeof *own);
-        st = net_bind(ctx, full, be, NET_INFER, 1);
+        /* SCORE: every layer has an output of its own, also the branch that a network which only runs sums in place */
+        st = net_bind(ctx, full, be, NET_SCORE, 1);
         full->mask = mask;
-        if (st == ST_OK) st = net_bind(ctx, small, be, NET_INFER, 1);
+        if (st == ST_OK) st = net_bind(ctx, small, be, NET_SCORE, 1);
         if (st == ST_OK) st = slice_compare(ctx, full, small, b->number, x, count, worst);
         net_unbind(full);
         net_unbind(small);
