@@ -3,23 +3,33 @@
 # make demo            the whole job on data it makes itself: train, score, prune, fine-tune, report
 # make bench           timings; PEER=/path/to/darknet times another binary beside this one
 # make install-deps    scripts/setup: the Debian/Ubuntu packages this needs
-# Switches: V=1 shows the commands, ONEDNN=0 leaves oneDNN out, JPEG=0 libjpeg, EXPAT=0 libexpat, WERROR=1, DEBUG=1, CC=clang. AVX and OPENMP, known from Darknet, are always on.
+# make GPU=1 [CUDNN=1]  the same programs for NVIDIA GPUs as well; CUDNN=1: convolutions by cuDNN (else cuBLAS), CUDNN_HALF=1: by
+#                      tensor cores on half precision; ARCH="-gencode arch=compute_86,code=sm_86" for one kind of card only
+# Switches: V=1 shows the commands, DEPS=folder names include/ and lib/ of libraries beside the system's, ONEDNN=0 leaves oneDNN out, JPEG=0 libjpeg, EXPAT=0 libexpat, WERROR=1, DEBUG=1, CC=clang. AVX and OPENMP, known from Darknet, are always on.
 
 CC ?= cc
-EXPAT ?= $(shell echo 'int main(void) { return XML_ExpatVersion() == NULL; }' | $(CC) -include expat.h -x c - -lexpat -o /dev/null 2>/dev/null && echo 1 || echo 0)
-ONEDNN ?= $(shell echo 'int main(void) { return dnnl_version() == NULL; }' | $(CC) -include oneapi/dnnl/dnnl.h -x c - -ldnnl -o /dev/null 2>/dev/null && echo 1 || echo 0)
-JPEG ?= $(shell printf '\043include <stdio.h>\n\043include <jpeglib.h>\nint main(void) { return jpeg_std_error(NULL) == NULL; }\n' | $(CC) -x c - -ljpeg -o /dev/null 2>/dev/null && echo 1 || echo 0)
-
-ifeq ($(GPU),1)
-$(error GPU=1: the CUDA backend is not part of this version; build without it)
+ifneq ($(DEPS),)
+CPPFLAGS += -I$(DEPS)/include
+LDFLAGS += -L$(DEPS)/lib -Wl,-rpath,$(abspath $(DEPS))/lib
 endif
+# What cannot be left out; said in one line instead of a page of errors.
+has = $(shell printf '\043include <$(1)>\nint main(void) { return 0; }\n' | $(CC) $(CPPFLAGS) -x c - $(LDFLAGS) $(3) -o /dev/null 2>/dev/null || echo $(2))
+MISSING := $(call has,cjson/cJSON.h,libcjson-dev,-lcjson) $(call has,stb/stb_image.h,libstb-dev,-lm) $(call has,nettle/sha2.h,nettle-dev,-lnettle)
+ifneq ($(strip $(MISSING)),)
+$(if $(filter clean install-deps,$(MAKECMDGOALS)),,$(error missing: $(strip $(MISSING)); 'make install-deps' installs them))
+endif
+OPENMP_FLAG := $(shell printf '\043include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n' | $(CC) -fopenmp -x c - -o /dev/null 2>/dev/null && echo -fopenmp || echo -Wno-unknown-pragmas)
+EXPAT ?= $(shell echo 'int main(void) { return XML_ExpatVersion() == NULL; }' | $(CC) $(CPPFLAGS) -include expat.h -x c - $(LDFLAGS) -lexpat -o /dev/null 2>/dev/null && echo 1 || echo 0)
+ONEDNN ?= $(shell echo 'int main(void) { return dnnl_version() == NULL; }' | $(CC) $(CPPFLAGS) -include oneapi/dnnl/dnnl.h -x c - $(LDFLAGS) -ldnnl -o /dev/null 2>/dev/null && echo 1 || echo 0)
+JPEG ?= $(shell printf '\043include <stdio.h>\n\043include <jpeglib.h>\nint main(void) { return jpeg_std_error(NULL) == NULL; }\n' | $(CC) $(CPPFLAGS) -x c - $(LDFLAGS) -ljpeg -o /dev/null 2>/dev/null && echo 1 || echo 0)
+
 ifeq ($(OPENCV),1)
 $(error OPENCV=1: windows and video are not part of this version; build without it)
 endif
 
 MODE := release
 CFLAGS ?= -O3
-CFLAGS += -std=gnu11 -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -fPIC -fopenmp -ffp-contract=fast -fno-math-errno -fno-trapping-math
+CFLAGS += -std=gnu11 -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -fPIC $(OPENMP_FLAG) -ffp-contract=fast -fno-math-errno -fno-trapping-math
 CPPFLAGS += -D_GNU_SOURCE -Isrc -Iinclude -MMD -MP
 LDLIBS += -lcjson -lnettle -lm -pthread
 ifeq ($(DEBUG),1)
@@ -55,6 +65,12 @@ else
 MODE := $(MODE)-noxml
 $(info libexpat not found or left out: building without the import of Pascal VOC; scripts/setup installs it)
 endif
+ifneq ($(OPENMP_FLAG),-fopenmp)
+$(info OpenMP not found: building for one processor core)
+endif
+ifeq ($(GPU),1)
+include scripts/gpu.mk
+endif
 MODE := $(MODE)-$(notdir $(firstword $(CC)))
 OUT := build/$(MODE)
 
@@ -71,14 +87,14 @@ ISA_base :=
 ISA_avx2 := -mavx2 -mfma
 ISA_avx512 := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mavx2 -mfma -mprefer-vector-width=512
 
-SRC := $(filter-out $(KERNELS),$(wildcard src/*/*.c src/*/*/*.c))
+SRC := $(filter-out $(KERNELS) $(GPU_INSTEAD),$(wildcard src/*/*.c src/*/*/*.c) $(GPU_SRC))
 CLI := $(filter src/cli/%,$(SRC))
 LIB := $(filter-out $(CLI),$(SRC))
-LIB_OBJ := $(LIB:%.c=$(OUT)/%.o) $(foreach i,$(ISAS),$(KERNELS:%.c=$(OUT)/%_$(i).o))
+LIB_OBJ := $(LIB:%.c=$(OUT)/%.o) $(foreach i,$(ISAS),$(KERNELS:%.c=$(OUT)/%_$(i).o)) $(GPU_KERNELS:%.cu=$(OUT)/%.o)
 CLI_OBJ := $(CLI:%.c=$(OUT)/%.o)
 TESTS := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 
-.PHONY: all test demo bench clean install-deps lib
+.PHONY: all test demo bench clean install-deps lib where
 all: darknet libdarknet.so
 
 # Exchanged, not overwritten: a training that runs from the old file goes on.
@@ -104,6 +120,10 @@ $(OUT)/%_$(1).o: %.c
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 
+$(OUT)/src/backend/cuda/gpu/%.o: src/backend/cuda/gpu/%.cu
+	@mkdir -p $(@D)
+	$(call say,  NVCC $<)
+	$(Q)$(NVCC) $(NVCC_FLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
 $(OUT)/src/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(call say,  CC $<)
@@ -126,6 +146,10 @@ bench: darknet
 
 install-deps:
 	scripts/setup
+
+# Where this combination of switches is built, for scripts.
+where:
+	@echo $(OUT)
 
 clean:
 	rm -rf build darknet libdarknet.so

@@ -86,7 +86,7 @@ void free_ptrs(void **ptrs, int n);
 
 void reset_rnn(network *net);
 void init_cpu(void);
-void cuda_set_device(int n);
+void cuda_set_device(int n);                       /* GPU number of networks that this thread loads from then on; -1: the CPU */
 
 #ifdef __cplusplus
 }

@@ -4,6 +4,7 @@
 #define TESTS_NET_CHECK_H
 
 #include "base/rng.h"
+#include "kinds.h"
 #include "net/internal.h"
 #include "test.h"
 
@@ -162,10 +163,9 @@ static inline void check_activation_gradients(const char *name, const char *text
     backend_close(be);
 }
 
-/* The fast backend computes what the reference does: outputs and parameter gradients. */
-static inline void check_backends(const char *name, const char *text, enum net_mode mode, void (*prepare)(struct net *)) {
+static inline void check_backend(const char *kind, const char *name, const char *text, enum net_mode mode, void (*prepare)(struct net *)) {
     struct ctx ctx = { 0 };
-    static const char *const kinds[] = { "ref", "cpu" };
+    const char *const kinds[] = { "ref", kind };
     float *y[2] = { NULL, NULL }, *g[2] = { NULL, NULL };
     size_t n_y = 0, n_g = 0;
     for (int b = 0; b < 2; ++b) {
@@ -203,9 +203,16 @@ static inline void check_backends(const char *name, const char *text, enum net_m
     double most = 1e-6, worst = 0, most_g = 1e-6, worst_g = 0;
     for (size_t i = 0; i < n_y; ++i) most = fmax(most, fabs((double)y[0][i])), worst = fmax(worst, fabs((double)y[0][i] - (double)y[1][i]));
     for (size_t i = 0; i < n_g; ++i) most_g = fmax(most_g, fabs((double)g[0][i])), worst_g = fmax(worst_g, fabs((double)g[0][i] - (double)g[1][i]));
-    CHECK(worst <= 1e-5 * most, "%s: outputs differ by %g of %g", name, worst, most);
-    CHECK(worst_g <= 1e-4 * most_g, "%s: gradients differ by %g of %g", name, worst_g, most_g);
+    CHECK(worst <= 1e-5 * most, "%s on %s: outputs differ by %g of %g", name, kind, worst, most);
+    CHECK(worst_g <= 1e-4 * most_g, "%s on %s: gradients differ by %g of %g", name, kind, worst_g, most_g);
     free(y[0]), free(y[1]), free(g[0]), free(g[1]);
+}
+
+/* Every fast backend computes what the reference does: outputs and parameter gradients. */
+static inline void check_backends(const char *name, const char *text, enum net_mode mode, void (*prepare)(struct net *)) {
+    const char *kinds[MAX_KINDS];
+    int n = fast_kinds(kinds);
+    for (int i = 0; i < n; ++i) check_backend(kinds[i], name, text, mode, prepare);
 }
 
 #endif

@@ -5,142 +5,8 @@
 #include <omp.h>
 #endif
 
-#include "backend/backend.h"
-#include "base/rng.h"
-#include "test.h"
-
-/* ---- parity ---- */
-
-/* How a test tensor lies in memory: the backend's own layout, channels 2.. of a wider map, or the other order. */
-enum layout { OWN, SLICE, OTHER, LAYOUTS };
-static const char *const layout_names[] = {"own", "slice", "other"};
-
-enum { MAX_BLOCKS = 16, GAP_BEFORE = 2, GAP_AFTER = 3 };
-#define SENTINEL 1234.5f
-
-struct run;
-struct parity_case {
-    const char *name;
-    void (*body)(struct run *);
-    struct shape x;
-    int a, b, c, d, e; /* what they mean is the body's business */
-    enum activation act;
-};
-
-/* One execution of a case on one backend; what it emits is compared. */
-struct run {
-    struct backend *be;
-    struct ctx ctx;
-    struct rng rng;
-    const struct parity_case *k;
-    enum layout layout;
-    bool add;
-    real *blocks[MAX_BLOCKS];
-    struct tensor maps[MAX_BLOCKS];
-    int n_blocks, n_maps;
-    float *out, *size; /* emitted values; the root mean square of the array that each belongs to */
-    size_t n_out, cap_out, cap_size;
-};
-
-static float *host(size_t n) {
-    float *values = malloc((n + 1) * sizeof *values);
-    if (!values) exit(2);
-    return values;
-}
-
-static real *block(struct run *r, size_t n) {
-    real *data = r->be->ops->alloc(r->be, &r->ctx, n);
-    if (!data || r->n_blocks == MAX_BLOCKS) exit(2);
-    return r->blocks[r->n_blocks++] = data;
-}
-
-static void emit(struct run *r, const float *values, size_t n) {
-    if (mem_grow(&r->ctx, &r->out, &r->cap_out, r->n_out + n, sizeof *r->out) != ST_OK) exit(2);
-    if (mem_grow(&r->ctx, &r->size, &r->cap_size, r->n_out + n, sizeof *r->size) != ST_OK) exit(2);
-    double squares = 0;
-    for (size_t i = 0; i < n; ++i) squares += (double)values[i] * (double)values[i];
-    for (size_t i = 0; i < n; ++i) r->size[r->n_out + i] = (float)sqrt(squares / (double)n);
-    memcpy(r->out + r->n_out, values, n * sizeof *values);
-    r->n_out += n;
-}
-
-static void emit_map(struct run *r, const struct tensor *t) {
-    size_t n = shape_count((struct shape){t->n, t->c, t->h, t->w});
-    float *values = host(n);
-    r->be->ops->to_nchw(r->be, t, values);
-    emit(r, values, n);
-    free(values);
-}
-
-static void emit_vector(struct run *r, const real *v, size_t n) {
-    float *values = host(n);
-    r->be->ops->get(r->be, v, n, values);
-    emit(r, values, n);
-    free(values);
-}
-
-static void emit_doubles(struct run *r, const double *v, size_t n) {
-    float *values = host(n);
-    for (size_t i = 0; i < n; ++i) values[i] = (float)v[i];
-    emit(r, values, n);
-    free(values);
-}
-
-/* A tensor in the run's layout, everything around it set to the sentinel. */
-static struct tensor bare(struct run *r, struct shape s) {
-    struct shape wide = s;
-    if (r->layout == SLICE) wide.c += GAP_BEFORE + GAP_AFTER;
-    size_t n = shape_count(wide);
-    real *data = block(r, n);
-    struct tensor t = tensor_of(r->be, wide, data);
-    r->be->ops->fill(r->be, &t, (double)SENTINEL);
-    if (r->layout == SLICE) {
-        t.c = s.c;
-        t.data = r->be->ops->at(r->be, data, (size_t)(GAP_BEFORE * t.sc));
-    } else if (r->layout == OTHER) {
-        struct backend other = *r->be;
-        other.channels_last = !other.channels_last;
-        t = tensor_of(&other, s, data);
-    }
-    return r->maps[r->n_maps++] = t;
-}
-
-static void set_values(struct run *r, struct tensor *t, float *values) {
-    r->be->ops->from_nchw(r->be, values, t, false);
-}
-
-static struct tensor random_map(struct run *r, struct shape s) {
-    struct tensor t = bare(r, s);
-    size_t n = shape_count(s);
-    float *values = host(n);
-    for (size_t i = 0; i < n; ++i) values[i] = (float)rng_normal(&r->rng);
-    set_values(r, &t, values);
-    free(values);
-    return t;
-}
-
-/* A target: random when the operation adds to it, NaN when it must overwrite. */
-static struct tensor target(struct run *r, struct shape s) {
-    if (r->add) return random_map(r, s);
-    struct tensor t = bare(r, s);
-    r->be->ops->fill(r->be, &t, (double)NAN);
-    return t;
-}
-
-static real *random_vector(struct run *r, size_t n, double low, double high) {
-    float *values = host(n);
-    for (size_t i = 0; i < n; ++i) values[i] = (float)rng_between(&r->rng, low, high);
-    real *v = block(r, n);
-    r->be->ops->put(r->be, values, n, v);
-    free(values);
-    return v;
-}
-
-static void run_done(struct run *r) {
-    for (int i = 0; i < r->n_blocks; ++i) r->be->ops->free(r->be, r->blocks[i]);
-    free(r->out);
-    free(r->size);
-}
+#include "backend_rig.h"
+#include "kinds.h"
 
 /* ---- bodies ---- */
 
@@ -191,7 +57,7 @@ static void conv_run_body(struct run *r) {
     CHECK(ops->conv_new(r->be, &r->ctx, &d, &plan) == ST_OK, "%s: %s", k->name, r->ctx.error);
     if (!plan) return;
     ops->conv_weights(r->be, &r->ctx, plan, w);
-    if (add) ops->conv_forward_add(r->be, &r->ctx, plan, &x, NULL, &skip, &y);
+    if (add && r->be->views) ops->conv_forward_add(r->be, &r->ctx, plan, &x, NULL, &skip, &y);
     else ops->conv_forward(r->be, &r->ctx, plan, &x, bias, &y);
     ops->conv_free(r->be, plan);
     CHECK(r->ctx.code == ST_OK, "%s: %s", k->name, r->ctx.error);
@@ -448,7 +314,7 @@ static void vector_body(struct run *r) {
     emit_vector(r, x, n);
     const struct update_range ranges[] = {
         { 0, n / 4, .01, .05, INFINITY, INFINITY, false, 0 },
-        { n / 4, n / 4, .02, 0, .5, .3, false, -1 },
+        { n / 4, n / 4, .02, .03, .5, .3, false, .reverse = -.5 },
         { n / 2, n / 8, 1, 1, INFINITY, INFINITY, true, 0 },
         { n / 2 + n / 8, n - n / 2 - n / 8, .1, .01, INFINITY, INFINITY, false, 0 },
     };
@@ -578,57 +444,6 @@ static const struct parity_case parity_cases[] = {
     {"layout", layout_body, {3, 5, 7, 9}, .a = 0},
     {"layout large", layout_body, {2, 20, 40, 37}, .a = 0},
 };
-
-static struct run run_case(struct backend *be, const struct parity_case *k, enum layout layout, bool add) {
-    struct run r = {.be = be, .rng = rng_stream(7, (uint64_t)layout, add), .k = k, .layout = layout, .add = add};
-    k->body(&r);
-    /* Nothing around a slice may have changed. */
-    for (int i = 0; i < r.n_maps && layout == SLICE; ++i) {
-        struct tensor gap = r.maps[i];
-        gap.data = (char *)gap.data - (ptrdiff_t)be->elem_size * GAP_BEFORE * gap.sc;
-        int c = gap.c;
-        gap.c += GAP_BEFORE + GAP_AFTER;
-        float *all = host(shape_count((struct shape){gap.n, gap.c, gap.h, gap.w}));
-        be->ops->to_nchw(be, &gap, all);
-        int changed = 0;
-        for (int j = 0; j < gap.n * gap.c * gap.h * gap.w; ++j) {
-            int channel = j / (gap.h * gap.w) % gap.c;
-            bool inside = channel >= GAP_BEFORE && channel < GAP_BEFORE + c;
-            changed += !inside && all[j] != SENTINEL;
-        }
-        CHECK(changed == 0, "%s on %s: %d elements outside tensor %d were written", k->name, be->ops->name, changed, i);
-        free(all);
-    }
-    return r;
-}
-
-/* Sums of many terms of both signs are exact relative to their usual size, not to what happened to remain. */
-static void compare(const struct run *a, const struct run *b, double tol) {
-    CHECK(a->n_out == b->n_out, "%s: sizes differ", a->k->name);
-    double worst = 0;
-    size_t at = 0;
-    for (size_t i = 0; i < a->n_out && i < b->n_out; ++i) {
-        double u = a->out[i], v = b->out[i], usual = fmax(a->size[i], 1);
-        double e = fabs(u - v) / fmax(fmax(fabs(u), fabs(v)), usual);
-        if (isnan(e)) e = DBL_MAX;
-        if (e > worst) worst = e, at = i;
-    }
-    CHECK(worst <= tol, "%s, layout %s, add %d: value %zu is %g on %s, %g on %s", a->k->name, layout_names[a->layout],
-          a->add, at, (double)a->out[at], a->be->ops->name, (double)b->out[at], b->be->ops->name);
-}
-
-static void check_case(struct backend *ref, struct backend *be, const struct parity_case *k) {
-    for (int layout = OWN; layout < LAYOUTS; ++layout) {
-        /* Convolutions on the cpu need channels side by side. */
-        bool conv = k->body == conv_body || k->body == conv_run_body;
-        if (conv && layout == OTHER && be->channels_last) continue;
-        for (int add = 0; add < 2; ++add) {
-            struct run a = run_case(ref, k, (enum layout)layout, add), b = run_case(be, k, (enum layout)layout, add);
-            compare(&a, &b, conv ? 5e-5 : 1e-5); /* Winograd's sums cancel more */
-            run_done(&a), run_done(&b);
-        }
-    }
-}
 
 static void check_parity(struct backend *ref, struct backend *be) {
     for (size_t i = 0; i < sizeof parity_cases / sizeof *parity_cases; ++i) check_case(ref, be, &parity_cases[i]);
@@ -911,6 +726,16 @@ static void check_activations(void) {
         CHECK(isnan(activation_value((enum activation)a, (double)NAN)), "%s hides NaN", activation_name((enum activation)a));
 }
 
+/* Every operation is there. */
+static void check_table(const struct backend *be) {
+    size_t from = offsetof(struct backend_ops, alloc), n = (sizeof *be->ops - from) / sizeof(void (*)(void));
+    for (size_t i = 0; i < n; ++i) {
+        void (*op)(void);
+        memcpy(&op, (const char *)be->ops + from + i * sizeof op, sizeof op);
+        CHECK(op != NULL, "%s: operation %zu is missing", be->ops->name, i);
+    }
+}
+
 static void check_memory(struct backend *be) {
     struct ctx ctx = {0};
     size_t before = be->bytes;
@@ -934,7 +759,7 @@ static void check_memory(struct backend *be) {
     be->ops->free(be, b);
     char text[128];
     backend_describe(be, text, sizeof text);
-    CHECK(strstr(text, "thread"), "%s", text);
+    CHECK(strstr(text, "thread") || strstr(text, "GPU"), "%s", text);
     printf("%s: %s\n", be->ops->name, text);
 }
 
@@ -959,6 +784,23 @@ static void check_threads(struct backend *be) {
 #endif
 }
 
+/* The CUDA backend, by the CPU and where there is a device. */
+static void check_gpus(struct backend *ref) {
+    const char *kinds[MAX_KINDS];
+    int n = fast_kinds(kinds);
+    for (int i = 1; i < n; ++i) { /* 0: the cpu */
+        struct ctx ctx = {0};
+        struct backend *be = NULL;
+        CHECK(backend_open(&ctx, kinds[i], &be) == ST_OK, "%s: %s", kinds[i], ctx.error);
+        if (!be) continue;
+        check_table(be);
+        check_memory(be);
+        check_parity(ref, be);
+        CHECK(be->ops->sync(be, &ctx) == ST_OK, "%s: %s", kinds[i], ctx.error);
+        backend_close(be);
+    }
+}
+
 int main(void) {
     struct ctx ctx = {0};
     struct backend *ref = NULL, *ref64 = NULL, *cpu = NULL, *plain = NULL, *none = NULL;
@@ -970,11 +812,13 @@ int main(void) {
     CHECK(backend_open(&ctx, "cpu-plain", &plain) == ST_OK, "%s", ctx.error);
     if (!ref || !ref64 || !cpu || !plain) return test_end("backend");
     check_activations();
+    check_table(ref), check_table(cpu);
     check_memory(ref), check_memory(ref64), check_memory(cpu), check_memory(plain);
     check_derivatives(ref64);
     check_parity(ref64, ref);
     check_parity(ref, cpu);
     check_parity(ref, plain);
+    check_gpus(ref);
     check_threads(cpu), check_threads(plain);
     CHECK(ref->bytes == 0 && ref64->bytes == 0, "the reference leaks");
     backend_close(ref), backend_close(ref64), backend_close(cpu), backend_close(plain);

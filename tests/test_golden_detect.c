@@ -3,6 +3,9 @@
 #include "eval/detect.h"
 #include "eval/map.h"
 #include "golden.h"
+#include "kinds.h"
+
+static const char *golden_backend = "cpu"; /* what computes */
 
 struct model { struct ctx ctx; struct backend *be; struct net *net; };
 
@@ -12,7 +15,7 @@ static bool model_open(struct model *m, const char *cfg, const char *weights, in
         CHECK(false, "recorded, but its %s nowhere under weights/", *cfg ? "weights are" : "cfg is");
         return false;
     }
-    enum status st = backend_open(&m->ctx, "cpu", &m->be);
+    enum status st = backend_open(&m->ctx, golden_backend, &m->be);
     if (st == ST_OK) st = net_open(&m->ctx, cfg, false, &m->net);
     if (st == ST_OK) st = net_load(&m->ctx, m->net, weights, LOAD_WHOLE, NULL);
     if (st == ST_OK) st = net_bind(&m->ctx, m->net, m->be, NET_INFER, batch);
@@ -193,7 +196,13 @@ static void one_map(const char *root, const char *path, const char *stem) {
 }
 
 int main(void) {
-    const char *root = test_data("recorded detections and mAP");
+    const char *root = test_data("recorded detections and mAP"), *kinds[MAX_KINDS];
+    int n = root ? golden_kinds(kinds) : 0;
+    for (int i = 1; i < n; ++i) {
+        golden_backend = kinds[i];
+        golden_each(root, "golden", ".detections.json", one_model);
+    }
+    golden_backend = "cpu";
     if (root && golden_each(root, "golden", ".detections.json", one_model) == 0) SKIP("no golden/*.detections.json under %s", root);
     if (root) golden_each(root, "golden", ".txt", one_map);
     if (root && !maps) SKIP("no golden/*.map*.txt under %s", root);

@@ -1,6 +1,9 @@
 /* One training step of upstream as golden values: losses, deltas, outputs and weight gradients of every recorded case. */
 #include "golden.h"
+#include "kinds.h"
 #include "net/net.h"
+
+static const char *golden_backend = "cpu"; /* what computes */
 
 static double l2(const float *v, size_t n) {
     double sum = 0;
@@ -105,7 +108,7 @@ static void one_case(const char *root, const char *path, const char *stem) {
     const char *recorded = cJSON_GetStringValue(cJSON_GetObjectItem(json, "weights"));
     snprintf(weights, sizeof weights, "%s", golden_find(root, "weights", recorded));
     CHECK(weights[0], "%s: no %s anywhere under weights/", stem, recorded);
-    enum status st = backend_open(&ctx, "cpu", &be);
+    enum status st = backend_open(&ctx, golden_backend, &be);
     if (st == ST_OK) st = net_open(&ctx, cfg, false, &net);
     if (st == ST_OK) st = net_load(&ctx, net, weights, LOAD_WHOLE, NULL);
     if (st == ST_OK) st = net_bind(&ctx, net, be, NET_TRAIN, 1);
@@ -117,7 +120,13 @@ static void one_case(const char *root, const char *path, const char *stem) {
 }
 
 int main(void) {
-    const char *root = test_data("recorded training steps");
+    const char *root = test_data("recorded training steps"), *kinds[MAX_KINDS];
+    int n = root ? golden_kinds(kinds) : 0;
+    for (int i = 1; i < n; ++i) {
+        golden_backend = kinds[i];
+        golden_each(root, "golden/loss", ".loss.json", one_case);
+    }
+    golden_backend = "cpu";
     if (root && golden_each(root, "golden/loss", ".loss.json", one_case) == 0) SKIP("no golden/loss/*.loss.json under %s", root);
     return test_end("golden_loss");
 }

@@ -204,6 +204,9 @@ static void test_refused(void) {
     check_refused("threshold in steps", "-threshold", "steps");
     run(BASE "-from_plan a.prune.json -steps 2 -out x");
     check_refused("plan in steps", "-from_plan", "-steps");
+    spit("blocks.json", "{ \"blocks\": [ { \"layer\": 3 } ], \"layers\": [] }");
+    run(BASE "-from_plan blocks.json -final_finetune 2 -out x");
+    check_refused("plan with blocks", "blocks.json", "whole blocks");
     run(BASE "-distill 1 -out x");
     check_refused("teaching nobody", "-distill", "-finetune");
     run(BASE "-compare -criterion l1,bn -steps 2 -max_map_drop 1 -out x");

@@ -406,8 +406,8 @@ int main(void) {
         check_backends(cases[i].name, cases[i].text, NET_TRAIN, NULL);
         if (cases[i].prunable) nets_check_cut(cases[i].name, cases[i].text);
     }
-    static const char *const kinds[] = { "ref", "cpu", "cpu-plain" };
-    for (int k = 0; k < 3; ++k) {
+    static const char *const kinds[] = { "ref", "cpu", "cpu-plain", "cuda-emulated" };
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; ++k) {
         check_reorg(kinds[k], 64, 26, 26, 2, 0), check_reorg(kinds[k], 8, 4, 6, 2, 0), check_reorg(kinds[k], 9, 3, 6, 3, 0);
         check_reorg(kinds[k], 8, 5, 3, 2, 1);
         check_lrn(kinds[k], 7, 5), check_lrn(kinds[k], 9, 3), check_lrn(kinds[k], 6, 4), check_lrn(kinds[k], 3, 9), check_lrn(kinds[k], 5, 1);

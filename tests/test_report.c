@@ -586,7 +586,7 @@ static void test_poc_killed(void) {
 
 /* A real detector against itself, on real pictures. */
 static void test_real(const char *root) {
-    char text[2000], line[1200];
+    char text[5000], line[5000]; /* four paths as long as data can be */
     snprintf(text, sizeof text, "%s/coco/val2017/000000000139.jpg\n%s/coco/val2017/000000000285.jpg\n", root, root);
     spit("real.txt", text);
     snprintf(text, sizeof text, "classes=80\nvalid=real.txt\nnames=%s/weights/yolo-fastest-1.1_coco/coco.names\n", root);

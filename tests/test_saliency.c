@@ -4,6 +4,7 @@
 
 #include "net/internal.h"
 #include "prune/saliency.h"
+#include "kinds.h"
 #include "prune_nets.h"
 
 #define NET "[net]\nwidth=32\nheight=32\nchannels=3\nbatch=1\nsubdivisions=1\n"
@@ -521,6 +522,32 @@ static void check_invariance(const char *kind, const struct saliency_options *op
     net_close(net);
 }
 
+/* Every fast backend scores as the reference does. */
+static void check_kinds(void) {
+    struct ctx ctx = { 0 };
+    struct channels *ch;
+    struct saliency want, got;
+    const char *kinds[MAX_KINDS];
+    int n = fast_kinds(kinds);
+    struct net *net = nets_open(&ctx, "kinds", smooth, 14);
+    if (!net || channels_build(&ctx, net, &ch) != ST_OK) return;
+    struct images *im = random_images(net, 7);
+    struct saliency_options opt = saliency_defaults();
+    for (int form = 0; form < 2; ++form) {
+        opt.form = form ? FORM_ELEMENTWISE : FORM_ABS;
+        scores("ref64", net, ch, im, 4, &opt, &want);
+        for (int i = 0; i < n; ++i) {
+            scores(kinds[i], net, ch, im, 4, &opt, &got);
+            same_scores(kinds[i], want.score, got.score, ch->n_group, 1e-4);
+            saliency_free(&got);
+        }
+        saliency_free(&want);
+    }
+    drop_images(im);
+    channels_drop(ch);
+    net_close(net);
+}
+
 static void check_invariances(void) {
     struct saliency_options opt = saliency_defaults();
     check_invariance("ref", &opt, "default");
@@ -759,6 +786,7 @@ int main(void) {
     check_centred();
     check_means();
     check_invariances();
+    check_kinds();
     check_half_size();
     check_balance();
     check_votes();

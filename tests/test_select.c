@@ -74,6 +74,7 @@ static double share_of(const struct selection *s, enum target_kind kind) {
     case TARGET_PARAMS: return s->after.params / s->before.params;
     case TARGET_MEMORY: return s->after.activations / s->before.activations;
     case TARGET_RATIO: return 1 - (double)s->filters_after / s->filters_before;
+    case TARGET_LATENCY: return s->after.ms / s->before.ms;
     case TARGET_THRESHOLD: break;
     }
     return 0;

@@ -46,6 +46,16 @@ static void close_handle(struct handle *h) {
     free(h);
 }
 
+/* cuda_set_device says where the networks go that this thread opens from then on. */
+static _Thread_local int device;
+
+static enum status open_device(struct ctx *ctx, struct backend **be) {
+    char why[256], kind[32];
+    if (device < 0 || backend_gpus(why, sizeof why) <= 0) return backend_open(ctx, "cpu", be);
+    snprintf(kind, sizeof kind, "cuda:%d:fast", device);
+    return backend_open(ctx, kind, be);
+}
+
 static enum status open_handle(struct handle *h, const char *cfg, const char *weights, int clear) {
     TRY(net_open(&h->ctx, cfg, false, &h->net));
     if (h->net->opt.inputs != h->net->opt.width * h->net->opt.height * h->net->opt.channels)
@@ -54,7 +64,7 @@ static enum status open_handle(struct handle *h, const char *cfg, const char *we
     net_init_weights(h->net, 1);
     if (weights && *weights) TRY(net_load(&h->ctx, h->net, weights, LOAD_WHOLE, NULL));
     if (clear) h->net->seen = 0;
-    return backend_open(&h->ctx, "cpu", &h->be);
+    return open_device(&h->ctx, &h->be);
 }
 
 network *load_network_custom(char *cfg, char *weights, int clear, int batch) {
@@ -108,7 +118,7 @@ void reset_rnn(network *net) {
     if (h && h->net->be && net_reset(&h->ctx, h->net) != ST_OK) api_complain(&h->ctx);
 }
 void init_cpu(void) {}
-void cuda_set_device(int n) { (void)n; }
+void cuda_set_device(int n) { device = n; }
 
 /* --- Prediction ----------------------------------------------------------------------------------------- */
 

@@ -5,10 +5,25 @@
 #include <string.h>
 
 #include "backend/cpu/cpu.h"
+#include "backend/cuda/cuda.h"
 #include "backend/ref/ref.h"
 
 static bool is_cpu(const struct backend *be) {
     return be->ops && strcmp(be->ops->name, "cpu") == 0;
+}
+
+static bool is_cuda(const struct backend *be) {
+    return be->ops && strncmp(be->ops->name, "cuda", 4) == 0;
+}
+
+int backend_gpus(char *why, size_t size) { return cuda_count(why, size); }
+
+static enum status open_best(struct ctx *ctx, struct backend *be) {
+    char why[256];
+    int n = backend_gpus(why, sizeof why);
+    if (n > 0) return cuda_open(ctx, be, "cuda");
+    if (n == 0) ctx_log(ctx, LOG_WARN, "%s: computing on the CPU", why);
+    return cpu_open(ctx, be, false);
 }
 
 static void set_up(struct backend *be, const struct backend_ops *ops, size_t elem_size) {
@@ -21,11 +36,14 @@ enum status backend_open(struct ctx *ctx, const char *kind, struct backend **out
     struct backend *be = mem_zero(ctx, 1, sizeof *be);
     if (!be) return ST_MEMORY;
     enum status status = ST_OK;
-    if (strcmp(kind, "cpu") == 0) status = cpu_open(ctx, be, false);
+    if (strcmp(kind, "auto") == 0) status = open_best(ctx, be);
+    else if (cuda_names(kind)) status = cuda_open(ctx, be, kind);
+    else if (strcmp(kind, "cuda-emulated") == 0) status = cuda_open_emulated(ctx, be);
+    else if (strcmp(kind, "cpu") == 0) status = cpu_open(ctx, be, false);
     else if (strcmp(kind, "cpu-plain") == 0) status = cpu_open(ctx, be, true);
     else if (strcmp(kind, "ref") == 0) set_up(be, &ref_f32_ops, sizeof(float));
     else if (strcmp(kind, "ref64") == 0) set_up(be, &ref_f64_ops, sizeof(double));
-    else status = ctx_fail(ctx, ST_UNSUPPORTED, "backend '%s' is not built in: use cpu, ref or ref64", kind);
+    else status = ctx_fail(ctx, ST_UNSUPPORTED, "backend '%s' is not built in: use auto, cpu, cuda, cuda:N, ref or ref64", kind);
     if (status != ST_OK) {
         free(be);
         return status;
@@ -37,11 +55,13 @@ enum status backend_open(struct ctx *ctx, const char *kind, struct backend **out
 void backend_close(struct backend *be) {
     if (!be) return;
     if (is_cpu(be)) cpu_close(be);
+    else if (is_cuda(be)) cuda_close(be);
     free(be);
 }
 
 void backend_describe(const struct backend *be, char *text, size_t size) {
     if (is_cpu(be)) cpu_describe(be, text, size);
+    else if (is_cuda(be)) cuda_describe(be, text, size);
     else snprintf(text, size, "reference: plain loops, %zu-bit elements, 1 thread", 8 * be->elem_size);
 }
 

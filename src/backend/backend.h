@@ -84,6 +84,8 @@ struct backend_ops {
     void (*free)(struct backend *, real *);
     void (*get)(struct backend *, const real *src, size_t n, float *dst);
     void (*put)(struct backend *, const float *src, size_t n, real *dst);
+    /* Waits for all work.  Operations without a status leave a fault of the device until this one or one that has a status. */
+    enum status (*sync)(struct backend *, struct ctx *);
     /* Offset in elements into a block. */
     real *(*at)(struct backend *, real *, size_t offset);
     void (*fill)(struct backend *, struct tensor *y, double value);
@@ -287,14 +289,20 @@ struct backend {
     bool views;        /* forward operations take slices of the channels of wider maps, and conv_forward_add is there */
     void *state;       /* engine, streams, ... */
     size_t bytes, peak_bytes; /* allocated through alloc/alloc_index now, and at most so far */
+    double memory;     /* bytes of a device's own memory; 0: it is the machine's */
 };
 
-/* kind: "cpu" (oneDNN where built in, else the plain kernels, for the best instruction set), "cpu-plain" (baseline
- * instructions, no oneDNN: for tests), "ref" (float), "ref64" (double). */
+/* kind: "cpu" (oneDNN where built in, else the plain kernels, for the best instruction set);
+ * "cuda", "cuda:N", "cuda:N:tf32", "cuda:N:fp16", "cuda:N:fast" (GPU number N, 0; what convolutions multiply by, fp32 otherwise,
+ * fast: tf32, or fp16 in a build with CUDNN_HALF=1);
+ * "auto" (the first GPU, else, with a warning where the build could have used one, the cpu); "ref" (float), "ref64" (double);
+ * for tests "cpu-plain" (baseline instructions, no oneDNN) and "cuda-emulated" (the CUDA backend, its kernels run by the CPU). */
 enum status backend_open(struct ctx *, const char *kind, struct backend **);
 void backend_close(struct backend *);
-/* What this build computes with, e.g. "CPU: oneDNN 2.6.3, AVX2, 2 threads". */
+/* What this backend computes with, e.g. "CPU: oneDNN 2.6.3, AVX2, 2 threads". */
 void backend_describe(const struct backend *, char *text, size_t size);
+/* How many GPUs there are to compute on; 0: `why`, one line, says what is wrong; -1: this build has no use for them. */
+int backend_gpus(char *why, size_t size);
 
 /* A tensor of the backend's own layout over `data` (which may be NULL). */
 struct tensor tensor_of(const struct backend *, struct shape, real *data);

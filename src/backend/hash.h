@@ -5,7 +5,11 @@
 
 #include <stdint.h>
 
-static inline float hash_uniform(uint64_t seed, uint64_t index) {
+#ifndef ELEMENT_FN /* a compiler for devices wants to be told what runs there */
+#define ELEMENT_FN static inline
+#endif
+
+ELEMENT_FN float hash_uniform(uint64_t seed, uint64_t index) {
     uint64_t z = seed + (index + 1) * UINT64_C(0x9e3779b97f4a7c15);
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);

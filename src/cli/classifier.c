@@ -5,6 +5,7 @@
 
 #include "base/io.h"
 #include "cli/console.h"
+#include "cli/device.h"
 
 static enum status check_count(struct ctx *ctx, const char *what, int n, const struct classifier *c) {
     if (n == c->outputs) return ST_OK;
@@ -35,7 +36,7 @@ enum status classifier_open(struct classifier *c, const char *data, const char *
     TRY(open_lists(c, want));
     net_init_weights(c->net, seed);
     if (weights) TRY(net_load(ctx, c->net, weights, prefix ? LOAD_PREFIX : LOAD_WHOLE, &c->layers));
-    return backend_open(ctx, "cpu", &c->be);
+    return device_open(ctx, false, &c->be);
 }
 
 void classifier_close(struct classifier *c) {

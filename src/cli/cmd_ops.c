@@ -7,6 +7,7 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "cli/console.h"
+#include "cli/device.h"
 #include "cli/options.h"
 #include "net/net.h"
 
@@ -169,7 +170,7 @@ static enum status speed(struct ctx *ctx, const struct arguments *words, bool st
         return ctx_fail(ctx, ST_USAGE, "speed: '%s' is no count of forward passes", words->word[1]);
     TRY(net_open(ctx, words->word[0], strict, net));
     net_init_weights(*net, 1);
-    TRY(backend_open(ctx, "cpu", be));
+    TRY(device_open(ctx, false, be));
     return measure(ctx, *net, *be, runs);
 }
 

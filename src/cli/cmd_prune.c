@@ -1,14 +1,18 @@
 /* detector saliency, detector prune */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "base/io.h"
 #include "cli/console.h"
+#include "cli/device.h"
 #include "cli/options.h"
 #include "cli/prune_show.h"
 #include "cli/saliency_drift.h"
 #include "recipe/compare.h"
+#include "recipe/validate.h"
 #include "recipe/heat_pictures.h"
 #include "recipe/report.h"
 #include "recipe/prune_blocks.h"
@@ -16,7 +20,7 @@
 struct prune_flags {
     struct prune_options opt;
     double ratio, flops, params, memory, threshold;  /* < 0: not given */
-    const char *set, *compensate, *backend;
+    const char *set, *compensate, *backend, *latency;
     int utility, form, balance, normalize, cost, scope, seed, batch, schedule, training, train_seed;
 };
 
@@ -30,7 +34,7 @@ static const struct option_choice balances[] = {
 static const struct option_choice normalizations[] = {
     { "none", NORMALIZE_NONE }, { "mean", NORMALIZE_MEAN }, { "l2", NORMALIZE_L2 }, { "rank", NORMALIZE_RANK }, { NULL, 0 } };
 static const struct option_choice costs[] = {
-    { "flops", COST_FLOPS }, { "memory", COST_MEMORY }, { "params", COST_PARAMS }, { "none", COST_NONE }, { NULL, 0 } };
+    { "flops", COST_FLOPS }, { "memory", COST_MEMORY }, { "params", COST_PARAMS }, { "latency", COST_LATENCY }, { "none", COST_NONE }, { NULL, 0 } };
 static const struct option_choice scopes[] = { { "global", 0 }, { "layer", 1 }, { NULL, 0 } };
 static const struct option_choice sets[] = { { "train", 0 }, { "valid", 1 }, { NULL, 0 } };
 static const struct option_choice schedules[] = {
@@ -63,11 +67,12 @@ struct all_flags { struct prune_flags f; struct heat_options heat; int use_valid
     { "criterion", OPTION_TEXT, AT(f.opt.criterion), "NAME", CRITERIA, NULL, 1, 0 }, \
     { "seed", OPTION_INT, AT(f.seed), "N", "of the draw of images and of -criterion random (1)", NULL, 0, 2e9 }, \
     { "score_batch", OPTION_INT, AT(f.batch), "N", "images per pass while scoring; does not change the result (8)", NULL, 1, 4096 }, \
-    { "backend", OPTION_TEXT, AT(f.backend), "NAME", "cpu | ref (cpu)", NULL, 1, 0 }, \
+    { "backend", OPTION_TEXT, AT(f.backend), "NAME", "cpu | cuda | ref (the first GPU, else cpu)", NULL, 1, 0 }, \
     { "strict", OPTION_FLAG, AT(f.opt.strict), NULL, "unknown cfg keys are errors", NULL, 1, 0 }
 
 static const struct option saliency_options[] = {
     { "out", OPTION_TEXT, AT(f.opt.out), "PREFIX", "writes PREFIX.json and PREFIX.csv (saliency)", NULL, 1, 0 },
+    { "validate", OPTION_INT, AT(f.opt.validate), "N", "remove N groups one at a time and report how each of -criterion A,B,C (or all) foresaw it", NULL, 2, 1e6 },
     { "heatmap", OPTION_TEXT, AT(heat.folder), "DIR", "draws where the network looks, per image and head, as PNG into DIR", NULL, 1, 0 },
     { "heatmap_layers", OPTION_TEXT, AT(heat.layers), "LIST", "with -heatmap: also at these layers, e.g. 10,20, from all heads", NULL, 1, 0 },
     { "heatmap_class", OPTION_TEXT, AT(heat.class_name), "NAME", "with -heatmap: the objects of one class, by name or number", NULL, 1, 0 },
@@ -85,6 +90,8 @@ static const struct option prune_options[] = {
     { "target_flops", OPTION_FLOAT, AT(f.flops), "S", "share of the FLOPs to keep", NULL, 0, 1 },
     { "target_params", OPTION_FLOAT, AT(f.params), "S", "share of the parameters to keep", NULL, 0, 1 },
     { "target_memory", OPTION_FLOAT, AT(f.memory), "S", "share of the activations to keep", NULL, 0, 1 },
+    { "target_latency", OPTION_TEXT, AT(f.latency), "T", "time to keep, measured on this machine: a share up to 1, or milliseconds (0.7, 12, 0.8ms)", NULL, 1, 0 },
+    { "latency_cache", OPTION_TEXT, AT(f.opt.latency_cache), "FILE", "measured layer times; none: keep none (~/.cache/darknet/latency.tsv)", NULL, 1, 0 },
     { "threshold", OPTION_FLOAT, AT(f.threshold), "T", "remove every group that ranks below T", NULL, 0, 1e30 },
     { "blocks", OPTION_INT, AT(f.opt.blocks), "N", "first remove N whole residual blocks, those whose branch matters least; without a target nothing else (0)", NULL, 0, 10000 },
     { "scope", OPTION_CHOICE, AT(f.scope), "SCOPE", "global | layer (global)", scopes, 1, 0 },
@@ -92,8 +99,9 @@ static const struct option prune_options[] = {
     { "min_filters", OPTION_INT, AT(f.opt.select.min_filters), "N", "at least this many per layer (8)", NULL, 1, 1e6 },
     { "round", OPTION_INT, AT(f.opt.select.round), "N", "kept widths are multiples of N; 1: exact (8)", NULL, 1, 1024 },
     { "keep_layers", OPTION_TEXT, AT(f.opt.keep_layers), "LIST", "layers that stay whole, e.g. 0,5-9", NULL, 1, 0 },
-    { "cost", OPTION_CHOICE, AT(f.cost), "KIND", "flops | memory | params | none: the price of a group (flops)", costs, 1, 0 },
+    { "cost", OPTION_CHOICE, AT(f.cost), "KIND", "flops | memory | params | latency | none: the price of a group (flops; with -target_latency latency)", costs, 1, 0 },
     { "cost_power", OPTION_FLOAT, AT(f.opt.select.cost_power), "G", "rank by score / cost^G (saliency, taylor, taylor-weight 0.5; group-fisher 1; else 0)", NULL, 0, 4 },
+    { "interaction", OPTION_FLOAT, AT(f.opt.select.interaction), "B", "how much filters count together that the same objects need; 0: each alone (1; saliency only)", NULL, 0, 100 },
     { "dry_run", OPTION_FLAG, AT(f.opt.dry_run), NULL, "print the plan and why layers are frozen, write nothing", NULL, 1, 0 },
     { "report_images", OPTION_INT, AT(f.opt.report_images), "N", "example pictures on the page PREFIX.html (8)", NULL, 0, 200 },
     { "no_report", OPTION_FLAG, AT(no_report), NULL, "write no page", NULL, 1, 0 },
@@ -121,6 +129,20 @@ static const struct option prune_options[] = {
     OPTION_END
 };
 
+/* "0.7" and "1": a share; "12" and "0.8ms": milliseconds. */
+static enum status pick_latency(struct ctx *ctx, struct all_flags *a) {
+    const char *rest;
+    double value;
+    bool number = text_double(a->f.latency, &value, &rest), ms = number && !strcmp(rest, "ms");
+    if (!number || (*rest && !ms) || !(value > 0) || value > 1e9)
+        return ctx_fail(ctx, ST_USAGE, "-target_latency %s: a share up to 1 or milliseconds, e.g. 0.7, 12, 0.8ms", a->f.latency);
+    a->f.opt.select.target = TARGET_LATENCY;
+    a->f.opt.select.value = ms || value > 1 ? 1 : value;
+    a->f.opt.target_ms = ms || value > 1 ? value : 0;
+    if (a->f.cost < 0) a->f.opt.select.cost = COST_LATENCY;
+    return ST_OK;
+}
+
 static enum status pick_target(struct ctx *ctx, struct all_flags *a) {
     struct { double value; enum target_kind kind; } given[] = {
         { a->f.ratio, TARGET_RATIO }, { a->f.flops, TARGET_FLOPS }, { a->f.params, TARGET_PARAMS }, { a->f.memory, TARGET_MEMORY },
@@ -128,8 +150,14 @@ static enum status pick_target(struct ctx *ctx, struct all_flags *a) {
     int n = 0;
     for (size_t i = 0; i < sizeof given / sizeof given[0]; ++i)
         if (given[i].value >= 0) a->f.opt.select.target = given[i].kind, a->f.opt.select.value = given[i].value, ++n;
+    if (a->f.latency) {
+        TRY(pick_latency(ctx, a));
+        ++n;
+    }
     if (a->f.opt.blocks && n == 0) a->f.opt.select.value = 0, a->f.opt.blocks_only = true;
-    if (n > 1) return ctx_fail(ctx, ST_USAGE, "give one of -ratio, -target_flops, -target_params, -target_memory, -threshold, not %d", n);
+    if (n > 1)
+        return ctx_fail(ctx, ST_USAGE, "give one of -ratio, -target_flops, -target_params, -target_memory, -target_latency, -threshold, not %d", n);
+    if (n && a->f.opt.from_plan) return ctx_fail(ctx, ST_USAGE, "-from_plan cuts as its record says: no other target with it");
     return ST_OK;
 }
 
@@ -166,7 +194,7 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.ratio = a->f.flops = a->f.params = a->f.memory = a->f.threshold = -1;
     a->f.seed = 1;
     a->f.batch = a->f.opt.saliency.batch;
-    a->f.backend = "cpu";
+    a->f.cost = -1;
     a->heat.images = 8;
     a->f.opt.classifier = !strcmp(self->group, "classifier");
     if (a->f.opt.classifier) a->f.opt.criterion = "taylor";
@@ -187,7 +215,8 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     a->f.opt.saliency.normalize = (enum score_normalize)a->f.normalize;
     a->f.opt.saliency.seed = (uint64_t)a->f.seed;
     a->f.opt.saliency.batch = a->f.batch;
-    a->f.opt.select.cost = (enum cost_kind)a->f.cost;
+    a->f.opt.select.cost = a->f.cost < 0 ? COST_FLOPS : (enum cost_kind)a->f.cost;
+    if (a->f.opt.latency_cache && !strcmp(a->f.opt.latency_cache, "none")) a->f.opt.latency_cache = "";
     a->f.opt.select.by_layer = a->f.scope == 1;
     a->f.opt.use_valid = a->use_valid == 1;
     a->f.opt.compensate = a->compensate == 1;
@@ -211,6 +240,22 @@ static void print_scoring(const struct prune_job *job) {
     if (s->bin_count[3]) printf(", %d background votes", s->bin_count[3]);
     printf("\nagreement of the two halves of the images: Kendall's tau = %.2f%s\n", s->tau,
            s->tau < 0.7 ? "; more images would make the ranking firmer" : "");
+}
+
+static enum status validate(struct ctx *ctx, struct prune_job *job, const char *prefix) {
+    struct validation v;
+    char path[1100];
+    snprintf(path, sizeof path, "%s.validate.json", prefix);
+    enum status st = prune_validate(ctx, job, job->opt.validate, &v);
+    if (st == ST_OK) st = validation_write(ctx, job, &v, path);
+    if (st == ST_OK) {
+        printf("%d groups removed one at a time; loss of %d images: %.4g\n", v.n, v.images, v.loss);
+        printf("Spearman's rho of score and change of the loss\n%-16s %8s %14s\n", "criterion", "all", "within layers");
+        for (int i = 0; i < v.n_row; ++i) printf("%-16s %8.2f %14.2f\n", v.row[i].criterion->name, v.row[i].rho, v.row[i].rho_within);
+        printf("written: %s\n", path);
+    }
+    validation_free(&v);
+    return st;
 }
 
 static enum status heatmaps_ready(struct ctx *ctx, struct prune_job *job, const struct heat_options *opt) {
@@ -294,6 +339,19 @@ static void print_totals(const struct prune_job *job) {
     print_row("weights file, KiB", (20 + 4 * s->before.params) / 1024, (20 + 4 * s->after.params) / 1024, "%.0f");
     print_row("activations, KiB", 4 * s->before.activations / 1024, 4 * s->after.activations / 1024, "%.0f");
     if (job->speed_before.ms > 0) print_row("ms per image", job->speed_before.ms, job->speed_after.ms, "%.2f");
+}
+
+/* What -target_latency asked for, and how near the last measurement came. */
+static void print_latency(const struct prune_job *job) {
+    const struct latency_outcome *l = &job->latency_outcome;
+    const struct latency_report *r = &job->latency_report;
+    if (job->latency)
+        printf("\nlayer times: %d at candidate widths, %d of them measured now%s%s\n", r->shapes, r->measured, r->path[0] ? ", kept in " : "", r->path);
+    if (!l->asked) return;
+    if (l->target_ms > 0) printf("latency: target %.2f ms, measured %.2f ms", l->target_ms, l->ms);
+    else printf("latency: target %.1f %% of the uncut network's, measured %.1f %%", 100 * l->target_share, 100 * l->share);
+    printf(" after %d cut%s, %.1f %% %s the target: %s%s\n", l->rounds, l->rounds == 1 ? "" : "s", 100 * fabs(l->off), l->off < 0 ? "under" : "over",
+           l->met ? "within 5 %" : "not within 5 %: ", l->met ? "" : l->why);
 }
 
 /* What became of the network: right after the cut, or after its last training. */
@@ -403,12 +461,13 @@ static int saliency_run(const struct command *self, int argc, char **argv) {
         a.f.opt.progress = display_phase;
         a.f.opt.user = &display;
         a.f.opt.flags = line;
-        st = backend_open(&ctx, a.f.backend, &be);
+        st = a.f.backend ? backend_open(&ctx, a.f.backend, &be) : device_open(&ctx, true, &be);
     }
     if (st == ST_OK) st = prune_open(&ctx, be, &a.f.opt, &job);
     if (st == ST_OK && a.heat.folder) st = heatmaps_ready(&ctx, job, &a.heat);
     const char *prefix = a.f.opt.out ? a.f.opt.out : "saliency";
-    if (st == ST_OK) st = a.sensitivity ? sensitivity_steps(&ctx, job, &a, prefix, false) : prune_score(&ctx, job);
+    if (st == ST_OK && a.sensitivity) st = sensitivity_steps(&ctx, job, &a, prefix, false);
+    else if (st == ST_OK) st = a.f.opt.validate ? validate(&ctx, job, prefix) : prune_score(&ctx, job);
     if (st == ST_OK && !a.sensitivity) st = saliency_write(&ctx, job, prefix);
     if (st == ST_OK && !a.sensitivity) {
         print_scoring(job);
@@ -434,7 +493,7 @@ static int prune_run(const struct command *self, int argc, char **argv) {
         a.f.opt.training = display_training;
         a.f.opt.user = &display;
         a.f.opt.flags = line;
-        st = backend_open(&ctx, a.f.backend, &be);
+        st = a.f.backend ? backend_open(&ctx, a.f.backend, &be) : device_open(&ctx, true, &be);
     }
     if (st == ST_OK) st = prune_open(&ctx, be, &a.f.opt, &job);
     if (st == ST_OK && job->data.names) st = list_read(&ctx, job->data.names, &job->names);
@@ -447,6 +506,7 @@ static int prune_run(const struct command *self, int argc, char **argv) {
         print_layers(job);
         if (job->loop) print_loop(job);
         print_totals(job);
+        print_latency(job);
         print_map(job);
         print_accuracy(job);
         print_classes(job, &job->names);

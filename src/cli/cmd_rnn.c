@@ -10,6 +10,7 @@
 
 #include "base/rng.h"
 #include "cli/console.h"
+#include "cli/device.h"
 #include "cli/options.h"
 #include "cli/session.h"
 #include "cli/train_show.h"
@@ -54,7 +55,7 @@ static enum status open_net(struct session *s, const struct rnn_flags *f, const 
         return ctx_fail(ctx, ST_CFG, "%s: [net] inputs: there are %d symbols, but the network's output is not one value for each of them",
                         words->word[0], s->net->opt.inputs);
     if (words->n > 1) TRY(net_load(ctx, s->net, words->word[1], policy, &s->layers));
-    return backend_open(ctx, "cpu", &s->be);
+    return device_open(ctx, false, &s->be);
 }
 
 /* -seed as bytes: \n, \t and \\ in place of what a shell makes hard to type.  Caller frees. */

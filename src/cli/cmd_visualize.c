@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/console.h"
+#include "cli/device.h"
 #include "cli/options.h"
 #include "eval/detect.h"
 #include "eval/visualize.h"
@@ -38,7 +39,7 @@ static enum status answer(struct job *j, struct pixels *px, struct montage *m) {
     TRY(image_read(ctx, j->flags.image, j->net->opt.channels, &im));
     enum status st = detect_input(ctx, j->net, &im, j->net->opt.letter_box, &input);
     image_free(&im);
-    if (st == ST_OK) st = backend_open(ctx, "cpu", &j->be);
+    if (st == ST_OK) st = device_open(ctx, false, &j->be);
     if (st == ST_OK) st = net_bind(ctx, j->net, j->be, NET_SCORE, 1);
     if (st == ST_OK) st = net_forward(ctx, j->net, input.data);
     image_free(&input);

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "cli/console.h"
+#include "cli/device.h"
 #include "cli/options.h"
 
 #define COMMAND(name) extern const struct command name##_command;
@@ -27,6 +28,7 @@ static void full_name(const struct command *c, char *text, size_t size) {
 
 /* Every command, or those of one group. */
 static void overview(FILE *to, const char *group) {
+    char why[256];
     fprintf(to, "usage: darknet %s%sCOMMAND ...\n\n", group ? group : "", group ? " " : "");
     for (int i = 0; i < n_commands; ++i) {
         char name[MAX_NAME], line[256];
@@ -36,7 +38,8 @@ static void overview(FILE *to, const char *group) {
         fprintf(to, "  %-56s %s\n", line, commands[i]->summary);
     }
     fprintf(to, "\ndarknet help COMMAND, or -h behind any command, lists its flags.\n"
-                "-i N, -gpus LIST, -nogpu, -cuda_debug_sync may stand anywhere and do nothing: this build computes on the CPU.\n");
+                "-i N or -gpus N chooses the GPU, -nogpu or -i -1 the CPU, -precision fp32|tf32|fp16 what a GPU's convolutions multiply by;\n"
+                "they may stand anywhere.%s\n", backend_gpus(why, sizeof why) < 0 ? "  This build computes on the CPU." : "");
 }
 
 static void command_help(const struct command *c) {
@@ -99,28 +102,6 @@ static void strip_line_ends(char *s) {
     *to = '\0';
 }
 
-/* Flags of every Darknet command that choose a GPU; they mean nothing on a CPU.  *asked: one of them wanted one. */
-static enum status drop_device_flags(struct ctx *ctx, int *n, char **word, bool *asked) {
-    int kept = 0;
-    *asked = false;
-    for (int i = 0; i < *n; ++i) {
-        if (strcmp(word[i], "-nogpu") == 0 || strcmp(word[i], "-cuda_debug_sync") == 0) continue;
-        if (strcmp(word[i], "-i") != 0 && strcmp(word[i], "-gpus") != 0) {
-            word[kept++] = word[i];
-            continue;
-        }
-        const char *flag = word[i], *value = ++i < *n ? word[i] : "", *rest;
-        int number;
-        bool listed = strcmp(flag, "-gpus") == 0;
-        if (!text_int(value, &number, &rest) || rest[listed ? strspn(rest, "0123456789,- ") : 0])
-            return ctx_fail(ctx, ST_USAGE, "%s: needs %s, not '%s'", flag,
-                            listed ? "numbers with commas between" : "a number", value);
-        *asked = *asked || number >= 0;
-    }
-    *n = kept;
-    return ST_OK;
-}
-
 static bool drop_help_flags(int *n, char **word) {
     int kept = 0;
     bool found = false;
@@ -153,9 +134,8 @@ int main(int argc, char **argv) {
     struct ctx ctx = console_ctx();
     int n = argc > 1 ? argc - 1 : 0, used = 0;
     char **word = argv + 1;
-    bool gpu_asked;
     for (int i = 0; i < n; ++i) strip_line_ends(word[i]);
-    if (drop_device_flags(&ctx, &n, word, &gpu_asked) != ST_OK) return console_fail(&ctx);
+    if (device_flags(&ctx, &n, word) != ST_OK) return console_fail(&ctx);
     bool help = drop_help_flags(&n, word);
     if (n && strcmp(word[0], "help") == 0) {
         help = true;
@@ -171,7 +151,7 @@ int main(int argc, char **argv) {
         command_help(c);
         return 0;
     }
-    if (gpu_asked) ctx_log(&ctx, LOG_WARN, "-i and -gpus choose a GPU: this build computes on the CPU");
+    device_tell(&ctx);
     n = drop_shared_flags(&ctx, command_meant(c), n - used, word + used);
     return c->run(c, n, word + used);
 }

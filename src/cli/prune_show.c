@@ -11,12 +11,20 @@ void display_end(struct display *d) {
     d->what[0] = '\0';
 }
 
+/* What a phase counts. */
+static const char *counted(const char *what) {
+    static const char *const units[][2] = { { "sensitivity", "networks" }, { "layer times", "widths" }, { "latency", "cuts" }, { "leaving one out", "groups" } };
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; ++i)
+        if (!strcmp(units[i][0], what)) return units[i][1];
+    return "images";
+}
+
 void display_phase(void *user, const char *what, int done, int total) {
     struct display *d = user;
     if (!d->open || strcmp(d->what, what)) {
         display_end(d);
         snprintf(d->what, sizeof d->what, "%s", what);
-        progress_start(&d->progress, d->what, strcmp(what, "sensitivity") ? "images" : "networks");
+        progress_start(&d->progress, d->what, counted(what));
         d->open = true;
     }
     progress_show(&d->progress, done, total);

@@ -15,18 +15,18 @@ struct shape blur_out(int kind, struct shape inner, int stride_x, int stride_y) 
     return (struct shape){ 1, inner.c, steps(kind, inner.h, stride_y), steps(kind, inner.w, stride_x) };
 }
 
-static enum status set_weights(struct pass *p, int kind, int channels, struct conv_plan *plan) {
+/* They must stay as long as the plan is used. */
+static enum status set_weights(struct pass *p, int kind, int channels, struct blur *b) {
     static const float box[] = { .25f, .25f, .25f, .25f };
     static const float binomial[] = { .0625f, .125f, .0625f, .125f, .25f, .125f, .0625f, .125f, .0625f };
     size_t cells = (size_t)(side(kind) * side(kind)), n = cells * (size_t)channels;
     const float *one = kind == BLUR_BOX ? box : binomial;
     float *all = mem_zero(p->ctx, n, sizeof *all);
-    real *w = all ? p->be->ops->alloc(p->be, p->ctx, n) : NULL;
-    if (w) {
+    if (all) b->weights = p->be->ops->alloc(p->be, p->ctx, n);
+    if (b->weights) {
         for (size_t i = 0; i < n; ++i) all[i] = one[i % cells];
-        p->be->ops->put(p->be, all, n, w);
-        p->be->ops->conv_weights(p->be, p->ctx, plan, w);
-        p->be->ops->free(p->be, w);
+        p->be->ops->put(p->be, all, n, b->weights);
+        p->be->ops->conv_weights(p->be, p->ctx, b->plan, b->weights);
     }
     free(all);
     return p->ctx->code;
@@ -41,11 +41,12 @@ enum status blur_new(struct pass *p, int kind, struct shape inner, int stride_x,
     struct conv_desc d = { .x = b->inner, .y = *p->y, .groups = inner.c, .size = side(kind), .stride_x = stride_x,
                            .stride_y = stride_y, .dilation = 1, .pad = padding(kind), .act = ACT_LINEAR, .backward = backward };
     if (p->ctx->code == ST_OK) TRY(ops->conv_new(p->be, p->ctx, &d, &b->plan));
-    return p->ctx->code == ST_OK ? set_weights(p, kind, inner.c, b->plan) : p->ctx->code;
+    return p->ctx->code == ST_OK ? set_weights(p, kind, inner.c, b) : p->ctx->code;
 }
 
 void blur_free(struct backend *be, struct blur *b) {
     if (b->plan) be->ops->conv_free(be, b->plan);
+    be->ops->free(be, b->weights);
     be->ops->free(be, b->inner.data);
     be->ops->free(be, b->dinner.data);
     *b = (struct blur){ 0 };

@@ -9,6 +9,7 @@ enum { BLUR_NONE, BLUR_BINOMIAL, BLUR_BOX }; /* values of the key: 3x3 of 1 2 1,
 
 struct blur {
     struct conv_plan *plan;
+    real *weights;
     struct tensor inner, dinner;
 };
 

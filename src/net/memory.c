@@ -160,16 +160,17 @@ static enum status choose_segments(struct ctx *ctx, struct net *net, const int *
 
 enum status net_check_memory(struct ctx *ctx, const struct net *net, const char *what, double bytes) {
     const struct layer *most = net->layer;
-    double largest = 0;
-    if (mem_fits(bytes)) return ST_OK;
+    bool gpu = net->be && net->be->memory > 0; /* no backend: not bound yet */
+    double largest = 0, there = gpu ? net->be->memory : mem_physical();
+    if (gpu ? bytes + (double)net->be->bytes <= there : mem_fits(bytes)) return ST_OK;
     for (int i = 0; i < net->n; ++i) {
         const struct layer *l = &net->layer[i];
         double size = (double)shape_count(l->out);
         for (int k = 0; k < l->n_param; ++k) size += (double)param_count(&l->param[k]);
         if (size > largest) largest = size, most = l;
     }
-    return cfg_fail_as(ctx, ST_MEMORY, most->section, NULL, "the network's %s need %.0f GB, this machine has %.0f GB; this is its largest layer",
-                       what, bytes / 1e9, mem_physical() / 1e9);
+    return cfg_fail_as(ctx, ST_MEMORY, most->section, NULL, "the network's %s need %.0f GB, this %s has %.0f GB; this is its largest layer",
+                       what, bytes / 1e9, gpu ? "GPU" : "machine", there / 1e9);
 }
 
 /* --- Placing -------------------------------------------------------------------------------------------------------- */

@@ -13,7 +13,9 @@ static enum status forward_layer(struct ctx *ctx, struct net *net, int i, bool a
     p.again = again;
     double start = net->layer_seconds ? io_seconds() : 0;
     TRY(l->ops->forward(l, &p));
-    if (net->layer_seconds) net->layer_seconds[i] += io_seconds() - start;
+    if (!net->layer_seconds) return ST_OK;
+    TRY(net->be->ops->sync(net->be, ctx));
+    net->layer_seconds[i] += io_seconds() - start;
     return ST_OK;
 }
 
@@ -23,7 +25,7 @@ enum status net_forward(struct ctx *ctx, struct net *net, const float *x) {
         if (!passes_through(net, i)) TRY(forward_layer(ctx, net, i, false));
         if (net->mask && net->mask[i] && net->y[i].data) net->be->ops->mask_channels(net->be, &net->y[i], net->mask[i]);
     }
-    return ST_OK;
+    return net->be->ops->sync(net->be, ctx);
 }
 
 static enum status segment_again(struct ctx *ctx, struct net *net, int s) {
@@ -94,7 +96,7 @@ enum status net_backward(struct ctx *ctx, struct net *net) {
         for (int i = b->segment[s + 1] - 1; i >= b->segment[s]; --i)
             if (b->differentiable[i] && !passes_through(net, i)) TRY(backward_layer(ctx, net, i));
     }
-    return ST_OK;
+    return net->be->ops->sync(net->be, ctx);
 }
 
 void net_output(const struct net *net, int layer, float *dst) { net->be->ops->to_nchw(net->be, &net->y[layer], dst); }

@@ -138,7 +138,7 @@ static bool reaches(struct blocks *b, int from, int to) {
 }
 
 static struct cost cost_of(const struct layer *l) {
-    struct cost c = { l->flops, 0, (double)shape_count(l->out) };
+    struct cost c = { .flops = l->flops, .activations = (double)shape_count(l->out) };
     if (l->ops->flops_at) c.flops = l->ops->flops_at(l, l->in_shape[0].c, l->out.c);
     for (int k = 0; k < l->n_param; ++k)
         if (param_owned(&l->param[k])) c.params += (double)param_count(&l->param[k]);
@@ -150,7 +150,7 @@ static void measure(struct blocks *b, struct block *k, const uint8_t *keep_layer
     for (int i = b->net->n - 1; i >= 0; --i) {
         if (b->place[i] == PLACE_KEPT) continue;
         struct cost c = cost_of(&b->net->layer[i]);
-        k->cost = (struct cost){ k->cost.flops + c.flops, k->cost.params + c.params, k->cost.activations + c.activations };
+        k->cost = cost_add(k->cost, c, 1);
         ++k->n_gone;
         k->first = i;
         if (keep_layer && keep_layer[i]) stays(k, i, "-keep_layers names a layer of it");
@@ -207,16 +207,17 @@ void blocks_free(struct blocks *b) {
 
 /* --- choosing -------------------------------------------------------------------------------------------------------------- */
 
+/* Nobody has timed single layers here: FLOPs stand in for latency. */
 static double priced(const struct cost *c, enum cost_kind kind) {
-    return kind == COST_FLOPS ? c->flops : kind == COST_MEMORY ? c->activations : kind == COST_PARAMS ? c->params : 1;
+    return kind == COST_FLOPS || kind == COST_LATENCY ? c->flops : kind == COST_MEMORY ? c->activations : kind == COST_PARAMS ? c->params : 1;
 }
 
 int blocks_select(struct blocks *b, int count, enum cost_kind kind, double cost_power) {
-    struct cost full = { 0, 0, 0 };
+    struct cost full = { 0 };
     int done = 0;
     for (int i = 0; i < b->net->n; ++i) {
         struct cost c = cost_of(&b->net->layer[i]);
-        full = (struct cost){ full.flops + c.flops, full.params + c.params, full.activations + c.activations };
+        full = cost_add(full, c, 1);
     }
     for (int k = 0; k < b->n; ++k) {
         double share = priced(&b->item[k].cost, kind) / fmax(priced(&full, kind), 1e-300);

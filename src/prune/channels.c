@@ -177,9 +177,8 @@ static int width_in(const struct net *net, const struct layer *l, const int *kep
     return l->in[0] == LAYER_INPUT ? net->opt.channels : kept[l->in[0]];
 }
 
-static struct cost cost_of_layer(const struct net *net, const struct layer *l, const int *kept) {
-    int in = width_in(net, l, kept), out = l->out.c ? kept[l->index] : 0;
-    struct cost cost = { 0, 0, 0 };
+struct cost cost_of_layer(const struct layer *l, int in, int out) {
+    struct cost cost = { 0, 0, 0, 0 };
     if (l->ops->flops_at) cost.flops = l->ops->flops_at(l, in, out);
     else if (l->out.c) cost.flops = l->flops * out / l->out.c;
     for (int k = 0; k < l->n_param; ++k) {
@@ -194,27 +193,42 @@ static struct cost cost_of_layer(const struct net *net, const struct layer *l, c
     return cost;
 }
 
-static struct cost add(struct cost a, struct cost b, double sign) {
-    return (struct cost){ a.flops + sign * b.flops, a.params + sign * b.params, a.activations + sign * b.activations };
+struct cost cost_add(struct cost a, struct cost b, double sign) {
+    return (struct cost){ a.flops + sign * b.flops, a.params + sign * b.params, a.activations + sign * b.activations, a.ms + sign * b.ms };
 }
 
 struct cost cost_at(const struct net *net, const int *kept) {
-    struct cost sum = { 0, 0, 0 };
-    for (int i = 0; i < net->n; ++i) sum = add(sum, cost_of_layer(net, &net->layer[i], kept), 1);
+    struct cost sum = { 0, 0, 0, 0 };
+    for (int i = 0; i < net->n; ++i) {
+        const struct layer *l = &net->layer[i];
+        sum = cost_add(sum, cost_of_layer(l, width_in(net, l, kept), l->out.c ? kept[i] : 0), 1);
+    }
     return sum;
 }
 
+/* A group's nodes are in network order. */
+int channels_in_layer(const struct channels *c, int group, int layer) {
+    const struct channel_group *g = &c->group[group];
+    int n = 0, low = 0, high = g->size, end = c->first_node[layer + 1];
+    const int *node = c->node_of_group + g->first;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (node[middle] < c->first_node[layer]) low = middle + 1;
+        else high = middle;
+    }
+    while (low + n < g->size && node[low + n] < end) ++n;
+    return n;
+}
+
 struct cost cost_of_group(const struct channels *c, int group) {
-    const struct net *net = c->net;
-    struct cost saved = { 0, 0, 0 };
-    int full[4096], less[4096];
-    for (int i = 0; i < net->n && i < 4096; ++i) full[i] = less[i] = net->layer[i].out.c;
-    for (int k = 0; k < c->group[group].size; ++k) --less[c->layer_of[c->node_of_group[c->group[group].first + k]]];
-    for (int i = 0; i < net->n && i < 4096; ++i) {
-        const struct layer *l = &net->layer[i];
-        bool touched = less[i] != full[i] || (l->in[0] != LAYER_INPUT && less[l->in[0]] != full[l->in[0]]);
-        if (!touched) continue;
-        saved = add(add(saved, cost_of_layer(net, l, full), 1), cost_of_layer(net, l, less), -1);
+    struct cost saved = { 0, 0, 0, 0 };
+    for (int i = 0; i < c->net->n; ++i) {
+        const struct layer *l = &c->net->layer[i];
+        bool first = l->in[0] == LAYER_INPUT;
+        int in = first ? c->net->opt.channels : c->net->layer[l->in[0]].out.c, out = l->out.c;
+        int less_in = first ? 0 : channels_in_layer(c, group, l->in[0]), less_out = channels_in_layer(c, group, i);
+        if (!less_in && !less_out) continue;
+        saved = cost_add(cost_add(saved, cost_of_layer(l, in, out), 1), cost_of_layer(l, in - less_in, out - less_out), -1);
     }
     return saved;
 }

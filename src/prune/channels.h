@@ -37,9 +37,15 @@ static inline int channels_group(const struct channels *c, int layer, int k) { r
 /* Kept output channels per layer, from a keep flag per group. */
 void channels_widths(const struct channels *, const uint8_t *keep_group, int *kept);
 
-/* What a network costs at given output widths. */
-struct cost { double flops, params, activations; };
+/* How many channels of a layer belong to a group. */
+int channels_in_layer(const struct channels *, int group, int layer);
+
+/* What a network costs at given output widths, and one of its layers.  `ms` stays 0 here: it takes a table of measured
+ * times (latency.h). */
+struct cost { double flops, params, activations, ms; };
 struct cost cost_at(const struct net *, const int *kept);
+struct cost cost_of_layer(const struct layer *, int in, int out);
+struct cost cost_add(struct cost a, struct cost b, double sign);
 /* What removing one group alone saves from the full network. */
 struct cost cost_of_group(const struct channels *, int group);
 

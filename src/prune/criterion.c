@@ -51,6 +51,10 @@ static enum status unknown(struct ctx *ctx, const char *text, int length) {
 }
 
 enum status criteria_parse(struct ctx *ctx, const char *text, const struct criterion *list[CRITERIA_MAX], int *n) {
+    if (!strcmp(text, "all")) {
+        for (*n = 0; *n < criterion_count(); ++*n) list[*n] = all[*n];
+        return ST_OK;
+    }
     for (*n = 0;; ++*n) {
         char name[64];
         size_t length = strcspn(text, ",");

@@ -16,7 +16,8 @@ struct criterion_input {
     struct loss_evidence *loss;          /* with NEEDS_LOSS */
 };
 /* What a criterion looks at besides the weights; the driver gathers it, once for all criteria that run together. */
-enum { NEEDS_OBJECTS = 1, NEEDS_LOSS = 2, NEEDS_WEIGHT_GRADIENTS = 4 /* of the loss */, NEEDS_MAPS = 8 /* runs the images itself */ };
+enum { NEEDS_OBJECTS = 1, NEEDS_LOSS = 2, NEEDS_WEIGHT_GRADIENTS = 4 /* of the loss */, NEEDS_MAPS = 8 /* runs the images itself */,
+       JOINT = 16 /* selection may weigh its groups against each other by the responses in `detail` */ };
 struct criterion {
     const char *name, *help;
     unsigned needs;
@@ -27,7 +28,7 @@ struct criterion {
 enum status criteria_score(struct ctx *, const struct criterion_input *, const struct criterion *const *list, int n,
                            double *const *score);
 const struct criterion *criterion_find(const char *name);
-/* "a,b,c"; fails with the names that there are. */
+/* "a,b,c", or "all"; fails with the names that there are. */
 enum { CRITERIA_MAX = 32 };
 enum status criteria_parse(struct ctx *, const char *text, const struct criterion *list[CRITERIA_MAX], int *n);
 int criterion_count(void);

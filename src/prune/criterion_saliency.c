@@ -9,4 +9,4 @@ static enum status score(struct ctx *ctx, const struct criterion_input *in, doub
     return ST_OK;
 }
 
-const struct criterion saliency_criterion = { "saliency", "box-weighted gradient saliency of the detections", NEEDS_OBJECTS, 0.5, score };
+const struct criterion saliency_criterion = { "saliency", "box-weighted gradient saliency of the detections", NEEDS_OBJECTS | JOINT, 0.5, score };

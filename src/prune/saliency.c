@@ -342,6 +342,31 @@ static void aggregate(const struct scoring *s, double median, int half, double *
     }
 }
 
+/* The votes that selection weighs groups against each other with: at most so many of each bin, evenly chosen. */
+enum { RESPONSES_PER_BIN = 512 };
+
+static enum status keep_responses(const struct scoring *s, double median, struct saliency *out) {
+    int n = s->ch->n_group, bins = 0, kept[BINS], seen[BINS] = { 0 }, at = 0;
+    for (int b = 0; b < BINS; ++b) {
+        kept[b] = out->bin_count[b] < RESPONSES_PER_BIN ? out->bin_count[b] : RESPONSES_PER_BIN;
+        bins += kept[b] > 0;
+        out->n_response += kept[b];
+    }
+    size_t width = (size_t)out->n_response;
+    out->response = mem_zero(s->ctx, (size_t)n * width, sizeof *out->response);
+    if (!out->response) return ST_MEMORY;
+    for (size_t i = 0; i < s->n_vote; ++i) {
+        const struct vote *v = &s->vote[i];
+        long long k = seen[v->bin]++, all = out->bin_count[v->bin]; /* taken where the share of those seen passes a whole number */
+        double norm = s->opt->balance == BALANCE_NONE ? 1 : v->total + 0.05 * median;
+        if ((k + 1) * kept[v->bin] / all == k * kept[v->bin] / all) continue;
+        double weight = s->opt->balance == BALANCE_SIZE ? 1.0 / ((double)kept[v->bin] * bins) : 1.0 / (double)width;
+        for (int g = 0; norm > 0 && g < n; ++g) out->response[(size_t)g * width + (size_t)at] = (float)(sqrt(weight) * v->t[g] / norm);
+        ++at;
+    }
+    return ST_OK;
+}
+
 static void normalize(const struct channels *ch, enum score_normalize kind, double *score) {
     if (kind == NORMALIZE_NONE) return;
     for (int u = 0; u < ch->n_unit; ++u) {
@@ -387,6 +412,7 @@ static enum status conclude(struct scoring *s, struct saliency *out) {
         for (int g = 0; g < n; ++g) use[g] = s->ch->group[g].frozen == NULL;
         out->tau = kendall_tau(out->half[0], out->half[1], use, n);
         normalize(s->ch, s->opt->normalize, out->score);
+        keep_responses(s, median, out);
     }
     free(use);
     return s->ctx->code;
@@ -498,6 +524,7 @@ void saliency_free(struct saliency *s) {
     free(s->score);
     free(s->half[0]);
     free(s->half[1]);
+    free(s->response);
     memset(s, 0, sizeof *s);
 }
 

@@ -12,7 +12,7 @@ enum utility_kind { UTILITY_DETECTION, UTILITY_PROBABILITY, UTILITY_LOSS };
 enum score_form { FORM_ABS, FORM_RELU, FORM_ASYMMETRIC, FORM_ELEMENTWISE, FORM_SQUARE };
 enum score_balance { BALANCE_SIZE, BALANCE_OBJECT, BALANCE_NONE };
 enum score_normalize { NORMALIZE_NONE, NORMALIZE_MEAN, NORMALIZE_L2, NORMALIZE_RANK };
-enum cost_kind { COST_FLOPS, COST_MEMORY, COST_PARAMS, COST_NONE };
+enum cost_kind { COST_FLOPS, COST_MEMORY, COST_PARAMS, COST_NONE, COST_LATENCY };
 
 struct saliency_options {
     enum utility_kind utility;
@@ -52,6 +52,9 @@ struct saliency {
     double *score;            /* S per group, after balance, before cost */
     double *block;            /* S per block of options.blocks (0: not scored), in the same units; part of `score` */
     double *half[2];          /* the same from even and from odd images */
+    float *response;          /* per group n_response values: its part in each vote, weighted so that their squares add up to its
+                               * mean squared share of an object */
+    int n_response;
     double tau;               /* Kendall's tau-b between the halves, over groups that may be removed */
     int bin_count[4];         /* small, medium, large, guard */
 };

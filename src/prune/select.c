@@ -6,12 +6,14 @@
 
 struct select_options select_defaults(void) {
     return (struct select_options){ .target = TARGET_RATIO, .value = 0.3, .max_layer_ratio = 0.9, .min_filters = 8, .round = 8,
-                                    .cost = COST_FLOPS, .cost_power = 0.5 };
+                                    .cost = COST_FLOPS, .cost_power = 0.5, .recount = true, .interaction = 1 };
 }
 
 /* Groups that take the same number of channels from the same layers: what can be rounded and counted together.  Its
  * removable ones are member[first .. first + n), worst first. */
 struct family { int n, first, all, per_group, of; };
+/* A layer whose cost falls with a group: how many channels it takes from the layer's input and output. */
+struct touch { int layer, in, out; };
 
 struct selecting {
     const struct channels *ch;
@@ -24,10 +26,66 @@ struct selecting {
     int n_family, *family_of;   /* per group */
     int *given;                 /* work space, one per group */
     int *kept, *least;          /* output channels per layer: now, and at least */
+    struct touch *touch;        /* of one group at a time */
 };
 
 static double priced(const struct cost *c, enum cost_kind kind) {
-    return kind == COST_FLOPS ? c->flops : kind == COST_MEMORY ? c->activations : kind == COST_PARAMS ? c->params : 1;
+    switch (kind) {
+    case COST_FLOPS: return c->flops;
+    case COST_MEMORY: return c->activations;
+    case COST_PARAMS: return c->params;
+    case COST_LATENCY: return c->ms;
+    case COST_NONE: break;
+    }
+    return 1;
+}
+
+static struct cost layer_cost(const struct selecting *s, const struct layer *l, int in, int out) {
+    struct cost c = cost_of_layer(l, in, out);
+    if (s->opt->latency) c.ms = latency_of_layer(s->opt->latency, l, in, out);
+    return c;
+}
+
+static int width_in(const struct selecting *s, const struct layer *l) {
+    return l->in[0] == LAYER_INPUT ? s->ch->net->opt.channels : s->kept[l->in[0]];
+}
+
+static struct cost cost_now(const struct selecting *s) {
+    struct cost sum = { 0, 0, 0, 0 };
+    for (int i = 0; i < s->ch->net->n; ++i) {
+        const struct layer *l = &s->ch->net->layer[i];
+        sum = cost_add(sum, layer_cost(s, l, width_in(s, l), l->out.c ? s->kept[i] : 0), 1);
+    }
+    return sum;
+}
+
+static int touched_by(const struct selecting *s, int g, struct touch *touch) {
+    int n = 0;
+    for (int i = 0; i < s->ch->net->n; ++i) {
+        const struct layer *l = &s->ch->net->layer[i];
+        int in = l->in[0] == LAYER_INPUT ? 0 : channels_in_layer(s->ch, g, l->in[0]), out = channels_in_layer(s->ch, g, i);
+        if (in || out) touch[n++] = (struct touch){ i, in, out };
+    }
+    return n;
+}
+
+/* What taking this away saves at the present widths. */
+static struct cost saving_now(const struct selecting *s, const struct touch *touch, int n) {
+    struct cost sum = { 0, 0, 0, 0 };
+    for (int i = 0; i < n; ++i) {
+        const struct layer *l = &s->ch->net->layer[touch[i].layer];
+        int in = width_in(s, l), out = l->out.c ? s->kept[l->index] : 0;
+        sum = cost_add(cost_add(sum, layer_cost(s, l, in, out), 1), layer_cost(s, l, in - touch[i].in, out - touch[i].out), -1);
+    }
+    return sum;
+}
+
+/* Times between measured widths can stand still where work does not: a group saves no less than a tenth of its share of the
+ * FLOPs, so that noise alone makes none priceless. */
+static double share_saved(const struct selecting *s, struct cost saved, struct cost full) {
+    double share = priced(&saved, s->opt->cost) / priced(&full, s->opt->cost);
+    if (s->opt->cost == COST_LATENCY) share = fmax(share, 0.1 * saved.flops / full.flops);
+    return fmax(share, 1e-12);
 }
 
 static bool removable(const struct selecting *s, int g) {
@@ -45,8 +103,18 @@ static int by_rank(const void *a, const void *b) {
     return (x->group > y->group) - (x->group < y->group);
 }
 
+static void into_families(struct selecting *s, int n) {
+    int at = 0;
+    for (int f = 0; f < s->n_family; ++f) {
+        s->family[f].first = at;
+        for (int i = 0; i < n; ++i)
+            if (s->family_of[s->order[i]] == f) s->member[at++] = s->order[i];
+        s->family[f].n = at - s->family[f].first;
+    }
+}
+
 static enum status order_groups(struct ctx *ctx, struct selecting *s) {
-    int n = s->ch->n_group, at = 0;
+    int n = s->ch->n_group;
     struct pair *pair = mem_zero(ctx, (size_t)n, sizeof *pair);
     if (!pair) return ST_MEMORY;
     for (int g = 0; g < n; ++g)
@@ -54,12 +122,7 @@ static enum status order_groups(struct ctx *ctx, struct selecting *s) {
     qsort(pair, (size_t)s->n_order, sizeof *pair, by_rank);
     for (int i = 0; i < s->n_order; ++i) s->order[i] = pair[i].group;
     free(pair);
-    for (int f = 0; f < s->n_family; ++f) {
-        s->family[f].first = at;
-        for (int i = 0; i < s->n_order; ++i)
-            if (s->family_of[s->order[i]] == f) s->member[at++] = s->order[i];
-        s->family[f].n = at - s->family[f].first;
-    }
+    into_families(s, s->n_order);
     return ST_OK;
 }
 
@@ -186,12 +249,13 @@ static int filters(const struct selecting *s, bool now) {
 
 static double share(struct cost now, struct cost full, enum target_kind kind) {
     if (kind == TARGET_FLOPS) return now.flops / full.flops;
+    if (kind == TARGET_LATENCY) return now.ms / full.ms;
     return kind == TARGET_PARAMS ? now.params / full.params : now.activations / full.activations;
 }
 
 static bool target_met(const struct selecting *s, struct cost full) {
     if (s->opt->target == TARGET_RATIO) return filters(s, true) <= (1 - s->opt->value) * filters(s, false) + 1e-9;
-    return share(cost_at(s->ch->net, s->kept), full, s->opt->target) <= s->opt->value + 1e-9;
+    return share(cost_now(s), full, s->opt->target) <= s->opt->value + 1e-9;
 }
 
 /* Gives the best removed groups of a family back, as many as bring it to the next multiple or to its full width; what they are worth. */
@@ -246,30 +310,177 @@ static bool search(struct selecting *s, struct cost full) {
     return reached;
 }
 
-static enum status rank_groups(struct ctx *ctx, const struct channels *ch, const double *score, const struct select_options *opt,
-                               double *rank) {
-    double full = 0;
-    if (opt->cost_power != 0 && opt->cost != COST_NONE) {
-        int *kept = mem_zero(ctx, (size_t)ch->net->n, sizeof *kept);
-        if (!kept) return ST_MEMORY;
-        for (int i = 0; i < ch->net->n; ++i) kept[i] = ch->net->layer[i].out.c;
-        struct cost c = cost_at(ch->net, kept);
-        full = priced(&c, opt->cost);
-        free(kept);
-    }
-    for (int g = 0; g < ch->n_group; ++g) {
+static bool has_price(const struct select_options *opt) { return opt->cost_power != 0 && opt->cost != COST_NONE; }
+
+static void rank_groups(const struct selecting *s, const double *score, struct cost full, double *rank) {
+    for (int g = 0; g < s->ch->n_group; ++g) {
         rank[g] = score[g];
-        if (full <= 0) continue;
-        struct cost c = cost_of_group(ch, g);
-        rank[g] /= pow(fmax(priced(&c, opt->cost) / full, 1e-12), opt->cost_power);
+        if (!has_price(s->opt) || priced(&full, s->opt->cost) <= 0) continue;
+        struct cost saved = saving_now(s, s->touch, touched_by(s, g, s->touch));
+        rank[g] /= pow(share_saved(s, saved, full), s->opt->cost_power);
     }
-    return ST_OK;
 }
 
-static enum status select_now(struct ctx *ctx, struct selecting *s, struct selection *out) {
+/* --- recounting ------------------------------------------------------------------------------------------------------------ */
+
+struct offer { int at, n_touch; double price; struct touch *touch; }; /* a family's worst remaining group, and what it saves now */
+
+static void reprice(const struct selecting *s, struct offer *o, struct cost full) {
+    o->price = pow(share_saved(s, saving_now(s, o->touch, o->n_touch), full), s->opt->cost_power);
+}
+
+static bool meet(const struct offer *a, const struct offer *b) {
+    for (int i = 0; i < a->n_touch; ++i)
+        for (int k = 0; k < b->n_touch; ++k)
+            if (a->touch[i].layer == b->touch[k].layer) return true;
+    return false;
+}
+
+/* Takes the worst group of all by score / price now, and prices anew what shares a layer with it, until nothing can go. */
+static void take_in_turn(struct selecting *s, const double *score, struct cost full, struct offer *offer, const uint8_t *meets) {
+    s->n_order = 0;
+    for (;;) {
+        int best = -1;
+        double lowest = INFINITY;
+        for (int f = 0; f < s->n_family; ++f) {
+            if (offer[f].at >= s->family[f].n) continue;
+            double rank = score[s->member[s->family[f].first + offer[f].at]] / offer[f].price;
+            if (rank < lowest || best < 0) lowest = rank, best = f;
+        }
+        if (best < 0) return;
+        int g = s->member[s->family[best].first + offer[best].at++];
+        if (!remove_group(s, g)) continue;
+        s->order[s->n_order++] = g;
+        for (int f = 0; f < s->n_family; ++f)
+            if (meets[(size_t)best * (size_t)s->n_family + (size_t)f] && offer[f].at < s->family[f].n) reprice(s, &offer[f], full);
+    }
+}
+
+static void offers_free(struct offer *offer, int n) {
+    for (int f = 0; offer && f < n; ++f) free(offer[f].touch);
+    free(offer);
+}
+
+static enum status offers_new(struct ctx *ctx, struct selecting *s, struct offer **out) {
+    struct offer *offer = *out = mem_zero(ctx, (size_t)s->n_family, sizeof *offer);
+    for (int f = 0; offer && f < s->n_family; ++f) {
+        offer[f].n_touch = touched_by(s, s->family[f].of, s->touch);
+        offer[f].touch = mem_zero(ctx, (size_t)offer[f].n_touch + 1, sizeof *offer[f].touch);
+        if (!offer[f].touch) break;
+        memcpy(offer[f].touch, s->touch, (size_t)offer[f].n_touch * sizeof *s->touch);
+    }
+    return ctx->code;
+}
+
+static enum status order_by_savings(struct ctx *ctx, struct selecting *s, const double *score, struct cost full) {
+    size_t n = (size_t)s->n_family;
+    uint8_t *meets = mem_zero(ctx, n * n, 1);
+    struct offer *offer = NULL;
+    enum status st = meets ? offers_new(ctx, s, &offer) : ST_MEMORY;
+    if (st == ST_OK) {
+        for (size_t a = 0; a < n; ++a) reprice(s, &offer[a], full);
+        for (size_t a = 0; a < n; ++a)
+            for (size_t b = 0; b < n; ++b) meets[a * n + b] = meet(&offer[a], &offer[b]);
+        take_in_turn(s, score, full, offer, meets);
+    }
+    offers_free(offer, s->n_family);
+    free(meets);
+    return st;
+}
+
+/* --- together -------------------------------------------------------------------------------------------------------------- */
+
+/* Removing the set R moves object o by T_o = sum of its responses, to first order; what that costs is taken as the mean of T_o
+ * squared (responses carry the weights).  One more group g adds |r_g|^2 + 2 r_g.T: groups that lean on the same objects, or
+ * carry the same feature, count together, and a group that is harmless alone may be the one too many.  A group that makes up
+ * for others is credited with half its own square at most: the first order does not hold that far. */
+enum { ROUNDS = 400 };
+
+struct joint { int n, *group; double *square, *cross, *price, *moved; struct pair *pair; };
+
+static double inner(const float *a, const float *b, int n) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int i = 0; i < n; ++i) sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+static void measure_against(const struct selecting *s, const struct joint *j, const float *moved) {
+    int n = s->opt->n_response;
+#pragma omp parallel for schedule(static)
+    for (int i = 0; i < j->n; ++i) {
+        int g = j->group[i];
+        j->cross[g] = inner(s->opt->response + (size_t)g * (size_t)n, moved, n);
+    }
+}
+
+static void price_families(const struct selecting *s, const struct offer *offer, struct cost full, double *price) {
+    for (int f = 0; f < s->n_family; ++f) {
+        double share = has_price(s->opt) ? share_saved(s, saving_now(s, offer[f].touch, offer[f].n_touch), full) : 1;
+        price[f] = pow(share, 2 * s->opt->cost_power); /* squares: twice the power that goes with a magnitude */
+    }
+}
+
+/* One round: the `most` cheapest go.  What is at its layer's limit is given up. */
+static void joint_round(struct selecting *s, struct joint *j, int most, float *moved) {
+    int n = s->opt->n_response, done = 0, left = 0;
+    for (int i = 0; i < j->n; ++i) {
+        int g = j->group[i];
+        double value = j->square[g] + fmax(2 * s->opt->interaction * j->cross[g], -j->square[g] / 2);
+        j->pair[i] = (struct pair){ value / j->price[s->family_of[g]], g };
+    }
+    qsort(j->pair, (size_t)j->n, sizeof *j->pair, by_rank);
+    for (int i = 0; i < j->n; ++i) {
+        int g = j->pair[i].group;
+        if (done == most) {
+            j->group[left++] = g;
+            continue;
+        }
+        if (!remove_group(s, g)) continue;
+        s->order[s->n_order++] = g;
+        ++done;
+        for (int k = 0; k < n; ++k) j->moved[k] += (double)s->opt->response[(size_t)g * (size_t)n + (size_t)k];
+    }
+    j->n = left;
+    for (int k = 0; k < n; ++k) moved[k] = (float)j->moved[k];
+}
+
+static void joint_rounds(struct selecting *s, struct joint *j, struct offer *offer, struct cost full, float *moved) {
+    int most = s->n_order / ROUNDS + 1, all = s->n_order, n = s->opt->n_response;
+    memcpy(j->group, s->order, (size_t)all * sizeof *j->group);
+    memcpy(s->member, s->order, (size_t)all * sizeof *s->member);
+    j->n = all;
+    for (int i = 0; i < all; ++i) {
+        const float *r = s->opt->response + (size_t)s->order[i] * (size_t)n;
+        j->square[s->order[i]] = inner(r, r, n);
+    }
+    for (s->n_order = 0; j->n;) {
+        price_families(s, offer, full, j->price);
+        joint_round(s, j, most, moved);
+        measure_against(s, j, moved);
+    }
+    int last = s->n_order; /* what never went, behind: rounding may ask for it */
+    for (int i = 0; i < all; ++i)
+        if (s->keep[s->member[i]]) s->order[last++] = s->member[i];
+    into_families(s, all);
+}
+
+static enum status order_jointly(struct ctx *ctx, struct selecting *s, struct cost full) {
+    size_t n = (size_t)s->ch->n_group, responses = (size_t)s->opt->n_response;
+    struct joint j = { .group = mem_zero(ctx, n, sizeof *j.group), .square = mem_zero(ctx, n, sizeof *j.square),
+                       .cross = mem_zero(ctx, n, sizeof *j.cross), .price = mem_zero(ctx, (size_t)s->n_family, sizeof *j.price),
+                       .moved = mem_zero(ctx, responses, sizeof *j.moved), .pair = mem_zero(ctx, n, sizeof *j.pair) };
+    float *moved = mem_zero(ctx, responses, sizeof *moved);
+    struct offer *offer = NULL;
+    enum status st = ctx->code == ST_OK ? offers_new(ctx, s, &offer) : ctx->code;
+    if (st == ST_OK) joint_rounds(s, &j, offer, full, moved);
+    offers_free(offer, s->n_family);
+    free(j.group), free(j.square), free(j.cross), free(j.price), free(j.moved), free(j.pair), free(moved);
+    return st;
+}
+
+static enum status select_now(struct ctx *ctx, struct selecting *s, const double *score, struct selection *out) {
     const struct net *net = s->ch->net;
-    find_families(s);
-    TRY(order_groups(ctx, s));
     for (int i = 0; i < net->n; ++i) {
         int width = s->opt->whole ? s->opt->whole[i] : net->layer[i].out.c, floor_ = s->opt->min_filters < width ? s->opt->min_filters : width;
         int share_ = (int)ceil(width * (1 - s->opt->max_layer_ratio) - 1e-9);
@@ -277,7 +488,14 @@ static enum status select_now(struct ctx *ctx, struct selecting *s, struct selec
         if (s->least[i] < 1) s->least[i] = width > 0;
     }
     reset(s);
-    out->before = cost_at(net, s->kept);
+    out->before = cost_now(s);
+    rank_groups(s, score, out->before, out->rank);
+    find_families(s);
+    TRY(order_groups(ctx, s));
+    bool ranked = s->opt->by_layer || s->opt->target == TARGET_THRESHOLD; /* by the score of each group alone */
+    if (s->opt->response && s->opt->interaction > 0 && !ranked) TRY(order_jointly(ctx, s, out->before));
+    else if (s->opt->recount && !ranked && has_price(s->opt))
+        TRY(order_by_savings(ctx, s, score, out->before));
     if (s->opt->target == TARGET_THRESHOLD) {
         int n = 0;
         while (n < s->n_order && s->rank[s->order[n]] < s->opt->value) ++n;
@@ -287,7 +505,7 @@ static enum status select_now(struct ctx *ctx, struct selecting *s, struct selec
         out->reached = search(s, out->before);
         if (out->reached && !s->opt->by_layer && s->opt->round > 1) settle(s, out->before, s->given);
     }
-    out->after = cost_at(net, s->kept);
+    out->after = cost_now(s);
     out->filters_before = filters(s, false);
     out->filters_after = filters(s, true);
     return ST_OK;
@@ -307,10 +525,10 @@ enum status select_groups(struct ctx *ctx, const struct channels *ch, const doub
     s.family_of = mem_zero(ctx, n, sizeof *s.family_of);
     s.kept = mem_zero(ctx, layers, sizeof *s.kept);
     s.least = mem_zero(ctx, layers, sizeof *s.least);
+    s.touch = mem_zero(ctx, layers, sizeof *s.touch);
     enum status st = ctx->code;
-    if (st == ST_OK) st = rank_groups(ctx, ch, score, opt, out->rank);
-    if (st == ST_OK) st = select_now(ctx, &s, out);
-    free(s.order), free(s.member), free(s.given), free(s.family), free(s.family_of), free(s.kept), free(s.least);
+    if (st == ST_OK) st = select_now(ctx, &s, score, out);
+    free(s.touch), free(s.order), free(s.member), free(s.given), free(s.family), free(s.family_of), free(s.kept), free(s.least);
     if (st != ST_OK) selection_free(out);
     return st;
 }

@@ -8,6 +8,7 @@
 #include "recipe/prune_blocks.h"
 
 static const char version[] = "1.0";
+const char *audit_version(void) { return version; }
 
 static enum status add_file(struct ctx *ctx, cJSON *to, const char *name, const char *path) {
     char hex[65];
@@ -117,8 +118,23 @@ static void add_layers(const struct prune_job *job, cJSON *to) {
     }
 }
 
+/* What was asked of the clock and what it said. */
+static void add_latency(const struct prune_job *job, cJSON *to) {
+    const struct latency_outcome *l = &job->latency_outcome;
+    if (!l->asked) return;
+    cJSON *o = cJSON_AddObjectToObject(to, "latency");
+    cJSON_AddNumberToObject(o, "target_share", l->target_share);
+    if (l->target_ms > 0) cJSON_AddNumberToObject(o, "target_ms", l->target_ms);
+    cJSON_AddNumberToObject(o, "measured_share", l->share);
+    cJSON_AddNumberToObject(o, "measured_ms", l->ms);
+    cJSON_AddNumberToObject(o, "off", l->off);
+    cJSON_AddBoolToObject(o, "within_tolerance", l->met);
+    if (l->why[0]) cJSON_AddStringToObject(o, "why", l->why);
+    cJSON_AddNumberToObject(o, "cuts_measured", l->rounds);
+}
+
 static const char *target_name(enum target_kind k) {
-    static const char *const names[] = { "ratio", "flops", "params", "memory", "threshold" };
+    static const char *const names[] = { "ratio", "flops", "params", "memory", "threshold", "latency" };
     return names[k];
 }
 
@@ -143,10 +159,12 @@ enum status audit_text(struct ctx *ctx, const struct prune_job *job, char **text
     cJSON_AddStringToObject(root, "target", target_name(job->opt.select.target));
     cJSON_AddNumberToObject(root, "target_value", job->opt.select.value);
     cJSON_AddNumberToObject(root, "cost_power", job->opt.select.cost_power);
+    cJSON_AddNumberToObject(root, "interaction", job->opt.select.interaction);
     cJSON_AddNumberToObject(root, "seed", (double)job->opt.saliency.seed);
     cJSON_AddNumberToObject(root, "images", score_images_count(job->images));
     cJSON_AddBoolToObject(root, "compensated", job->opt.compensate);
     if (job->detail.n_object) cJSON_AddNumberToObject(root, "kendall_tau_halves", job->detail.tau);
+    add_latency(job, root);
     add_cost(root, "before", job->selection.before, &job->speed_before);
     add_cost(root, "after", job->selection.after, &job->speed_after);
     cJSON_AddNumberToObject(root, "masked_vs_pruned", job->worst);

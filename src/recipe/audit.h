@@ -12,4 +12,7 @@ enum status audit_read_map(struct ctx *, const cJSON *from, const char *name, st
 /* Path and hash of everything that a run reads. */
 enum status audit_add_inputs(struct ctx *, const struct prune_job *, cJSON *to);
 
+/* Of this program, as its records name it. */
+const char *audit_version(void);
+
 #endif

@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "data/json.h"
 #include "prune/compose.h"
 #include "recipe/audit.h"
 #include "recipe/finetune.h"
+#include "recipe/latency_target.h"
 #include "recipe/loop_record.h"
 
 enum { PATH = 1300 };
@@ -129,6 +131,7 @@ static enum status view_open(struct ctx *ctx, struct loop *l, struct net *net, s
 
 static void view_close(struct prune_job *v) {
     channels_drop(v->channels);
+    latency_drop(v->latency);
     saliency_free(&v->detail);
     selection_free(&v->selection);
     net_close(v->small);
@@ -234,6 +237,28 @@ static enum status take_up(struct ctx *ctx, struct loop *l) {
 
 /* --- A step ---------------------------------------------------------------------------------------------------------- */
 
+/* A latency on the way from the unpruned network's to the target, in milliseconds, as every step measures another network. */
+static enum status aim_latency(struct ctx *ctx, struct loop *l, double share, struct prune_job *v) {
+    struct prune_job *job = l->job;
+    struct latency_outcome *o = &job->latency_outcome;
+    if (o->uncut_ms <= 0) TRY(latency_time(ctx, job->be, &job->net, 1, &o->uncut_ms, NULL));
+    double end = job->opt.target_ms > 0 ? job->opt.target_ms : job->opt.select.value * o->uncut_ms;
+    v->opt.target_ms = o->uncut_ms - share * (o->uncut_ms - end);
+    return ST_OK;
+}
+
+/* The last word on the target is about the whole cut. */
+static void note_latency(struct prune_job *job, const struct prune_job *v) {
+    struct latency_outcome *o = &job->latency_outcome;
+    double uncut = o->uncut_ms;
+    if (!v->latency_outcome.asked) return;
+    *o = v->latency_outcome;
+    o->uncut_ms = uncut;
+    o->target_ms = job->opt.target_ms;
+    o->target_share = job->opt.target_ms > 0 ? job->opt.target_ms / uncut : job->opt.select.value;
+    job->latency_report = v->latency_report;
+}
+
 /* What is left to select in the network at hand so that the whole cut has come as far as step s should. */
 static enum status aim(struct ctx *ctx, struct loop *l, int s, struct prune_job *v) {
     const struct select_options *end = &l->job->opt.select;
@@ -250,7 +275,8 @@ static enum status aim(struct ctx *ctx, struct loop *l, int s, struct prune_job 
     if (end->target == TARGET_FLOPS) all = whole.flops, left = cost.flops;
     if (end->target == TARGET_PARAMS) all = whole.params, left = cost.params;
     if (end->target == TARGET_MEMORY) all = whole.activations, left = cost.activations;
-    if (end->target == TARGET_RATIO) v->opt.select.value = fmax(0, 1 - (1 - share * end->value) * all / left);
+    if (end->target == TARGET_LATENCY) TRY(aim_latency(ctx, l, share, v));
+    else if (end->target == TARGET_RATIO) v->opt.select.value = fmax(0, 1 - (1 - share * end->value) * all / left);
     else if (end->target != TARGET_THRESHOLD) v->opt.select.value = fmin(1, (1 - share * (1 - end->value)) * all / left);
     v->opt.select.whole = l->whole;
     return ST_OK;
@@ -265,6 +291,7 @@ static enum status cut_view(struct ctx *ctx, struct loop *l, int s, struct prune
     l->per_score = io_seconds() - start;
     TRY(aim(ctx, l, s, v));
     TRY(prune_select(ctx, v));
+    note_latency(job, v);
     TRY(prune_cut(ctx, v));
     if (s == 1) {
         memcpy(job->mean, v->mean, (size_t)job->channels->n_node * sizeof *job->mean);
@@ -470,6 +497,7 @@ static enum status finish(struct ctx *ctx, struct loop *l) {
         return ctx_fail(ctx, ST_USAGE, "%s; no step held, so no network was written (%s tells what was measured)", loop_stopped(job), job->plan_out);
     TRY(load_end(ctx, l));
     TRY(speed_compare(ctx, job->be, job->net, job->small, 50, 5, &job->speed_before, &job->speed_after));
+    TRY(latency_judge(ctx, job));
     TRY(save_cfg(ctx, job->small, job->cfg_out));
     TRY(net_save(ctx, job->small, job->weights_out, -1));
     TRY(write_others(ctx, l));
@@ -507,6 +535,16 @@ static enum status run(struct ctx *ctx, struct loop *l) {
     return finish(ctx, l);
 }
 
+/* Whole layers are cut first, by themselves: the steps compose channels of one set of layers. */
+static enum status refuse_blocks(struct ctx *ctx, const char *plan) {
+    cJSON *root;
+    TRY(json_read(ctx, plan, &root));
+    bool blocks = cJSON_GetArraySize(cJSON_GetObjectItem(root, "blocks")) > 0;
+    cJSON_Delete(root);
+    if (!blocks) return ST_OK;
+    return ctx_fail(ctx, ST_USAGE, "%s: removes whole blocks; cut by it first, without training, then train what that writes", plan);
+}
+
 static enum status open_loop(struct ctx *ctx, struct prune_job *job, struct loop *l) {
     *l = (struct loop){ .job = job, .opt = &job->opt.loop, .steps = steps_of(&job->opt.loop) };
     const struct loop_options *o = l->opt;
@@ -516,6 +554,7 @@ static enum status open_loop(struct ctx *ctx, struct prune_job *job, struct loop
     if (job->opt.select.target == TARGET_THRESHOLD && l->steps > 1)
         return ctx_fail(ctx, ST_USAGE, "-threshold says nothing about the size of the network, so there is nothing to divide into steps; give a target, or one step");
     if (job->opt.from_plan && l->steps > 1) return ctx_fail(ctx, ST_USAGE, "-from_plan cuts at once; leave out -steps");
+    if (job->opt.from_plan) TRY(refuse_blocks(ctx, job->opt.from_plan));
     if (o->distill > 0) {
         struct distill probe;
         TRY(distill_open(ctx, &probe, job->be, job->net, o->distill, 0, 0));

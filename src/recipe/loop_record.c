@@ -261,7 +261,7 @@ void loop_step_at(const struct prune_job *job, int s, struct loop_step *out) {
     }
     out->iterations = (int)json_number(o, "iterations", 0);
     out->filters = (int)json_number(o, "filters", 0);
-    out->cost = (struct cost){ json_number(o, "flops", 0), json_number(o, "params", 0), json_number(o, "activations", 0) };
+    out->cost = (struct cost){ json_number(o, "flops", 0), json_number(o, "params", 0), json_number(o, "activations", 0), 0 };
     out->masked_vs_pruned = json_number(o, "masked_vs_pruned", 0);
     out->held = json_true(o, "held");
     get_map(o, "map_after_cut", &out->map_cut, out->map_cut_size);

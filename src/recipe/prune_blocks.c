@@ -202,7 +202,7 @@ enum status prune_blocks_before(struct ctx *ctx, const struct prune_job *job, st
 
 enum status prune_blocks_share(struct ctx *ctx, const struct prune_job *job, struct select_options *opt) {
     struct selection whole = { 0 };
-    struct cost left = { 0, 0, 0 };
+    struct cost left = { 0 };
     if (!job->whole) return ST_OK;
     TRY(prune_blocks_before(ctx, job, &whole));
     int *width = mem_zero(ctx, (size_t)job->net->n, sizeof *width);

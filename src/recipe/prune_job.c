@@ -8,6 +8,7 @@
 
 #include "base/io.h"
 #include "base/text.h"
+#include "recipe/latency_target.h"
 #include "recipe/prune_blocks.h"
 
 struct prune_options prune_defaults(void) {
@@ -73,8 +74,8 @@ enum status prune_open(struct ctx *ctx, struct backend *be, const struct prune_o
     job->be = be;
     const struct criterion *list[CRITERIA_MAX];
     int n = 0;
-    if (criteria_parse(ctx, opt->criterion, list, &n) == ST_OK && n > 1 && !opt->compare)
-        ctx_fail(ctx, ST_USAGE, "-criterion %s: several are for -compare", opt->criterion);
+    if (criteria_parse(ctx, opt->criterion, list, &n) == ST_OK && n > 1 && !opt->compare && !opt->validate)
+        ctx_fail(ctx, ST_USAGE, "-criterion %s: several are for -compare and -validate", opt->criterion);
     for (int i = 0; i < n && opt->classifier; ++i)
         if (list[i]->needs & NEEDS_OBJECTS)
             ctx_fail(ctx, ST_USAGE, "-criterion %s: is about labelled boxes, which a classifier has none of; taylor is its like", list[i]->name);
@@ -97,6 +98,7 @@ void prune_close(struct prune_job *job) {
     prune_blocks_free(job);
     saliency_free(&job->detail);
     selection_free(&job->selection);
+    latency_drop(job->latency);
     channels_drop(job->channels);
     net_close(job->net);
     net_close(job->small);
@@ -187,7 +189,19 @@ enum status prune_select(struct ctx *ctx, struct prune_job *job) {
     opt.keep_layer = job->keep_layer;
     if (opt.cost_power < 0) opt.cost_power = criterion_find(job->opt.criterion)->cost_power;
     job->opt.select.cost_power = opt.cost_power;
+    if ((criterion_find(job->opt.criterion)->needs & JOINT) && job->opt.saliency.form == FORM_ABS && job->opt.saliency.normalize == NORMALIZE_NONE)
+        opt.response = job->detail.response, opt.n_response = job->detail.n_response;
     TRY(prune_blocks_share(ctx, job, &opt));
+    if (opt.target == TARGET_LATENCY || opt.cost == COST_LATENCY) TRY(latency_prepare(ctx, job));
+    opt.latency = job->latency;
+    if (opt.target == TARGET_LATENCY && job->whole && job->opt.target_ms <= 0) { /* the share is one of the network as it came */
+        TRY(latency_time(ctx, job->be, &job->whole, 1, &job->opt.target_ms, NULL));
+        job->opt.target_ms *= opt.value;
+    }
+    if (opt.target == TARGET_LATENCY) {
+        TRY(latency_select(ctx, job, &opt));
+        return prune_blocks_before(ctx, job, &job->selection);
+    }
     TRY(select_groups(ctx, job->channels, job->score, &opt, &job->selection));
     TRY(prune_blocks_before(ctx, job, &job->selection));
     if (!job->selection.reached)
@@ -277,6 +291,7 @@ static enum status measure_classes(struct ctx *ctx, struct prune_job *job) {
 
 enum status prune_measure(struct ctx *ctx, struct prune_job *job) {
     TRY(speed_compare(ctx, job->be, prune_before(job), job->small, 50, 5, &job->speed_before, &job->speed_after));
+    TRY(latency_judge(ctx, job));
     if (!job->opt.calc_map) return ST_OK;
     if (job->opt.classifier) return measure_classes(ctx, job);
     TRY(prune_map(ctx, job, prune_before(job), &job->map_before));

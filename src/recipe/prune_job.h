@@ -12,6 +12,7 @@
 #include "prune/criterion.h"
 #include "prune/select.h"
 #include "prune/slice.h"
+#include "recipe/latency_table.h"
 #include "recipe/score_images.h"
 
 /* Pruning in steps with training between them (loop.h). */
@@ -40,10 +41,13 @@ struct prune_options {
     bool classifier;                 /* labels in paths, no boxes */
     bool blocks_only;                /* and no filter afterwards */
     int seeds;                       /* with compare: draws of criterion random */
+    int validate;                    /* groups to remove one at a time (validate.h); criterion is a list; 0: none */
     int images;                      /* to score on; 0: all */
     double map_thresh, map_iou;
     struct saliency_options saliency;
     struct select_options select;
+    double target_ms;                /* with TARGET_LATENCY: milliseconds instead of select.value; 0: a share */
+    const char *latency_cache;       /* as in latency_options */
     struct loop_options loop;
     const char *flags;               /* the command line, for the record */
     void (*progress)(void *user, const char *what, int done, int total);
@@ -53,6 +57,16 @@ struct prune_options {
     const volatile int *stop;
 };
 struct prune_options prune_defaults(void);
+
+/* What -target_latency asked for and what the clock said last. */
+struct latency_outcome {
+    bool asked, met;                 /* met: within the tolerance */
+    double target_share, target_ms;  /* ms: 0 when a share was asked for */
+    double uncut_ms;                 /* when the cut was chosen */
+    double share, ms, off;           /* measured; relative distance from the target */
+    int rounds;                      /* cuts tried */
+    char why[160];                   /* it was missed */
+};
 
 /* Everything a run knows; the commands print from it. */
 struct prune_job {
@@ -73,6 +87,9 @@ struct prune_job {
     double *score;                   /* per group */
     struct saliency detail;
     struct selection selection;
+    struct latency_model *latency;   /* where target or cost want it */
+    struct latency_report latency_report;
+    struct latency_outcome latency_outcome;
     float *compensated;              /* full-size parameters after compensation */
     double worst;                    /* masked against pruned, relative */
     struct speed speed_before, speed_after;

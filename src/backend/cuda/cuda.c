@@ -1,0 +1,183 @@
+#include "backend/cuda/cuda.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/cuda/internal.h"
+#include "base/text.h"
+
+struct device *cuda_device(struct backend *be) { return ((struct cuda_state *)be->state)->dev; }
+
+enum status cuda_fault(struct backend *be, struct ctx *ctx) {
+    const struct device *dev = cuda_device(be);
+    return dev->failed ? ctx_fail(ctx, dev->code, "%s", dev->error) : ST_OK;
+}
+
+/* --- Memory ------------------------------------------------------------------------------------------------------------ */
+
+/* Says what there is beside what was asked for; after a fault nothing is given out. */
+static void *no_memory(struct backend *be, struct ctx *ctx, double bytes) {
+    const struct device *dev = cuda_device(be);
+    if (dev->failed) cuda_fault(be, ctx);
+    else if (dev->memory > 0)
+        ctx_fail(ctx, ST_MEMORY, "the GPU is out of memory: %.0f MB asked for, %.0f of its %.0f MB are in use here; a smaller batch or more subdivisions need less",
+                 bytes / 1e6, (double)be->bytes / 1e6, dev->memory / 1e6);
+    else ctx_fail(ctx, ST_MEMORY, "out of memory: %.0f bytes", bytes);
+    return NULL;
+}
+
+static void *block_new(struct backend *be, struct ctx *ctx, size_t n, size_t size) {
+    struct cuda_state *state = be->state;
+    if ((double)n * (double)size > 1e15) return no_memory(be, ctx, (double)n * (double)size);
+    if (mem_grow(ctx, &state->block, &state->cap_block, state->n_block + 1, sizeof *state->block) != ST_OK) return NULL;
+    void *at = state->dev->ops->alloc(state->dev, n * size);
+    if (!at) return no_memory(be, ctx, (double)n * (double)size);
+    state->block[state->n_block++] = (struct cuda_block){ at, n * size };
+    be->bytes += n * size;
+    if (be->bytes > be->peak_bytes) be->peak_bytes = be->bytes;
+    return at;
+}
+
+static void block_drop(struct backend *be, void *at) {
+    struct cuda_state *state = be->state;
+    for (size_t i = state->n_block; at && i-- > 0;) {
+        if (state->block[i].at != at) continue;
+        be->bytes -= state->block[i].bytes;
+        state->block[i] = state->block[--state->n_block];
+        state->dev->ops->free(state->dev, at);
+        return;
+    }
+}
+
+static real *cuda_alloc(struct backend *be, struct ctx *ctx, size_t n) { return block_new(be, ctx, n, sizeof(float)); }
+static void cuda_free(struct backend *be, real *block) { block_drop(be, block); }
+static int32_t *cuda_alloc_index(struct backend *be, struct ctx *ctx, size_t n) { return block_new(be, ctx, n, sizeof(int32_t)); }
+static void cuda_free_index(struct backend *be, int32_t *block) { block_drop(be, block); }
+
+void *cuda_scratch(struct backend *be, enum cuda_scratch use, size_t bytes) {
+    struct cuda_state *state = be->state;
+    struct ctx why = { 0 };
+    if (bytes <= state->scratch_bytes[use] && state->scratch[use]) return state->scratch[use];
+    block_drop(be, state->scratch[use]);
+    state->scratch[use] = block_new(be, &why, bytes, 1);
+    state->scratch_bytes[use] = state->scratch[use] ? bytes : 0;
+    if (!state->scratch[use]) device_fault(state->dev, ST_MEMORY, "%s", why.error);
+    return state->scratch[use];
+}
+
+void *cuda_table(struct backend *be, enum cuda_scratch use, const void *host, size_t bytes) {
+    struct device *dev = cuda_device(be);
+    void *at = cuda_scratch(be, use, bytes);
+    if (at) dev->ops->upload(dev, host, bytes, at);
+    return at;
+}
+
+static void cuda_get(struct backend *be, const real *src, size_t n, float *dst) {
+    struct device *dev = cuda_device(be);
+    if (n) dev->ops->download(dev, src, n * sizeof *dst, dst);
+}
+
+static void cuda_put(struct backend *be, const float *src, size_t n, real *dst) {
+    struct device *dev = cuda_device(be);
+    if (n) dev->ops->upload(dev, src, n * sizeof *src, dst);
+}
+
+static real *cuda_at(struct backend *be, real *block, size_t offset) {
+    (void)be;
+    return (float *)block + offset;
+}
+
+static enum status cuda_sync(struct backend *be, struct ctx *ctx) {
+    struct device *dev = cuda_device(be);
+    dev->ops->wait(dev);
+    return cuda_fault(be, ctx);
+}
+
+/* --- Views --------------------------------------------------------------------------------------------------------------- */
+
+size_t elements_of(const struct tensor *t) { return (size_t)t->n * (size_t)t->c * (size_t)t->h * (size_t)t->w; }
+size_t cells_of(const struct tensor *t) { return (size_t)t->n * (size_t)t->h * (size_t)t->w; }
+
+struct view view_of(const struct tensor *t) {
+    if (!t) return (struct view){ .n = 1, .c = 1, .h = 1, .w = 1 };
+    struct view v = { .data = t->data, .kind = VIEW_ANY, .n = (uint32_t)t->n, .c = (uint32_t)t->c, .h = (uint32_t)t->h,
+                      .w = (uint32_t)t->w, .sn = t->sn, .sc = t->sc, .sh = t->sh, .sw = t->sw };
+    /* The stride of an axis of one element says nothing. */
+    ptrdiff_t step = t->w > 1 ? t->sw : t->h > 1 ? t->sh : t->n > 1 ? t->sn : t->c;
+    bool even = (t->h == 1 || t->sh == t->w * step) && (t->n == 1 || t->sn == (ptrdiff_t)t->h * t->w * step);
+    if (!even || (t->c > 1 && t->sc != 1)) return v;
+    v.sw = step;
+    v.kind = step == t->c ? VIEW_FLAT : VIEW_ROWS;
+    return v;
+}
+
+/* --- Opening --------------------------------------------------------------------------------------------------------------- */
+
+/* Takes the device over. */
+static enum status open_on(struct ctx *ctx, struct backend *be, struct device *dev, const char *name) {
+    struct cuda_state *state = mem_zero(ctx, 1, sizeof *state);
+    if (!state) {
+        dev->ops->close(dev);
+        return ST_MEMORY;
+    }
+    state->dev = dev;
+    state->ops = (struct backend_ops){ .name = name, .alloc = cuda_alloc, .free = cuda_free, .get = cuda_get, .put = cuda_put, .at = cuda_at,
+                                       .alloc_index = cuda_alloc_index, .free_index = cuda_free_index, .sync = cuda_sync };
+    cuda_map_ops(&state->ops);
+    cuda_norm_ops(&state->ops);
+    cuda_vector_ops(&state->ops);
+    cuda_conv_ops(&state->ops);
+    be->ops = &state->ops;
+    be->elem_size = sizeof(float);
+    be->channels_last = true;
+    be->memory = dev->memory;
+    be->state = state;
+    return ST_OK;
+}
+
+bool cuda_names(const char *kind) { return strcmp(kind, "cuda") == 0 || strncmp(kind, "cuda:", 5) == 0; }
+
+/* "", ":N" or ":N:precision". */
+static bool read_kind(const char *rest, int *number, enum precision *precision) {
+    static const char *const names[] = { ":fp32", ":tf32", ":fp16" };
+    *number = 0;
+    *precision = PRECISION_FP32;
+    if (!*rest) return true;
+    if (*rest++ != ':' || !text_int(rest, number, &rest) || *number < 0) return false;
+    for (int i = 0; i < 3; ++i)
+        if (strcmp(rest, names[i]) == 0) *precision = (enum precision)i, rest = "";
+    if (strcmp(rest, ":fast") == 0) *precision = device_fast_precision(), rest = "";
+    return !*rest;
+}
+
+enum status cuda_open(struct ctx *ctx, struct backend *be, const char *kind) {
+    struct device *dev;
+    int number;
+    enum precision precision;
+    if (!read_kind(kind + strlen("cuda"), &number, &precision))
+        return ctx_fail(ctx, ST_USAGE, "backend '%s': cuda:N or cuda:N:PRECISION with fp32, tf32, fp16 or fast is meant", kind);
+    TRY(device_cuda_open(ctx, number, precision, &dev));
+    return open_on(ctx, be, dev, "cuda");
+}
+
+enum status cuda_open_emulated(struct ctx *ctx, struct backend *be) {
+    struct device *dev;
+    TRY(device_host_open(ctx, &dev));
+    return open_on(ctx, be, dev, "cuda-emulated");
+}
+
+void cuda_close(struct backend *be) {
+    struct cuda_state *state = be->state;
+    for (int i = 0; i < SCRATCH_USES; ++i) block_drop(be, state->scratch[i]);
+    state->dev->ops->close(state->dev);
+    free(state->block);
+    free(state);
+}
+
+void cuda_describe(const struct backend *be, char *text, size_t size) {
+    const struct cuda_state *state = be->state;
+    state->dev->ops->describe(state->dev, text, size);
+}
+
+int cuda_count(char *why, size_t size) { return device_cuda_count(why, size); }

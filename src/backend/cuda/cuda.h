@@ -1,0 +1,18 @@
+/* The CUDA backend: float, channels-last, all memory and work on one device. */
+#ifndef BACKEND_CUDA_CUDA_H
+#define BACKEND_CUDA_CUDA_H
+
+#include "backend/backend.h"
+
+/* Whether a kind, well-formed or not, means this backend. */
+bool cuda_names(const char *kind);
+/* kind: "cuda", "cuda:N" for device number N (0), "cuda:N:tf32", "cuda:N:fp16", "cuda:N:fast" (what the build prefers).  ST_UNSUPPORTED, with the reason, where there is none or this build has no CUDA. */
+enum status cuda_open(struct ctx *ctx, struct backend *be, const char *kind);
+/* The same code with the host in the device's place: for tests. */
+enum status cuda_open_emulated(struct ctx *ctx, struct backend *be);
+void cuda_close(struct backend *be);
+void cuda_describe(const struct backend *be, char *text, size_t size);
+/* How many devices can be used; 0: `why` says in one line what is wrong. */
+int cuda_count(char *why, size_t size);
+
+#endif

@@ -1,0 +1,30 @@
+/* Shared by the files that know CUDA's libraries. */
+#ifndef BACKEND_CUDA_GPU_GPU_H
+#define BACKEND_CUDA_GPU_GPU_H
+
+#include <cublas_v2.h>
+#include <cuda_runtime.h>
+
+#include "backend/cuda/device.h"
+
+struct gpu {
+    struct device_ops ops;
+    int number, units;       /* of the device; its multiprocessors */
+    char name[256];
+    char library[64];        /* what computes convolutions; "": cuBLAS */
+    cudaStream_t stream;
+    cublasHandle_t blas;
+    double *part;            /* sums of chunks of rows */
+    size_t part_bytes;
+    void *workspace;         /* of the library's convolutions */
+    size_t workspace_bytes;
+    void *conv;              /* the library's own */
+};
+
+/* NULL, and a fault of the device, when there is no memory. */
+void *gpu_workspace(struct device *, size_t bytes);
+/* conv_cudnn.c, or conv_none.c without it: fills ops.conv and library. */
+enum status gpu_conv_open(struct ctx *, struct device *);
+void gpu_conv_close(struct device *);
+
+#endif

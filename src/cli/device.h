@@ -1,0 +1,15 @@
+/* What the commands compute on.  -i N, -gpus LIST, -nogpu and -precision KIND may stand anywhere on a command line, as in Darknet. */
+#ifndef CLI_DEVICE_H
+#define CLI_DEVICE_H
+
+#include "backend/backend.h"
+
+/* Takes the flags out of the words and remembers what they say. */
+enum status device_flags(struct ctx *, int *n, char **word);
+/* Says, once a command is known, that there is no GPU of those that were asked for. */
+void device_tell(struct ctx *);
+/* The GPU that was named, else the first one, else the CPU.  exact: results count to the last digits, so tf32 and fp16 are for
+ * those who ask for them. */
+enum status device_open(struct ctx *, bool exact, struct backend **);
+
+#endif
