@@ -150,6 +150,9 @@ static enum status go_on_with(struct ctx *ctx, struct prune_job *job, struct net
         if (job->blocks.place[i] == PLACE_KEPT) keep[job->blocks.number[i]] = job->keep_layer[i];
     channels_drop(job->channels);
     free(job->mean), free(job->score), free(job->keep_layer);
+    free(job->detail.response); /* of groups that are no longer there */
+    job->detail.response = NULL;
+    job->detail.n_response = 0;
     job->whole = job->net;
     job->net = small;
     job->channels = ch;
