@@ -57,7 +57,7 @@ static void conv_run_body(struct run *r) {
     CHECK(ops->conv_new(r->be, &r->ctx, &d, &plan) == ST_OK, "%s: %s", k->name, r->ctx.error);
     if (!plan) return;
     ops->conv_weights(r->be, &r->ctx, plan, w);
-    if (add && r->be->views) ops->conv_forward_add(r->be, &r->ctx, plan, &x, NULL, &skip, &y);
+    if (add) ops->conv_forward_add(r->be, &r->ctx, plan, &x, NULL, &skip, &y);
     else ops->conv_forward(r->be, &r->ctx, plan, &x, bias, &y);
     ops->conv_free(r->be, plan);
     CHECK(r->ctx.code == ST_OK, "%s: %s", k->name, r->ctx.error);

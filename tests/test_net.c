@@ -51,7 +51,7 @@ static void check_weights_round_trip(void) {
     CHECK(!memcmp(a->param, b->param, a->n_param * sizeof *a->param), "values changed on the way");
     CHECK(net_save(&ctx, a, path, 2) == ST_OK, "%s", ctx.error);
     CHECK(net_load(&ctx, b, path, LOAD_PREFIX, &layers) == ST_OK && layers == 2, "a prefix loads: %d %s", layers, ctx.error);
-    CHECK(net_load(&ctx, b, path, LOAD_WHOLE, NULL) == ST_FORMAT && strstr(ctx.error, "ends before layer 1 ["), "%s", ctx.error);
+    CHECK(net_load(&ctx, b, path, LOAD_WHOLE, NULL) == ST_FORMAT && strstr(ctx.error, "ends before layer 2 ["), "%s", ctx.error);
     ctx_clear(&ctx);
     CHECK(truncate(path, 20 + 4 * 37) == 0, "truncate");
     CHECK(net_load(&ctx, b, path, LOAD_PREFIX, NULL) == ST_FORMAT && strstr(ctx.error, "ends inside layer 0"), "%s", ctx.error);

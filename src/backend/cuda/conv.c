@@ -172,6 +172,8 @@ static void product_backward_weights(struct backend *be, const struct conv_plan 
 
 /* --- The operations ---------------------------------------------------------------------------------------------------------- */
 
+static bool cuda_conv_borrows(const struct conv_plan *p) { return p->own == NULL; }
+
 static enum status cuda_conv_forward(struct backend *be, struct ctx *ctx, struct conv_plan *p, const struct tensor *x, const real *bias,
                                      struct tensor *y) {
     struct device *dev = cuda_device(be);
@@ -186,6 +188,13 @@ static enum status cuda_conv_forward(struct backend *be, struct ctx *ctx, struct
         RUN_EACH(be, direct, &a, elements_of(y));
     }
     if (act.bias || d->act != ACT_LINEAR) RUN_EACH(be, act, &act, elements_of(y));
+    return cuda_fault(be, ctx);
+}
+
+static enum status cuda_conv_forward_add(struct backend *be, struct ctx *ctx, struct conv_plan *p, const struct tensor *x, const real *bias,
+                                         const struct tensor *skip, struct tensor *y) {
+    TRY(cuda_conv_forward(be, ctx, p, x, bias, y));
+    be->ops->copy_channels(be, skip, 0, y, 0, y->c, 1, true);
     return cuda_fault(be, ctx);
 }
 
@@ -256,7 +265,9 @@ void cuda_conv_ops(struct backend_ops *ops) {
     ops->conv_new = cuda_conv_new;
     ops->conv_free = cuda_conv_free;
     ops->conv_weights = cuda_conv_weights;
+    ops->conv_borrows = cuda_conv_borrows;
     ops->conv_forward = cuda_conv_forward;
+    ops->conv_forward_add = cuda_conv_forward_add;
     ops->conv_backward_data = cuda_conv_backward_data;
     ops->conv_backward_weights = cuda_conv_backward_weights;
     ops->local = cuda_local;
