@@ -1,6 +1,7 @@
 #include "cli/device.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -49,6 +50,8 @@ void device_tell(struct ctx *ctx) {
 
 enum status device_open(struct ctx *ctx, bool exact, struct backend **be) {
     char why[256], kind[64];
+    const char *usual = getenv("DARKNET_DEVICE"); /* what counts where no flag chooses: cpu */
+    if (!choice.asked && usual && strcmp(usual, "cpu") == 0) return backend_open(ctx, "cpu", be);
     if (choice.none || choice.told) return backend_open(ctx, "cpu", be);
     if (backend_gpus(why, sizeof why) <= 0) return backend_open(ctx, "auto", be);
     if (choice.several) return ctx_fail(ctx, ST_UNSUPPORTED, "-gpus: several GPUs at once are not part of this version; name one of them");

@@ -1,4 +1,5 @@
-/* What the commands compute on.  -i N, -gpus LIST, -nogpu and -precision KIND may stand anywhere on a command line, as in Darknet. */
+/* What the commands compute on.  -i N, -gpus LIST, -nogpu and -precision KIND may stand anywhere on a command line, as in Darknet.
+ * The environment's DARKNET_DEVICE=cpu stands for -nogpu where none of them chooses. */
 #ifndef CLI_DEVICE_H
 #define CLI_DEVICE_H
 
