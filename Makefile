@@ -97,9 +97,10 @@ TESTS := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 .PHONY: all test demo bench clean install-deps lib where
 all: darknet libdarknet.so
 
-# Exchanged, not overwritten: a training that runs from the old file goes on.
-darknet libdarknet.so: %: $(OUT)/%
-	cp $< $@.new && mv -f $@.new $@
+# Exchanged, not overwritten: a training that runs from the old file goes on.  Compared, as builds of several kinds end here.
+darknet libdarknet.so: %: $(OUT)/% FORCE
+	@cmp -s $< $@ || { cp $< $@.new && mv -f $@.new $@; }
+FORCE:
 
 $(OUT)/darknet: $(CLI_OBJ) $(OUT)/libdarknet.a
 	$(call say,  LD $@)

@@ -1,4 +1,4 @@
-/* Prints the GFLOP/s that independent fused multiply-adds reach on all threads together, the best of some tries: the peak against
+/* Prints the GFLOP/s that independent fused multiply-adds reach on all threads together, the best of some tries of each: the peak against
  * which scripts/bench sets a network's rate.  Built there for the machine it runs on. */
 #include <stdio.h>
 #include <time.h>
@@ -10,7 +10,7 @@ enum { WIDTH = 8 };
 #else
 enum { WIDTH = 4 };
 #endif
-enum { CHAINS = 12, STEPS = 200000, TRIES = 20 };
+enum { CHAINS = 12, STEPS = 100000, TRIES = 40 };
 typedef float vec __attribute__((vector_size(4 * WIDTH)));
 
 static double seconds(void) {
@@ -36,16 +36,18 @@ static float chains(void) {
 }
 
 int main(void) {
-    double best = 0;
-    for (int t = 0; t < TRIES; ++t) {
-        double start = seconds();
-        float sum = 0;
-        int threads = 0;
-#pragma omp parallel reduction(+ : sum, threads)
-        sum += chains(), ++threads;
-        double rate = 2. * WIDTH * CHAINS * STEPS * threads / (seconds() - start) / 1e9;
-        if (sum != 0 && rate > best) best = rate;
+    double rate = 0; /* each thread by its own clock: waiting for others does not count */
+#pragma omp parallel reduction(+ : rate)
+    {
+        double best = 0;
+        for (int t = 0; t < TRIES; ++t) {
+            double start = seconds();
+            if (chains() == 0) continue;
+            double own = 2. * WIDTH * CHAINS * STEPS / (seconds() - start) / 1e9;
+            if (own > best) best = own;
+        }
+        rate += best;
     }
-    printf("%.0f\n", best);
+    printf("%.0f\n", rate);
     return 0;
 }

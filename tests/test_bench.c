@@ -39,15 +39,15 @@ static void test_ratio(void) {
     CHECK(!r.noise && fabs(r.median - .8) < .03 && r.low < .8 && r.high > .8 && r.high < .9 && r.p < 1e-6, "%g in %g to %g, p %g", r.median, r.low,
           r.high, r.p);
     CHECK(r.quartile[0] < r.low && r.quartile[1] > r.high, "the middle half is wider than what is known of its middle");
-    make_pairs(a, b, 5, .8, .01, 1);
-    CHECK(speed_ratio_of(&ctx, a, b, 5, &r) == ST_OK && r.noise, "five pairs cannot tell (p %g)", r.p);
+    make_pairs(a, b, 7, .8, .01, 1);
+    CHECK(speed_ratio_of(&ctx, a, b, 7, &r) == ST_OK && r.noise, "seven pairs cannot tell (p %g)", r.p);
     make_pairs(a, b, 200, .995, .0005, 1);
     CHECK(speed_ratio_of(&ctx, a, b, 200, &r) == ST_OK && r.noise && r.p < 1e-6, "half a percent is no difference though p is %g", r.p);
     for (int i = 0; i < 200; ++i) b[i] = a[i];
     CHECK(speed_ratio_of(&ctx, a, b, 200, &r) == ST_OK && r.noise && r.p >= 1, "equal times");
 }
 
-/* Of 400 runs of two equal networks, about 95 % intervals hold 1, and as many say noise. */
+/* Of 400 runs of two equal networks, at least 99 % say noise, and their intervals hold 1. */
 static void test_coverage(void) {
     struct ctx ctx = { 0 };
     double a[60], b[60];
@@ -59,8 +59,8 @@ static void test_coverage(void) {
         held += r.low <= 1 && r.high >= 1;
         noise += r.noise;
     }
-    CHECK(held >= 368 && held <= 396, "the interval held the truth in %d of 400", held);
-    CHECK(noise >= 368, "%d of 400 called noise", noise);
+    CHECK(held >= 390 && held < 400, "the interval held the truth in %d of 400", held);
+    CHECK(noise >= 390, "%d of 400 called noise", noise);
 }
 
 static void test_footprint(void) {
@@ -102,7 +102,7 @@ static void check_json(const char *text, int nets, int batch, int side) {
     }
     const cJSON *ratio = cJSON_GetObjectItem(root, "ratio");
     CHECK((nets == 2) == (ratio != NULL), "a ratio for two");
-    if (ratio) CHECK(number(ratio, "low95") <= number(ratio, "median") && number(ratio, "median") <= number(ratio, "high95"), "in order");
+    if (ratio) CHECK(number(ratio, "low") <= number(ratio, "median") && number(ratio, "median") <= number(ratio, "high"), "in order");
     cJSON_Delete(root);
 }
 
@@ -129,7 +129,7 @@ static void test_command(void) {
     run("detector bench");
     check_refused("nothing", "needs", "CFG");
     run("detector bench t.cfg -runs 2");
-    check_refused("too few", "-runs", "6");
+    check_refused("too few", "-runs", "10");
 }
 
 int main(void) {

@@ -9,13 +9,12 @@ enum { LINE = 64 };
 
 /* Large blocks are mapped: fresh pages are zero without being touched, and huge pages, where the system has some, keep address
  * translation out of loops over maps and weights.  Address sanitizers watch the heap only. */
+enum { HUGE = 1 << 21 };
 #ifdef __SANITIZE_ADDRESS__
-enum { HUGE = 1 << 21, MAPPED_FROM = 0 };
+static bool mapped(size_t bytes) { return (void)bytes, false; }
 #else
-enum { HUGE = 1 << 21, MAPPED_FROM = HUGE };
+static bool mapped(size_t bytes) { return bytes >= HUGE; }
 #endif
-
-static bool mapped(size_t bytes) { return MAPPED_FROM && bytes >= MAPPED_FROM; }
 
 static char *map_new(size_t bytes) {
     char *raw = mmap(NULL, bytes + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

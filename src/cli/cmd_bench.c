@@ -20,7 +20,7 @@ struct bench_flags {
 #define AT(field) offsetof(struct bench_flags, field)
 static const struct option bench_options[] = {
     { "vs", OPTION_TEXT, AT(vs), "CFG [WEIGHTS]", "another network beside it, pass by pass: their ratio, its spread, and whether it is noise", NULL, 1, 0 },
-    { "runs", OPTION_INT, AT(runs), "N", "timed passes of each network (200)", NULL, 6, 1e7 },
+    { "runs", OPTION_INT, AT(runs), "N", "timed passes of each network (200)", NULL, 10, 1e7 },
     { "seconds", OPTION_FLOAT, AT(seconds), "S", "stop earlier, after so many; 0: no limit (30)", NULL, 0, 1e6 },
     { "warmup", OPTION_INT, AT(warmup), "N", "passes before that, not counted (5)", NULL, 0, 1e6 },
     { "batch", OPTION_INT, AT(batch), "N", "images per pass (1)", NULL, 1, 65536 },
@@ -145,9 +145,9 @@ static void print_one(const struct bench_run *b, int i) {
 static void print_ratio(const struct bench_run *b) {
     const struct speed_ratio *r = &b->ratio;
     printf("%s beside %s, %d pairs run alternately: %.3f of its time\n", b->of[1].request.cfg, b->of[0].request.cfg, b->record.runs, r->median);
-    printf("  95 %% interval %.3f to %.3f, half of the pairs between %.3f and %.3f; sign test p = %.2g; best against best %.3f\n", r->low, r->high,
-           r->quartile[0], r->quartile[1], r->p, r->best);
-    if (r->noise && r->p <= .05) printf("  a difference below %.0f %%: it may come from where the memory lies\n", 100 * SPEED_FLOOR);
+    printf("  %.0f %% interval %.3f to %.3f, half of the pairs between %.3f and %.3f; sign test p = %.2g\n", 100 * SPEED_CONFIDENCE, r->low, r->high,
+           r->quartile[0], r->quartile[1], r->p);
+    if (r->noise && r->p <= 1 - SPEED_CONFIDENCE) printf("  a difference below %.0f %%: it may come from where the memory lies\n", 100 * SPEED_FLOOR);
     else if (r->noise) printf("  the difference is within the noise of this run: neither is shown to be faster%s\n", b->record.runs < 100 ? "; more -runs may tell" : "");
     else if (r->median < 1) printf("  the second is %.2f times as fast\n", 1 / r->median);
     else printf("  the second takes %.2f times as long\n", r->median);
@@ -219,11 +219,11 @@ static enum status write_json(struct bench_run *b) {
     if (b->n == 2) {
         o = cJSON_AddObjectToObject(root, "ratio"); /* second / first */
         cJSON_AddNumberToObject(o, "median", b->ratio.median);
-        cJSON_AddNumberToObject(o, "low95", b->ratio.low);
-        cJSON_AddNumberToObject(o, "high95", b->ratio.high);
+        cJSON_AddNumberToObject(o, "confidence", SPEED_CONFIDENCE);
+        cJSON_AddNumberToObject(o, "low", b->ratio.low);
+        cJSON_AddNumberToObject(o, "high", b->ratio.high);
         cJSON_AddNumberToObject(o, "quartile1", b->ratio.quartile[0]);
         cJSON_AddNumberToObject(o, "quartile3", b->ratio.quartile[1]);
-        cJSON_AddNumberToObject(o, "best", b->ratio.best);
         cJSON_AddNumberToObject(o, "p", b->ratio.p);
         cJSON_AddBoolToObject(o, "within_noise", b->ratio.noise);
     }

@@ -135,20 +135,17 @@ static double coins(int k, int n) {
 enum status speed_ratio_of(struct ctx *ctx, const double *a, const double *b, int n, struct speed_ratio *out) {
     double *ratio = mem_zero(ctx, (size_t)n, sizeof *ratio);
     int above = 0, below = 0, k = -1;
-    double least[2] = { a[0], b[0] };
     if (!ratio) return ST_MEMORY;
     for (int i = 0; i < n; ++i) {
         ratio[i] = b[i] / a[i];
-        least[0] = fmin(least[0], a[i]), least[1] = fmin(least[1], b[i]);
         above += ratio[i] > 1, below += ratio[i] < 1;
     }
     qsort(ratio, (size_t)n, sizeof *ratio, ascending);
-    while (k + 1 < n / 2 && coins(k + 1, n) <= .025) ++k; /* between the values k+1 from either end: 95 % or more */
+    while (k + 1 < n / 2 && coins(k + 1, n) <= (1 - SPEED_CONFIDENCE) / 2) ++k; /* the values k+1 from either end */
     *out = (struct speed_ratio){ .median = quantile(ratio, n, .5), .quartile = { quantile(ratio, n, .25), quantile(ratio, n, .75) },
                                  .low = ratio[k < 0 ? 0 : k], .high = ratio[k < 0 ? n - 1 : n - 1 - k] };
-    out->best = least[1] / least[0];
     out->p = above + below ? fmin(1, 2 * coins(above < below ? above : below, above + below)) : 1;
-    out->noise = out->p > .05 || fabs(out->median - 1) < SPEED_FLOOR;
+    out->noise = out->p > 1 - SPEED_CONFIDENCE || fabs(out->median - 1) < SPEED_FLOOR;
     free(ratio);
     return ST_OK;
 }

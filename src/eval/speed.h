@@ -30,12 +30,12 @@ enum status speed_figures(struct ctx *, const double *ms, int n, struct speed_fi
 /* How b relates to a, pair by pair, without assuming how times are distributed. */
 struct speed_ratio {
     double median, quartile[2];    /* of b / a */
-    double low, high;              /* interval that holds the true median with at least 95 % (order statistics) */
-    double best;                   /* best of b / best of a: others on the machine only ever add time */
+    double low, high;              /* interval that holds the true median with at least SPEED_CONFIDENCE (order statistics) */
     double p;                      /* sign test: such an imbalance by chance, were neither faster */
-    bool noise;                    /* p > 0.05, or a difference below SPEED_FLOOR, which memory placement alone can cause */
+    bool noise;                    /* p > 1 - SPEED_CONFIDENCE, or a difference below SPEED_FLOOR, which memory placement alone can cause */
 };
 #define SPEED_FLOOR .01
+#define SPEED_CONFIDENCE .99 /* a wrong verdict in a hundred runs; it takes 8 pairs at least */
 enum status speed_ratio_of(struct ctx *, const double *a, const double *b, int n, struct speed_ratio *);
 
 /* What it takes to load and run a network once, in a process of its own, so that nothing else counts.  Call it before this process

@@ -61,10 +61,10 @@ static enum status train(struct ctx *ctx, struct backend *be, struct net *net, c
         free(here.backup), free(steps);
         return ST_MEMORY;
     }
-    memcpy(steps, net->opt.steps.v, (size_t)net->opt.steps.n * sizeof *steps);
+    if (net->opt.steps.n) memcpy(steps, net->opt.steps.v, (size_t)net->opt.steps.n * sizeof *steps); /* v is NULL where there are none */
     finetune_schedule(&net->opt, f->total);
     enum status st = train_run(&inner, be, net, &here, images, NULL, &opt, NULL);
-    memcpy(net->opt.steps.v, steps, (size_t)net->opt.steps.n * sizeof *steps);
+    if (net->opt.steps.n) memcpy(net->opt.steps.v, steps, (size_t)net->opt.steps.n * sizeof *steps);
     net->opt = own;
     free(here.backup), free(steps);
     return st == ST_OK ? ST_OK : ctx_fail(ctx, st, "%s", inner.error);

@@ -1,3 +1,4 @@
+#include "eval/speed.h"
 #include "recipe/report_page.h"
 
 #include <math.h>
@@ -85,7 +86,7 @@ static void speed_card(const struct page *p) {
     both(p, "ms", ms);
     fprintf(p->to, "<div class=\"card\" id=\"speed\"><h2>Speed</h2>\n<p class=\"big\">%.2f\xc3\x97</p>\n<p class=\"what\">", 1 / page_number(ratio, "median"));
     if (cJSON_IsTrue(page_item(ratio, "noise"))) fputs("the speed: a difference within the noise", p->to);
-    else fprintf(p->to, "the speed (95 %%: %.2f to %.2f)", 1 / page_number(ratio, "high"), 1 / page_number(ratio, "low"));
+    else fprintf(p->to, "the speed (%.0f %%: %.2f to %.2f)", 100 * SPEED_CONFIDENCE, 1 / page_number(ratio, "high"), 1 / page_number(ratio, "low"));
     fputs("</p>\n", p->to);
     pair(p, ms, 1, 2, "ms", "ms");
     rows_begin(p);

@@ -285,7 +285,7 @@ static enum status not_finite(struct ctx *ctx, struct trainer *t, const char *wh
     for (int i = named; b->path && i < b->n && b->path[i]; ++i)
         ctx_log(ctx, LOG_INFO, "also in the failing batch: %s", b->path[i]);
     ctx_clear(ctx);
-    return ctx_fail(ctx, ST_NUMERIC, "iteration %llu: %s; saved weights are kept; lower learning_rate%s%s%s",
+    return ctx_fail(ctx, ST_NUMERIC, "iteration %llu: %s; saved weights are kept; lower learning_rate or give the heads a max_delta (5)%s%s%s",
                     (unsigned long long)t->iteration + 1, what, at ? " or look at the images: " : "", names,
                     at && named < b->n ? ", ..." : "");
 }
