@@ -1,4 +1,3 @@
-#include "eval/speed.h"
 #include "recipe/report_page.h"
 
 #include <math.h>
@@ -6,6 +5,7 @@
 #include <string.h>
 
 #include "eval/map.h"
+#include "eval/speed.h"
 #include "recipe/html.h"
 #include "recipe/report_style.h"
 #include "recipe/svg.h"
