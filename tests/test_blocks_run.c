@@ -3,19 +3,10 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "in_folder.h"
 #include "prune_nets.h"
 #include "recipe/prune_blocks.h"
 #include "vision/image.h"
-
-static char folder[64];
-
-static const char *in_folder(const char *name) {
-    static char path[8][256];
-    static int turn;
-    turn = (turn + 1) % 8;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
-    return path[turn];
-}
 
 #define CONV(f, s) "[convolutional]\nbatch_normalize=1\nfilters=" #f "\nsize=3\nstride=" #s "\npad=1\nactivation=leaky\n"
 #define BLOCK CONV(8, 1) CONV(16, 1) "[shortcut]\nfrom=-3\nactivation=linear\n"

@@ -7,19 +7,10 @@
 #include "eval/detect.h"
 #include "prune/saliency.h"
 #include "prune/select.h"
+#include "in_folder.h"
 #include "prune_nets.h"
 #include "recipe/compare.h"
 #include "vision/image.h"
-
-static char folder[64];
-
-static const char *in_folder(const char *name) {
-    static char path[8][256];
-    static int turn;
-    turn = (turn + 1) % 8;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
-    return path[turn];
-}
 
 /* --- one network
  * -----------------------------------------------------------------------------------------------------------

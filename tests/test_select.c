@@ -1,7 +1,6 @@
 /* From scores to what stays: targets, limits, rounding, order, and dead channels found by their scores. */
 #include "prune/saliency.h"
-#include "prune/select.h"
-#include "prune_nets.h"
+#include "select_rig.h"
 
 #define NET "[net]\nwidth=32\nheight=32\nchannels=3\nbatch=1\nsubdivisions=1\n"
 #define CONV(f, k, s)                                                             \
@@ -18,55 +17,6 @@ static const char ladder[] =
     NET CONV(24, 3, 2) CONV(16, 1, 1) CONV(24, 3, 1) "[shortcut]\nfrom=-3\nactivation=linear\n"
     CONV(32, 3, 1) DEPTHWISE(32) CONV(40, 1, 1) "[route]\nlayers=-1,3\n"
     CONV(56, 3, 2) "[route]\nlayers=-1\ngroups=2\ngroup_id=1\n" CONV(20, 3, 1) HEAD;
-
-struct bench {
-    struct net *net;
-    struct channels *ch;
-    double *score;
-    int *kept;
-};
-
-static bool bench_open(struct bench *b, const char *text, uint64_t seed) {
-    struct ctx ctx = { 0 };
-    memset(b, 0, sizeof *b);
-    b->net = nets_open(&ctx, "ladder", text, 3);
-    if (!b->net || channels_build(&ctx, b->net, &b->ch) != ST_OK) {
-        CHECK(false, "%s", ctx.error);
-        return false;
-    }
-    struct rng r = rng_stream(seed, 0x73656c65, 1);
-    b->score = calloc((size_t)b->ch->n_group, sizeof *b->score);
-    b->kept = calloc((size_t)b->net->n, sizeof *b->kept);
-    for (int g = 0; g < b->ch->n_group; ++g) b->score[g] = exp(4 * rng_uniform(&r));
-    return true;
-}
-
-static void bench_close(struct bench *b) {
-    free(b->score), free(b->kept);
-    channels_drop(b->ch);
-    net_close(b->net);
-}
-
-static struct selection choose(struct bench *b, const struct select_options *opt) {
-    struct ctx ctx = { 0 };
-    struct selection s;
-    CHECK(select_groups(&ctx, b->ch, b->score, opt, &s) == ST_OK, "%s", ctx.error);
-    channels_widths(b->ch, s.keep, b->kept);
-    struct cost c = cost_at(b->net, b->kept);
-    CHECK_NEAR(c.flops, s.after.flops, 1e-9, "the reported cost is not that of the reported choice");
-    CHECK_NEAR(c.params, s.after.params, 1e-9, "the reported cost is not that of the reported choice");
-    int frozen_gone = 0;
-    for (int g = 0; g < b->ch->n_group; ++g) frozen_gone += !s.keep[g] && b->ch->group[g].frozen;
-    CHECK(frozen_gone == 0, "%d groups went that must stay", frozen_gone);
-    return s;
-}
-
-static struct select_options exact(enum target_kind target, double value) {
-    struct select_options opt = select_defaults();
-    opt.target = target, opt.value = value;
-    opt.round = 1, opt.min_filters = 1, opt.max_layer_ratio = .95;
-    return opt;
-}
 
 static double share_of(const struct selection *s, enum target_kind kind) {
     switch (kind) {

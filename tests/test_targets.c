@@ -4,10 +4,9 @@
 
 #include "base/io.h"
 #include "prune/ablate.h"
-#include "prune/select.h"
-#include "prune_nets.h"
 #include "recipe/latency_table.h"
 #include "recipe/validate.h"
+#include "select_rig.h"
 
 #define NET "[net]\nwidth=32\nheight=32\nchannels=3\nbatch=1\nsubdivisions=1\n"
 #define CONV(f, k, s) "[convolutional]\nbatch_normalize=1\nfilters=" #f "\nsize=" #k "\nstride=" #s "\npad=1\nactivation=leaky\n"
@@ -15,43 +14,6 @@
 
 static const char chain[] = NET CONV(24, 3, 2) CONV(32, 3, 1) CONV(40, 3, 2) "[convolutional]\nfilters=40\ngroups=40\nsize=3\npad=1\nactivation=leaky\n"
     CONV(48, 1, 1) HEAD;
-
-struct bench { struct net *net; struct channels *ch; double *score; int *kept; };
-
-static bool bench_open(struct bench *b, const char *text) {
-    struct ctx ctx = { 0 };
-    memset(b, 0, sizeof *b);
-    b->net = nets_open(&ctx, "chain", text, 3);
-    if (!b->net || channels_build(&ctx, b->net, &b->ch) != ST_OK) {
-        CHECK(false, "%s", ctx.error);
-        return false;
-    }
-    struct rng r = rng_stream(7, 8, 9);
-    b->score = calloc((size_t)b->ch->n_group, sizeof *b->score);
-    b->kept = calloc((size_t)b->net->n, sizeof *b->kept);
-    for (int g = 0; g < b->ch->n_group; ++g) b->score[g] = exp(4 * rng_uniform(&r));
-    return true;
-}
-
-static void bench_close(struct bench *b) {
-    free(b->score), free(b->kept);
-    channels_drop(b->ch);
-    net_close(b->net);
-}
-
-static struct selection choose(struct bench *b, const struct select_options *opt) {
-    struct ctx ctx = { 0 };
-    struct selection s;
-    CHECK(select_groups(&ctx, b->ch, b->score, opt, &s) == ST_OK, "%s", ctx.error);
-    channels_widths(b->ch, s.keep, b->kept);
-    return s;
-}
-
-static struct select_options exact(enum target_kind target, double value) {
-    struct select_options opt = select_defaults();
-    opt.target = target, opt.value = value, opt.round = 1, opt.min_filters = 1, opt.max_layer_ratio = .95;
-    return opt;
-}
 
 /* --- corners --------------------------------------------------------------------------------------------------------------- */
 
@@ -68,7 +30,7 @@ static void check_corners(void) {
     struct bench b;
     uint8_t all[16];
     memset(all, 1, sizeof all);
-    if (!bench_open(&b, chain)) return;
+    if (!bench_open(&b, chain, 7)) return;
     for (size_t k = 0; k < 3; ++k) {
         struct select_options opt = exact(kinds[k], 1);
         check_whole(&b, &opt, true, "a target of 1");
@@ -122,7 +84,7 @@ static void by_the_rule(struct bench *b, const struct select_options *opt, uint8
 
 static void check_recount(void) {
     struct bench b;
-    if (!bench_open(&b, chain)) return;
+    if (!bench_open(&b, chain, 7)) return;
     uint8_t *keep = malloc((size_t)b.ch->n_group);
     int differ = 0;
     for (double share = .9; share > .15; share -= .2) {
@@ -157,7 +119,7 @@ static double moved(const struct bench *b, const struct selection *s, const floa
 static void check_together(void) {
     enum { N = 20 };
     struct bench b;
-    if (!bench_open(&b, chain)) return;
+    if (!bench_open(&b, chain, 7)) return;
     struct rng r = rng_stream(1, 2, 3);
     float *response = calloc((size_t)b.ch->n_group * N, sizeof *response);
     for (int g = 0; g < b.ch->n_group; ++g) { /* half of the groups lean on the same objects */
@@ -194,7 +156,7 @@ static void check_lines(void) {
     struct ctx ctx = { 0 };
     struct bench b;
     struct latency_model *m;
-    if (!bench_open(&b, chain) || latency_new(&ctx, b.net->n, &m) != ST_OK) return;
+    if (!bench_open(&b, chain, 7) || latency_new(&ctx, b.net->n, &m) != ST_OK) return;
     struct latency_layer *l = &m->layer[1];
     l->full_ms = 8, l->n_in = 2, l->n_out = 3;
     l->in = malloc(2 * sizeof *l->in), l->out = malloc(3 * sizeof *l->out), l->ms = malloc(6 * sizeof *l->ms);
@@ -255,7 +217,7 @@ static void check_cache(void) {
     struct backend *be;
     char folder[] = "/tmp/test_targets_XXXXXX", path[64], *text = NULL, *other;
     size_t size;
-    if (!mkdtemp(folder) || !bench_open(&b, chain) || backend_open(&ctx, "cpu", &be) != ST_OK) return;
+    if (!mkdtemp(folder) || !bench_open(&b, chain, 7) || backend_open(&ctx, "cpu", &be) != ST_OK) return;
     snprintf(path, sizeof path, "%s/sub/times.tsv", folder);
     int first = measured(&b, be, path);
     CHECK(first > 20, "%d measured", first);
@@ -309,7 +271,7 @@ static void check_ablation(bool compensate) {
     struct bench b;
     struct backend *be;
     struct ablation *a = NULL;
-    if (!bench_open(&b, chain) || backend_open(&ctx, "ref", &be) != ST_OK) return;
+    if (!bench_open(&b, chain, 7) || backend_open(&ctx, "ref", &be) != ST_OK) return;
     struct pictures p = { nets_image(b.net), NULL, { { .box = { .3f, .4f, .2f, .3f } }, { .box = { .6f, .6f, .3f, .2f } } } };
     p.x = nets_input(b.net, IMAGES, 5);
     p.item[1].class_id = 1;

@@ -317,7 +317,7 @@ static enum status refresh(struct layer *l, struct pass *p) {
         w = run->w;
     }
     TRY(ops->conv_weights(p->be, p->ctx, run->plan, w));
-    if (p->mode != NET_INFER || !run->w || !ops->conv_borrows || ops->conv_borrows(run->plan)) return ST_OK;
+    if (p->mode != NET_INFER || !run->w || ops->conv_borrows(run->plan)) return ST_OK;
     ops->free(p->be, run->w); /* a network that only runs is refreshed rarely, and its plans have their own weights */
     run->w = NULL;
     return ST_OK;

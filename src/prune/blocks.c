@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "prune/select.h"
+
 static const char *option(const struct layer *l, const char *key) { return cfg_value(l->section, key); }
 
 static bool linear(const struct layer *l) {
@@ -137,13 +139,7 @@ static bool reaches(struct blocks *b, int from, int to) {
     return b->live[to];
 }
 
-static struct cost cost_of(const struct layer *l) {
-    struct cost c = { .flops = l->flops, .activations = (double)shape_count(l->out) };
-    if (l->ops->flops_at) c.flops = l->ops->flops_at(l, l->in_shape[0].c, l->out.c);
-    for (int k = 0; k < l->n_param; ++k)
-        if (param_owned(&l->param[k])) c.params += (double)param_count(&l->param[k]);
-    return c;
-}
+static struct cost cost_of(const struct layer *l) { return cost_of_layer(l, l->in_shape[0].c, l->out.c); }
 
 static void measure(struct blocks *b, struct block *k, const uint8_t *keep_layer) {
     k->first = k->shortcut;
@@ -207,20 +203,16 @@ void blocks_free(struct blocks *b) {
 
 /* --- choosing -------------------------------------------------------------------------------------------------------------- */
 
-/* Nobody has timed single layers here: FLOPs stand in for latency. */
-static double priced(const struct cost *c, enum cost_kind kind) {
-    return kind == COST_FLOPS || kind == COST_LATENCY ? c->flops : kind == COST_MEMORY ? c->activations : kind == COST_PARAMS ? c->params : 1;
-}
-
 int blocks_select(struct blocks *b, int count, enum cost_kind kind, double cost_power) {
     struct cost full = { 0 };
     int done = 0;
+    if (kind == COST_LATENCY) kind = COST_FLOPS; /* nobody has timed single layers here */
     for (int i = 0; i < b->net->n; ++i) {
         struct cost c = cost_of(&b->net->layer[i]);
         full = cost_add(full, c, 1);
     }
     for (int k = 0; k < b->n; ++k) {
-        double share = priced(&b->item[k].cost, kind) / fmax(priced(&full, kind), 1e-300);
+        double share = cost_price(&b->item[k].cost, kind) / fmax(cost_price(&full, kind), 1e-300);
         b->item[k].rank = b->item[k].score / (cost_power == 0 ? 1 : pow(fmax(share, 1e-12), cost_power));
     }
     uint8_t *tried = calloc((size_t)b->n + 1, 1);

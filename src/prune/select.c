@@ -29,7 +29,7 @@ struct selecting {
     struct touch *touch;        /* of one group at a time */
 };
 
-static double priced(const struct cost *c, enum cost_kind kind) {
+double cost_price(const struct cost *c, enum cost_kind kind) {
     switch (kind) {
     case COST_FLOPS: return c->flops;
     case COST_MEMORY: return c->activations;
@@ -83,7 +83,7 @@ static struct cost saving_now(const struct selecting *s, const struct touch *tou
 /* Times between measured widths can stand still where work does not: a group saves no less than a tenth of its share of the
  * FLOPs, so that noise alone makes none priceless. */
 static double share_saved(const struct selecting *s, struct cost saved, struct cost full) {
-    double share = priced(&saved, s->opt->cost) / priced(&full, s->opt->cost);
+    double share = cost_price(&saved, s->opt->cost) / cost_price(&full, s->opt->cost);
     if (s->opt->cost == COST_LATENCY) share = fmax(share, 0.1 * saved.flops / full.flops);
     return fmax(share, 1e-12);
 }
@@ -315,7 +315,7 @@ static bool has_price(const struct select_options *opt) { return opt->cost_power
 static void rank_groups(const struct selecting *s, const double *score, struct cost full, double *rank) {
     for (int g = 0; g < s->ch->n_group; ++g) {
         rank[g] = score[g];
-        if (!has_price(s->opt) || priced(&full, s->opt->cost) <= 0) continue;
+        if (!has_price(s->opt) || cost_price(&full, s->opt->cost) <= 0) continue;
         struct cost saved = saving_now(s, s->touch, touched_by(s, g, s->touch));
         rank[g] /= pow(share_saved(s, saved, full), s->opt->cost_power);
     }

@@ -37,4 +37,7 @@ struct selection {
 enum status select_groups(struct ctx *, const struct channels *, const double *score, const struct select_options *, struct selection *);
 void selection_free(struct selection *);
 
+/* What a choice by `kind` goes by: 1 for COST_NONE. */
+double cost_price(const struct cost *, enum cost_kind);
+
 #endif

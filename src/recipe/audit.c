@@ -10,7 +10,7 @@
 static const char version[] = "1.0";
 const char *audit_version(void) { return version; }
 
-static enum status add_file(struct ctx *ctx, cJSON *to, const char *name, const char *path) {
+enum status audit_add_file(struct ctx *ctx, cJSON *to, const char *name, const char *path) {
     char hex[65];
     TRY(io_sha256(ctx, path, hex));
     cJSON *file = cJSON_AddObjectToObject(to, name);
@@ -20,7 +20,7 @@ static enum status add_file(struct ctx *ctx, cJSON *to, const char *name, const 
 }
 
 static enum status add_labels(struct ctx *ctx, const struct prune_job *job, cJSON *to) {
-    if (job->opt.classifier) return add_file(ctx, to, "labels", job->data.labels ? job->data.labels : "data/labels.list");
+    if (job->opt.classifier) return audit_add_file(ctx, to, "labels", job->data.labels ? job->data.labels : "data/labels.list");
     cJSON *labels = cJSON_AddArrayToObject(to, "labels");
     for (int i = 0; i < score_images_count(job->images); ++i) {
         char *path = label_path(ctx, score_images_path(job->images, i)), hex[65];
@@ -139,12 +139,12 @@ static const char *target_name(enum target_kind k) {
 }
 
 enum status audit_add_inputs(struct ctx *ctx, const struct prune_job *job, cJSON *to) {
-    TRY(add_file(ctx, to, "cfg", job->opt.cfg));
-    TRY(add_file(ctx, to, "weights", job->opt.weights));
-    TRY(add_file(ctx, to, "data", job->opt.data));
-    TRY(add_file(ctx, to, "image_list", job->opt.use_valid ? job->data.valid : job->data.train));
+    TRY(audit_add_file(ctx, to, "cfg", job->opt.cfg));
+    TRY(audit_add_file(ctx, to, "weights", job->opt.weights));
+    TRY(audit_add_file(ctx, to, "data", job->opt.data));
+    TRY(audit_add_file(ctx, to, "image_list", job->opt.use_valid ? job->data.valid : job->data.train));
     TRY(add_labels(ctx, job, to));
-    return job->opt.from_plan ? add_file(ctx, to, "plan", job->opt.from_plan) : ST_OK;
+    return job->opt.from_plan ? audit_add_file(ctx, to, "plan", job->opt.from_plan) : ST_OK;
 }
 
 enum status audit_text(struct ctx *ctx, const struct prune_job *job, char **text) {

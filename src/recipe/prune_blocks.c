@@ -6,6 +6,7 @@
 
 #include "base/io.h"
 #include "base/rng.h"
+#include "recipe/latency_table.h"
 
 struct net *prune_before(const struct prune_job *job) { return job->whole ? job->whole : job->net; }
 
@@ -203,10 +204,16 @@ enum status prune_blocks_before(struct ctx *ctx, const struct prune_job *job, st
     return ST_OK;
 }
 
-enum status prune_blocks_share(struct ctx *ctx, const struct prune_job *job, struct select_options *opt) {
+enum status prune_blocks_share(struct ctx *ctx, struct prune_job *job, struct select_options *opt) {
     struct selection whole = { 0 };
     struct cost left = { 0 };
     if (!job->whole) return ST_OK;
+    if (opt->target == TARGET_LATENCY) {
+        if (job->opt.target_ms > 0) return ST_OK;
+        TRY(latency_time(ctx, job->be, &job->whole, 1, &job->opt.target_ms, NULL));
+        job->opt.target_ms *= opt->value;
+        return ST_OK;
+    }
     TRY(prune_blocks_before(ctx, job, &whole));
     int *width = mem_zero(ctx, (size_t)job->net->n, sizeof *width);
     if (!width) return ST_MEMORY;

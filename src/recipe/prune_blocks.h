@@ -15,8 +15,8 @@ void prune_blocks_free(struct prune_job *);
 struct net *prune_before(const struct prune_job *);
 /* The cost and the number of filters of the network as it came. */
 enum status prune_blocks_before(struct ctx *, const struct prune_job *, struct selection *);
-/* A share of the whole network as a share of what the blocks left of it. */
-enum status prune_blocks_share(struct ctx *, const struct prune_job *, struct select_options *);
+/* A share of the whole network as a share of what the blocks left of it; of its time, as milliseconds. */
+enum status prune_blocks_share(struct ctx *, struct prune_job *, struct select_options *);
 /* "blocks" of the record. */
 void prune_blocks_record(const struct prune_job *, cJSON *to);
 

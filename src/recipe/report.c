@@ -9,6 +9,7 @@
 #include "eval/map.h"
 #include "eval/speed.h"
 #include "prune/channels.h"
+#include "recipe/audit.h"
 #include "recipe/report_heat.h"
 #include "recipe/report_views.h"
 #include "vision/image.h"
@@ -286,15 +287,6 @@ static void add_layers(cJSON *to, const struct net *net, const double *ms) {
     }
 }
 
-static enum status add_file(struct ctx *ctx, cJSON *to, const char *name, const char *path) {
-    char hex[65];
-    TRY(io_sha256(ctx, path, hex));
-    cJSON *o = cJSON_AddObjectToObject(to, name);
-    cJSON_AddStringToObject(o, "path", path);
-    cJSON_AddStringToObject(o, "sha256", hex);
-    return ST_OK;
-}
-
 static enum status add_side(struct ctx *ctx, cJSON *to, const struct measuring *m, int side) {
     const struct net *net = m->net[side];
     cJSON *o = cJSON_AddObjectToObject(to, side_name[side]);
@@ -303,8 +295,8 @@ static enum status add_side(struct ctx *ctx, cJSON *to, const struct measuring *
     for (int i = 0; i < net->n; ++i) width[i] = net->layer[i].out.c;
     struct cost cost = cost_at(net, width);
     free(width);
-    TRY(add_file(ctx, o, "cfg", m->opt->cfg[side]));
-    TRY(add_file(ctx, o, "weights", m->opt->weights[side]));
+    TRY(audit_add_file(ctx, o, "cfg", m->opt->cfg[side]));
+    TRY(audit_add_file(ctx, o, "weights", m->opt->weights[side]));
     cJSON_AddNumberToObject(o, "width", net->opt.width);
     cJSON_AddNumberToObject(o, "height", net->opt.height);
     cJSON_AddNumberToObject(o, "params", cost.params);
