@@ -288,6 +288,21 @@ static void test_sensitivity(void) {
     check_refused("ratios", "-ratios", "between 0 and 1");
 }
 
+/* Layers with fewer than four of the groups say nothing about the ranking within them. */
+static void test_validate(void) {
+#define VALIDATE "detector saliency t.data t.cfg saved/t_final.weights -images 4 -criterion l1,hrank -out w -validate "
+    run(VALIDATE "9");
+    CHECK(run_.status == 0 && has(run_.out, "mean over the 0 that have 4") && count(run_.out, "-\n") == 2, "%s%s", run_.out, run_.err);
+    cJSON *o = parse_file("w.validate.json"), *row = cJSON_GetArrayItem(cJSON_GetObjectItem(o, "criteria"), 0);
+    CHECK(cJSON_IsNull(cJSON_GetObjectItem(row, "spearman_within_layers")) && cJSON_IsNumber(cJSON_GetObjectItem(row, "spearman")), "no layer, no figure");
+    cJSON_Delete(o);
+    run(VALIDATE "36"); /* 8, 16 and 12 of the three layers' 8, 16 and 24 groups */
+    CHECK(run_.status == 0 && has(run_.out, "mean over the 3 that have 4") && count(run_.out, "-\n") == 0, "%s%s", run_.out, run_.err);
+    o = parse_file("w.validate.json"), row = cJSON_GetArrayItem(cJSON_GetObjectItem(o, "criteria"), 1);
+    CHECK(cJSON_GetNumberValue(cJSON_GetObjectItem(row, "layers_counted")) == 3 && cJSON_IsNumber(cJSON_GetObjectItem(row, "spearman_within_layers")), "three layers");
+    cJSON_Delete(o);
+}
+
 int main(void) {
     if (!cli_start()) return test_end("loop");
     make_set();
@@ -299,6 +314,7 @@ int main(void) {
     test_map_drop();
     test_compare();
     test_sensitivity();
+    test_validate();
     cli_end();
     return test_end("loop");
 }

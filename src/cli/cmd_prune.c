@@ -250,8 +250,14 @@ static enum status validate(struct ctx *ctx, struct prune_job *job, const char *
     if (st == ST_OK) st = validation_write(ctx, job, &v, path);
     if (st == ST_OK) {
         printf("%d groups removed one at a time; loss of %d images: %.4g\n", v.n, v.images, v.loss);
-        printf("Spearman's rho of score and change of the loss\n%-16s %8s %14s\n", "criterion", "all", "within layers");
-        for (int i = 0; i < v.n_row; ++i) printf("%-16s %8.2f %14.2f\n", v.row[i].criterion->name, v.row[i].rho, v.row[i].rho_within);
+        printf("Spearman's rho of score and change of the loss; within layers: mean over the %d that have %d or more of these groups\n", v.row[0].layers,
+               VALIDATE_LEAST);
+        printf("%-16s %8s %14s\n", "criterion", "all", "within layers");
+        for (int i = 0; i < v.n_row; ++i) {
+            printf("%-16s %8.2f", v.row[i].criterion->name, v.row[i].rho);
+            if (v.row[i].layers) printf(" %14.2f\n", v.row[i].rho_within);
+            else printf(" %14s\n", "-");
+        }
         printf("written: %s\n", path);
     }
     validation_free(&v);
