@@ -49,7 +49,7 @@ static enum status run(struct ctx *ctx, struct backend *be, const struct prune_o
     ctx_clear(ctx);
     enum status st = prune_open(ctx, be, opt, &job);
     if (st == ST_OK) st = prune_ready(ctx, job);
-    if (st == ST_OK) st = prune_blocks(ctx, job);
+    if (st == ST_OK) st = prune_blocks(ctx, job, NULL);
     if (st == ST_OK && !opt->from_plan) st = prune_score(ctx, job);
     if (st == ST_OK) st = prune_select(ctx, job);
     if (st == ST_OK) st = prune_cut(ctx, job);

@@ -31,4 +31,4 @@ static enum status score(struct ctx *ctx, const struct criterion_input *in, doub
     return criterion_by_maps(ctx, in, ranks, out);
 }
 
-const struct criterion hrank_criterion = { "hrank", "mean rank of a filter's feature maps", NEEDS_MAPS, 0, score };
+const struct criterion hrank_criterion = { "hrank", "mean rank of a filter's feature maps", NEEDS_MAPS, 0, score, NULL, false };

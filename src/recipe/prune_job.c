@@ -172,7 +172,7 @@ enum status prune_score_all(struct ctx *ctx, struct prune_job *job, const struct
     opt.centred = job->opt.compensate; /* score what removal will do */
     saliency_free(&job->detail); /* that of the blocks */
     if (job->opt.compensate) TRY(saliency_means(ctx, job->net, job->be, job->channels, &src, opt.batch, job->mean));
-    struct criterion_input in = { job->net, job->be, job->channels, &src, &opt, job->mean, &job->detail, NULL };
+    struct criterion_input in = { job->net, job->be, job->channels, &src, &opt, job->mean, &job->detail, NULL, NULL };
     return criteria_score(ctx, &in, list, n, score);
 }
 
