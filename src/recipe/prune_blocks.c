@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "data/json.h"
+#include "recipe/block_trials.h"
+#include "recipe/latency_target.h"
 
 struct net *prune_before(const struct prune_job *job) { return job->whole ? job->whole : job->net; }
 
@@ -27,8 +29,9 @@ static double power_of(const struct prune_job *job) {
     return job->opt.select.cost_power >= 0 ? job->opt.select.cost_power : ranking(job)->cost_power;
 }
 
-/* By the filters' criterion, or, where that has no word on blocks, by what saliency makes of their branches. */
-static enum status score_blocks(struct ctx *ctx, struct prune_job *job) {
+/* By the filters' criterion, or, where that has no word on blocks, by what saliency makes of their branches; groups: the filters, too. */
+static enum status score_blocks(struct ctx *ctx, struct prune_job *job, bool groups) {
+    const struct criterion *own = criterion_find(job->opt.criterion);
     struct blocks *b = &job->blocks;
     struct score_source src = prune_source(job);
     struct saliency_options opt = job->opt.saliency;
@@ -39,7 +42,7 @@ static enum status score_blocks(struct ctx *ctx, struct prune_job *job) {
     saliency_free(&job->detail);
     struct criterion_input in = { job->net, job->be, job->channels, &src, &opt, job->mean, &job->detail, NULL, b };
     enum status st = job->opt.compensate ? saliency_means(ctx, job->net, job->be, job->channels, &src, opt.batch, job->mean) : ST_OK;
-    if (st == ST_OK) st = criteria_score_blocks(ctx, &in, NULL, 0, NULL, ranking(job), block);
+    if (st == ST_OK) st = criteria_score_blocks(ctx, &in, &own, groups, &job->score, ranking(job), block);
     for (int k = 0; k < b->n; ++k) b->item[k].score = block[k];
     free(block);
     return st;
@@ -47,25 +50,65 @@ static enum status score_blocks(struct ctx *ctx, struct prune_job *job) {
 
 enum status prune_blocks_score(struct ctx *ctx, struct prune_job *job) {
     TRY(blocks_find(ctx, job->net, job->keep_layer, &job->blocks));
-    return score_blocks(ctx, job);
+    return score_blocks(ctx, job, false);
 }
 
-static enum status choose(struct ctx *ctx, struct prune_job *job) {
-    TRY(score_blocks(ctx, job));
-    int done = blocks_select(&job->blocks, job->opt.blocks, job->opt.select.cost, power_of(job));
-    if (done < job->opt.blocks) ctx_log(ctx, LOG_WARN, "-blocks %d: only %d residual blocks can be removed", job->opt.blocks, done);
+static enum status leave_means(struct ctx *ctx, struct prune_job *job, const double *mean) {
     for (int k = 0; k < job->blocks.n && job->opt.compensate; ++k) {
         const struct block *block = &job->blocks.item[k];
-        size_t n = (size_t)job->net->layer[block->branch].out.c;
+        size_t width = (size_t)job->net->layer[block->branch].out.c;
         if (!block->gone) continue;
-        job->left_behind[k] = mem_zero(ctx, n, sizeof **job->left_behind);
-        if (!job->left_behind[k]) return ST_MEMORY;
-        memcpy(job->left_behind[k], job->mean + job->channels->first_node[block->branch], n * sizeof **job->left_behind);
+        double *left = job->left_behind[k] = mem_zero(ctx, width, sizeof *left);
+        if (!left) return ST_MEMORY;
+        memcpy(left, mean + job->channels->first_node[block->branch], width * sizeof *left);
     }
     return ST_OK;
 }
 
+enum status prune_blocks_mark(struct ctx *ctx, struct prune_job *job, const double *mean, const int *order, int n) {
+    for (int i = 0; i < n; ++i) blocks_remove(&job->blocks, order[i]);
+    return leave_means(ctx, job, mean);
+}
+
+static enum status choose_lowest(struct ctx *ctx, struct prune_job *job) {
+    TRY(score_blocks(ctx, job, false));
+    int done = blocks_select(&job->blocks, job->opt.blocks, job->opt.select.cost, power_of(job));
+    if (done < job->opt.blocks) ctx_log(ctx, LOG_WARN, "-blocks %d: only %d residual blocks can be removed", job->opt.blocks, done);
+    return leave_means(ctx, job, job->mean);
+}
+
+/* Blocks and filters compete; only the blocks' part of the outcome is kept, as what they leave is another network. */
+static enum status compete(struct ctx *ctx, struct prune_job *job) {
+    struct select_options opt = job->opt.select;
+    const struct criterion *own = criterion_find(job->opt.criterion);
+    if (!own->blocks_alike)
+        return ctx_fail(ctx, ST_USAGE, "-blocks auto: %s has no common measure for blocks and filters; saliency, taylor, taylor-weight and group-fisher have",
+                        own->name);
+    if (opt.target == TARGET_THRESHOLD) return ctx_fail(ctx, ST_USAGE, "-blocks auto is about a target; -threshold is none");
+    TRY(score_blocks(ctx, job, true));
+    opt.cost_power = power_of(job);
+    opt.keep_layer = job->keep_layer;
+    if (opt.target == TARGET_LATENCY || opt.cost == COST_LATENCY) TRY(latency_prepare(ctx, job));
+    if (opt.target == TARGET_LATENCY && job->opt.target_ms > 0) {
+        double ms;
+        TRY(latency_time(ctx, job->be, &job->net, 1, &ms, NULL));
+        opt.value = job->opt.target_ms / ms;
+    }
+    opt.latency = job->latency;
+    int n = 0, *order = mem_zero(ctx, (size_t)job->blocks.n + 1, sizeof *order);
+    enum status st = order ? select_blocks(ctx, job->channels, job->score, &opt, &job->blocks, order, &n) : ST_MEMORY;
+    if (st == ST_OK) st = block_trials(ctx, job, &opt, order, &n);
+    if (st == ST_OK) st = prune_blocks_mark(ctx, job, job->mean, order, n);
+    free(order);
+    return st;
+}
+
 /* --- the record --------------------------------------------------------------------------------------------------------------- */
+
+static void add_score(cJSON *o, const struct block *block) {
+    cJSON_AddNumberToObject(o, "score", block->score);
+    cJSON_AddNumberToObject(o, "rank", block->rank);
+}
 
 void prune_blocks_record(const struct prune_job *job, cJSON *to) {
     if (!job->whole) return;
@@ -77,7 +120,7 @@ void prune_blocks_record(const struct prune_job *job, cJSON *to) {
         cJSON_AddItemToArray(list, o);
         cJSON_AddNumberToObject(o, "shortcut", block->shortcut);
         cJSON_AddNumberToObject(o, "branch", block->branch);
-        if (!job->opt.from_plan) cJSON_AddNumberToObject(o, "score", block->score);
+        if (!job->opt.from_plan) add_score(o, block);
         if (block->compensated && job->left_behind[k])
             cJSON_AddItemToObject(o, "mean", cJSON_CreateDoubleArray(job->left_behind[k], job->whole->layer[block->branch].out.c));
     }
@@ -89,7 +132,7 @@ void prune_blocks_record(const struct prune_job *job, cJSON *to) {
             cJSON *o = cJSON_CreateObject();
             cJSON_AddItemToArray(left, o);
             cJSON_AddNumberToObject(o, "shortcut", block->shortcut);
-            cJSON_AddNumberToObject(o, "score", block->score);
+            add_score(o, block);
         }
     }
     cJSON_AddNumberToObject(to, "zero_vs_removed_blocks", job->worst_blocks);
@@ -106,9 +149,10 @@ static int block_at(const struct prune_job *job, const cJSON *o) {
 }
 
 static void read_score(struct prune_job *job, const cJSON *o) {
-    const cJSON *score = cJSON_GetObjectItem(o, "score");
     int k = block_at(job, o);
-    if (k >= 0 && cJSON_IsNumber(score)) job->blocks.item[k].score = score->valuedouble;
+    if (k < 0) return;
+    job->blocks.item[k].score = json_number(o, "score", 0);
+    job->blocks.item[k].rank = json_number(o, "rank", 0);
 }
 
 static enum status read_block(struct ctx *ctx, struct prune_job *job, const char *path, const cJSON *o) {
@@ -142,7 +186,6 @@ static enum status read_blocks(struct ctx *ctx, struct prune_job *job, const cha
         if (st == ST_OK) st = read_block(ctx, job, path, o);
     }
     if (job->opt.from_plan) job->opt.blocks = cJSON_GetArraySize(list);
-    else blocks_rank(&job->blocks, job->opt.select.cost, power_of(job));
     cJSON_Delete(root);
     return st;
 }
@@ -168,7 +211,9 @@ static enum status go_on_with(struct ctx *ctx, struct prune_job *job, struct net
     enum status st = keep ? channels_build(ctx, small, &ch) : ST_MEMORY;
     double *mean = st == ST_OK ? mem_zero(ctx, (size_t)ch->n_node, sizeof *mean) : NULL;
     double *score = st == ST_OK ? mem_zero(ctx, (size_t)ch->n_group, sizeof *score) : NULL;
-    if (!mean || !score) {
+    struct latency_model *latency = NULL;
+    if (mean && score && job->latency) st = latency_without(ctx, job->latency, &job->blocks, &latency);
+    if (!mean || !score || st != ST_OK) {
         free(keep), free(mean), free(score);
         channels_drop(ch);
         return st != ST_OK ? st : ST_MEMORY;
@@ -177,6 +222,8 @@ static enum status go_on_with(struct ctx *ctx, struct prune_job *job, struct net
         if (job->blocks.place[i] == PLACE_KEPT) keep[job->blocks.number[i]] = job->keep_layer[i];
     channels_drop(job->channels);
     free(job->mean), free(job->score), free(job->keep_layer);
+    latency_drop(job->latency);
+    job->latency = latency; /* of the layers by their new numbers */
     free(job->detail.response); /* of groups that are no longer there */
     job->detail.response = NULL;
     job->detail.n_response = 0;
@@ -189,7 +236,7 @@ static enum status go_on_with(struct ctx *ctx, struct prune_job *job, struct net
     return ST_OK;
 }
 
-static enum status take_out(struct ctx *ctx, struct prune_job *job) {
+enum status prune_blocks_take_out(struct ctx *ctx, struct prune_job *job) {
     struct net *small = NULL;
     float *param = mem_zero(ctx, job->net->n_param, sizeof *param);
     if (!param) return ST_MEMORY;
@@ -210,10 +257,10 @@ enum status prune_blocks(struct ctx *ctx, struct prune_job *job, const char *rec
     TRY(blocks_find(ctx, job->net, job->keep_layer, &job->blocks));
     job->left_behind = mem_zero(ctx, (size_t)job->blocks.n + 1, sizeof *job->left_behind);
     if (!job->left_behind) return ST_MEMORY;
-    TRY(record ? read_blocks(ctx, job, record) : choose(ctx, job));
+    TRY(record ? read_blocks(ctx, job, record) : job->opt.blocks == BLOCKS_AUTO ? compete(ctx, job) : choose_lowest(ctx, job));
     bool any = false;
     for (int k = 0; k < job->blocks.n; ++k) any |= job->blocks.item[k].gone;
-    return any ? take_out(ctx, job) : ST_OK;
+    return any ? prune_blocks_take_out(ctx, job) : ST_OK;
 }
 
 enum status prune_blocks_before(struct ctx *ctx, const struct prune_job *job, struct selection *s) {

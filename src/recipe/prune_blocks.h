@@ -10,6 +10,10 @@
  * earlier; NULL: it begins), proves the result equal to the original with those branches at zero, and puts it in the place of
  * job->net; the original is job->whole from then on.  Nothing happens with opt.blocks 0 and a plan without blocks. */
 enum status prune_blocks(struct ctx *, struct prune_job *, const char *record);
+/* From job->net and those of job->blocks that are gone, with what they leave behind: what prune_blocks ends with. */
+enum status prune_blocks_take_out(struct ctx *, struct prune_job *);
+/* Marks the first n of order[] as gone, their means to be left behind. */
+enum status prune_blocks_mark(struct ctx *, struct prune_job *, const double *mean, const int *order, int n);
 /* Fills job->blocks with what there is and what it is worth; nothing goes. */
 enum status prune_blocks_score(struct ctx *, struct prune_job *);
 void prune_blocks_free(struct prune_job *);

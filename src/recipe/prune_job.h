@@ -92,6 +92,7 @@ struct prune_job {
     struct latency_model *latency;   /* where target or cost want it */
     struct latency_report latency_report;
     struct latency_outcome latency_outcome;
+    bool by_table;                   /* a latency target is a share of what the table says, nothing is timed */
     float *compensated;              /* full-size parameters after compensation */
     double worst;                    /* masked against pruned, relative */
     struct speed speed_before, speed_after;
