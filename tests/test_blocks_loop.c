@@ -126,11 +126,78 @@ static void test_sensitivity(void) {
     cJSON_Delete(o), cJSON_Delete(short_one), cJSON_Delete(again);
 }
 
+/* What a run found before its first cut stands in the record: resumed from there, it goes by that. */
+static void test_before_the_first_cut(void) {
+    cJSON *o = parse_file("a.prune.json"), *loop = cJSON_GetObjectItem(o, "loop");
+    static const char *const later[] = { "unpruned", "final" };
+    for (int i = 0; i < 2; ++i) cJSON_DeleteItemFromObject(loop, later[i]);
+    cJSON_ReplaceItemInObject(loop, "steps", cJSON_CreateArray());
+    cJSON_ReplaceItemInObject(loop, "baseline", cJSON_CreateArray());
+    cJSON_ReplaceItemInObject(loop, "finished", cJSON_CreateFalse());
+    cJSON_SetNumberValue(cJSON_GetObjectItem(cJSON_GetArrayItem(cJSON_GetObjectItem(o, "blocks_left"), 0), "score"), 77);
+    char *text = cJSON_Print(o), *weights = slurp("a.weights");
+    cJSON_Delete(o);
+    spit("a.prune.json", text);
+    CHECK(system("mv a.weights was.weights; rm -r a.steps") == 0, "moved");
+    run(BASE STEPS "-out a -resume");
+    CHECK(run_.status == 0 && has(run_.err, "goes on after 0 of 3") && same("a.weights", "was.weights"), "the same network: %s", run_.err);
+    o = parse_file("a.prune.json");
+    CHECK(cJSON_GetNumberValue(cJSON_GetObjectItem(cJSON_GetArrayItem(cJSON_GetObjectItem(o, "blocks_left"), 0), "score")) == 77, "blocks are not scored again");
+    cJSON_Delete(o);
+    free(text), free(weights);
+}
+
+/* A latency in steps, and blocks on the way to it; what the clock says is told, whatever it is. */
+static void test_latency(void) {
+    run(BASE "-steps 3 -target_latency 0.6 -finetune 4 -latency_cache times.tsv -out y");
+    CHECK(run_.status == 0 && has(run_.out, "latency: target 60.0 %") && io_exists("times.tsv"), "%s%s", run_.out, run_.err);
+    cJSON *o = parse_file("y.prune.json"), *steps = cJSON_GetObjectItem(cJSON_GetObjectItem(o, "loop"), "steps"), *last = cJSON_GetArrayItem(steps, 2);
+    CHECK(cJSON_GetArraySize(steps) == 3 && cJSON_GetNumberValue(cJSON_GetObjectItem(last, "cuts_measured")) >= 1, "three steps, timed");
+    CHECK(number_in(o, "latency", "target_share") == .6 && number_in(o, "latency", "measured_share") > 0, "the record tells");
+    double before = number_in(o, "before", "flops"), flops = cJSON_GetNumberValue(cJSON_GetObjectItem(last, "flops"));
+    CHECK(flops < before, "something went: %g of %g", flops, before);
+    cJSON_Delete(o);
+    run(BASE "-target_latency 0.6 -blocks 1 -latency_cache times.tsv -out z");
+    o = parse_file("z.prune.json");
+    CHECK(run_.status == 0 && has(run_.out, "latency: target 60.0 %") && layers_of("z.cfg") == 11, "%s", run_.err);
+    CHECK(number_in(o, "latency", "target_share") == .6 && number_in(o, "latency", "measured_share") < .95, "of the time of the network as it came: %g",
+          number_in(o, "latency", "measured_share"));
+    cJSON_Delete(o);
+    run(BASE "-target_latency 0.5 -blocks auto -latency_cache times.tsv -out v");
+    CHECK(run_.status == 0 && has(run_.out, "latency: target 50.0 %"), "%s", run_.err);
+    run(BASE "-from_plan v.prune.json -out vplan");
+    CHECK(run_.status == 0 && same("vplan.cfg", "v.cfg") && same("vplan.weights", "v.weights"), "the same from the record: %s", run_.err);
+}
+
+/* Blocks that lose against filters go, and trial cuts decide how many: known before anything is written. */
+static void test_auto(void) {
+    run(BASE "-target_flops .5 -blocks auto -out auto");
+    cJSON *o = parse_file("auto.prune.json");
+    int n = cJSON_GetArraySize(cJSON_GetObjectItem(o, "blocks"));
+    cJSON_Delete(o);
+    CHECK(run_.status == 0 && layers_of("auto.cfg") == 14 - 3 * n, "%d blocks went, %d layers are left: %s", n, layers_of("auto.cfg"), run_.err);
+    /* All filters but those of the blocks are kept: either all three of them go, or the target is out of reach; the loss has no say. */
+    run(BASE "-target_flops .4 -blocks auto -keep_layers 0,1,11,12 -max_layer_ratio .1 -out all");
+    CHECK(run_.status == 0 && count(run_.err, "out of reach") >= 1, "%s", run_.err);
+    CHECK(layers_of("all.cfg") < 14, "blocks make up for filters that may not go: %d layers", layers_of("all.cfg"));
+    run(BASE "-blocks auto -out x");
+    check_refused("nothing to compete about", "-blocks auto", "-target_latency");
+    run(BASE "-blocks auto -target_flops .5 -criterion l1 -out x");
+    CHECK(run_.status == 1 && has(run_.err, "l1 has no common measure"), "%s", run_.err);
+    run(BASE "-blocks some -target_flops .5 -out x");
+    check_refused("a word", "-blocks some", "auto");
+    run(BASE "-target_flops .5 -steps 2 -finetune 4 -blocks auto -out as");
+    CHECK(run_.status == 0, "in steps: %s", run_.err);
+}
+
 int main(void) {
     if (!cli_start()) return test_end("blocks_loop");
     make_set(cfg);
     test_steps();
+    test_before_the_first_cut();
     test_plan();
+    test_latency();
+    test_auto();
     test_compare();
     test_sensitivity();
     cli_end();

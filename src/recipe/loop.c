@@ -237,7 +237,7 @@ static enum status start_anew(struct ctx *ctx, struct loop *l) {
     TRY(measure(ctx, l, prune_before(job), &job->map_before));
     job->have_map = true;
     audit_add_map(l->log, "map_before", &job->map_before, job->opt.map_iou);
-    return ST_OK;
+    return commit(ctx, l); /* a run that ends before its first cut keeps this, and its choice of blocks */
 }
 
 /* What the record says was done, into job and alive. */
