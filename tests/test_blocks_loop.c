@@ -190,6 +190,33 @@ static void test_auto(void) {
     CHECK(run_.status == 0, "in steps: %s", run_.err);
 }
 
+/* A [region] network that was trained does not warm up again when it is fine-tuned; one that was not does. */
+static void test_region(void) {
+    static const char region[] =
+        "[net]\nbatch=4\nsubdivisions=1\nwidth=32\nheight=32\nchannels=3\nmax_batches=100\nlearning_rate=0.01\nflip=0\nhue=0\nsaturation=1\nexposure=1\n"
+        CONV(8, 2) CONV(16, 2) "[convolutional]\nsize=1\nfilters=14\nactivation=linear\n"
+        "[region]\nanchors=1,2, 2,1\nnum=2\nclasses=2\njitter=0\nrandom=0\nabsolute=1\nthresh=.6\nbias_match=1\n";
+    static const char *const name[] = { "r0", "r12800", "r20000" };
+    struct ctx ctx = { 0 };
+    struct net *net = NULL;
+    spit("r.cfg", region);
+    CHECK(net_open(&ctx, "r.cfg", false, &net) == ST_OK, "%s", ctx.error);
+    if (!net) return;
+    net_init_weights(net, 4);
+    for (int i = 0; i < 3; ++i) {
+        char words[256], path[32];
+        snprintf(path, sizeof path, "%s.weights", name[i]);
+        net->seen = (uint64_t)atoi(name[i] + 1);
+        CHECK(net_save(&ctx, net, path, -1) == ST_OK, "%s", ctx.error);
+        snprintf(words, sizeof words, "detector prune t.data r.cfg %s -target_flops .8 -round 1 -images 4 -no_report -criterion l1 -final_finetune 3 -out %s_cut", path, name[i]);
+        run(words);
+        CHECK(run_.status == 0, "%s", run_.err);
+    }
+    CHECK(same("r12800_cut.weights", "r20000_cut.weights"), "what has seen 12800 images has seen enough");
+    CHECK(!same("r0_cut.weights", "r20000_cut.weights"), "what has seen none warms up");
+    net_close(net);
+}
+
 int main(void) {
     if (!cli_start()) return test_end("blocks_loop");
     make_set(cfg);
@@ -200,6 +227,7 @@ int main(void) {
     test_auto();
     test_compare();
     test_sensitivity();
+    test_region();
     cli_end();
     return test_end("blocks_loop");
 }
