@@ -77,6 +77,24 @@ static enum status choose_lowest(struct ctx *ctx, struct prune_job *job) {
     return leave_means(ctx, job, job->mean);
 }
 
+/* Behind the losers of the contest all others that can go, by their rank: trials may find that they should. */
+static enum status add_others(struct ctx *ctx, struct blocks *b, int *order, int *n) {
+    uint8_t *tried = mem_zero(ctx, (size_t)b->n + 1, 1);
+    if (!tried) return ST_MEMORY;
+    for (int i = 0; i < *n; ++i) tried[order[i]] = 1, blocks_remove(b, order[i]);
+    for (;;) {
+        int best = -1;
+        for (int k = 0; k < b->n; ++k)
+            if (!tried[k] && !b->item[k].stays && (best < 0 || b->item[k].rank < b->item[best].rank)) best = k;
+        if (best < 0) break;
+        tried[best] = 1;
+        if (blocks_remove(b, best)) order[(*n)++] = best;
+    }
+    for (int i = *n; i-- > 0;) blocks_restore(b, order[i]);
+    free(tried);
+    return ST_OK;
+}
+
 /* Blocks and filters compete; only the blocks' part of the outcome is kept, as what they leave is another network. */
 static enum status compete(struct ctx *ctx, struct prune_job *job) {
     struct select_options opt = job->opt.select;
@@ -97,6 +115,7 @@ static enum status compete(struct ctx *ctx, struct prune_job *job) {
     opt.latency = job->latency;
     int n = 0, *order = mem_zero(ctx, (size_t)job->blocks.n + 1, sizeof *order);
     enum status st = order ? select_blocks(ctx, job->channels, job->score, &opt, &job->blocks, order, &n) : ST_MEMORY;
+    if (st == ST_OK) st = add_others(ctx, &job->blocks, order, &n);
     if (st == ST_OK) st = block_trials(ctx, job, &opt, order, &n);
     if (st == ST_OK) st = prune_blocks_mark(ctx, job, job->mean, order, n);
     free(order);
