@@ -59,7 +59,7 @@ enum status block_trials(struct ctx *ctx, const struct prune_job *job, const str
     int best = 0, candidates = *n;
     double least = INFINITY;
     bool met = false;
-    for (int count = 0; candidates && count <= candidates && count <= best + 2; ++count) {
+    for (int count = 0; candidates && count <= candidates && count <= best + TRIAL_PATIENCE; ++count) {
         double loss;
         bool reached;
         TRY(trial(ctx, job, select, order, count, &loss, &reached));
