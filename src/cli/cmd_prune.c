@@ -49,7 +49,7 @@ struct all_flags { struct prune_flags f; struct heat_options heat; int use_valid
     "saliency | taylor | taylor-weight | group-fisher | hrank | chip | l1 | l2 | bn | fpgm | lamp | random (saliency)"
 #define AT(field) offsetof(struct all_flags, field)
 #define SENSITIVITY \
-    { "sensitivity", OPTION_FLAG, AT(sensitivity), NULL, "how loss and mAP change when one layer at a time loses its lowest filters: PREFIX.sensitivity.*", NULL, 1, 0 }, \
+    { "sensitivity", OPTION_FLAG, AT(sensitivity), NULL, "how loss and mAP change when one layer at a time loses its lowest filters, with -blocks also without each residual block: PREFIX.sensitivity.*", NULL, 1, 0 }, \
     { "ratios", OPTION_TEXT, AT(ratios), "LIST", "of -sensitivity: shares of a layer to remove (0.25,0.5,0.75)", NULL, 1, 0 }, \
     { "eval_images", OPTION_INT, AT(eval_images), "N", "of -sensitivity: images of each list to measure on; 0: all (128)", NULL, 0, 1e9 }
 #define SCORING                                                                                                        \
@@ -93,7 +93,7 @@ static const struct option prune_options[] = {
     { "target_latency", OPTION_TEXT, AT(f.latency), "T", "time to keep, measured on this machine: a share up to 1, or milliseconds (0.7, 12, 0.8ms)", NULL, 1, 0 },
     { "latency_cache", OPTION_TEXT, AT(f.opt.latency_cache), "FILE", "measured layer times; none: keep none (~/.cache/darknet/latency.tsv)", NULL, 1, 0 },
     { "threshold", OPTION_FLOAT, AT(f.threshold), "T", "remove every group that ranks below T", NULL, 0, 1e30 },
-    { "blocks", OPTION_TEXT, AT(f.blocks), "N", "first remove N whole residual blocks, those whose branch matters least; without a target nothing else; auto: those that lose against filters on the way to the target (0)", NULL, 1, 0 },
+    { "blocks", OPTION_TEXT, AT(f.blocks), "N", "first remove N whole residual blocks, those whose branch matters least by -criterion (saliency in place of hrank, chip, fpgm, lamp); without a target nothing else; auto: blocks compete with filters on the way to the target, trial cuts decide how many go (0)", NULL, 1, 0 },
     { "scope", OPTION_CHOICE, AT(f.scope), "SCOPE", "global | layer (global)", scopes, 1, 0 },
     { "max_layer_ratio", OPTION_FLOAT, AT(f.opt.select.max_layer_ratio), "R", "at most this share of any layer (0.9)", NULL, 0, 1 },
     { "min_filters", OPTION_INT, AT(f.opt.select.min_filters), "N", "at least this many per layer (8)", NULL, 1, 1e6 },
