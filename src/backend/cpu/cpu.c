@@ -45,7 +45,11 @@ struct conv_plan {
 
 #define ISA(text, isa) {text, cpu_norm_kernels_##isa, cpu_map_kernels_##isa, cpu_vector_kernels_##isa, &plain_conv_##isa, &winograd_##isa, &direct_##isa}
 
+#ifdef __aarch64__
+static const struct isa isa_base = ISA("NEON", base);
+#else
 static const struct isa isa_base = ISA("baseline", base);
+#endif
 #ifdef __x86_64__
 static const struct isa isa_avx2 = ISA("AVX2", avx2), isa_avx512 = ISA("AVX-512", avx512);
 #endif
