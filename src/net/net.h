@@ -17,6 +17,8 @@ struct net {
     struct layer *layer;
     float *param;
     size_t n_param;
+    struct conv_range *range;      /* per layer, low NULL where there is none: what its input holds (ranges.h); NULL: not known.
+                                    * Read by net_bind; backends that compute in 8 bits need it */
     uint64_t seen;
     struct weights_header header;  /* of the file the weights came from */
 
