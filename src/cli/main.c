@@ -8,6 +8,7 @@
 #include "cli/console.h"
 #include "cli/device.h"
 #include "cli/options.h"
+#include "cli/precision.h"
 
 #define COMMAND(name) extern const struct command name##_command;
 #include "cli/commands.inc"
@@ -135,7 +136,7 @@ int main(int argc, char **argv) {
     int n = argc > 1 ? argc - 1 : 0, used = 0;
     char **word = argv + 1;
     for (int i = 0; i < n; ++i) strip_line_ends(word[i]);
-    if (device_flags(&ctx, &n, word) != ST_OK) return console_fail(&ctx);
+    if (device_flags(&ctx, &n, word) != ST_OK || precision_flags(&ctx, &n, word) != ST_OK) return console_fail(&ctx);
     bool help = drop_help_flags(&n, word);
     if (n && strcmp(word[0], "help") == 0) {
         help = true;
@@ -151,6 +152,7 @@ int main(int argc, char **argv) {
         command_help(c);
         return 0;
     }
+    if (precision_check(&ctx, c) != ST_OK) return console_fail(&ctx);
     device_tell(&ctx);
     n = drop_shared_flags(&ctx, command_meant(c), n - used, word + used);
     return c->run(c, n, word + used);

@@ -82,6 +82,9 @@ static enum status show_picture(struct ctx *ctx, struct net *net, const char *pa
 
 /* --- Choosing --------------------------------------------------------------------------------------------------------- */
 
+/* By squared error: measured against the extremes and against leaving a ten-thousandth out on either side, the logits of
+ * yolo-fastest-1.1 and of a MobileNetV2-YOLOv3 are off by 0.180, 0.187, 0.186 and 0.098, 0.112, 0.110 (rms). */
+
 /* Squared error, in bins, when bins [first, last) keep their values to LEVELS steps and the others end at the border. */
 static double loss(const uint32_t *bin, int first, int last) {
     double step = (double)(last - first) / LEVELS, noise = step * step / 12, sum = 0;
@@ -110,19 +113,9 @@ static void choose(const uint32_t *bin, float *low, float *high) {
 }
 
 static void choose_all(struct net *net, const struct watch *w) {
-    const char *method = getenv("CAL");
     for (int i = 0; i < net->n; ++i)
         for (int c = 0; net->range[i].low && c < net->layer[i].in_shape[0].c; ++c)
-            if (!method || !strcmp(method, "mse")) choose(w->of[i].bin[c], &net->range[i].low[c], &net->range[i].high[c]);
-            else if (!strcmp(method, "pct")) {
-                uint64_t n = 0, s = 0; int a = 0, b = BINS;
-                for (int k = 0; k < BINS; ++k) n += w->of[i].bin[c][k];
-                for (; a < BINS && (s += w->of[i].bin[c][a]) < n / 10000; ++a) continue;
-                for (s = 0; b > a + 1 && (s += w->of[i].bin[c][b - 1]) < n / 10000; --b) continue;
-                float width = (net->range[i].high[c] - net->range[i].low[c]) / BINS, from = net->range[i].low[c];
-                net->range[i].low[c] = from + (float)a * width;
-                net->range[i].high[c] = from + (float)b * width;
-            }
+            choose(w->of[i].bin[c], &net->range[i].low[c], &net->range[i].high[c]);
 }
 
 /* --- All of it -------------------------------------------------------------------------------------------------------- */

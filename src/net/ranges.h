@@ -2,14 +2,14 @@
  *
  * The file, NAME.int8.json beside NAME.weights, is JSON: "format" ("darknet int8 ranges"), "version" (1), "cfg_sha256" and
  * "weights_sha256" of the files that it belongs to, "images" (how many were looked at), "layers": a list of objects with "layer"
- * (its number), "low" and "high" (a number per input channel).  Convolutions that are not listed are computed in float. */
+ * (its number), "low" and "high" (a number per input channel).  Convolutions that are not listed are not computed in 8 bits. */
 #ifndef NET_RANGES_H
 #define NET_RANGES_H
 
 #include "net/net.h"
 
-/* Convolutions whose input should have a range: those that read no picture and that no head reads, both of which are few products
- * and much of the accuracy. */
+/* Convolutions whose input should have a range: not depthwise ones, not those that read the picture or that a head reads, which are few
+ * products and much of the accuracy. */
 bool ranges_wanted(const struct net *, int layer);
 /* -1 to 1 for all of them: enough to time a network, or to know its memory, but not for results. */
 enum status ranges_guess(struct ctx *, struct net *);

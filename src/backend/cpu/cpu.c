@@ -27,7 +27,7 @@ struct cpu_state {
     struct backend_ops ops;
     const struct isa *isa;
     enum cpu_precision precision;
-    const struct narrow_ops *narrow; /* NULL with f32 */
+    const struct narrow_ops *bf16, *int8; /* what convolutions may use; NULL: not these */
     struct onednn *dnn;
     void *scratch[SCRATCH_USES];
     size_t scratch_bytes[SCRATCH_USES];
@@ -44,7 +44,7 @@ struct conv_plan {
     struct winograd win;
     bool direct;             /* forward only, by our own products */
     struct direct own;
-    bool narrowed;           /* forward only, in the backend's precision */
+    const struct narrow_ops *few_bits; /* forward only, with narrow operands */
     struct narrow narrow;
 };
 
@@ -158,11 +158,12 @@ static bool direct_fits(const struct conv_desc *d) {
     return !d->backward && d->groups == 1 && d->dilation == 1 && rows_of(&d->x, &r) && rows_of(&d->y, &r);
 }
 
-/* Where narrow products win (measured; docs/performance.md): bf16, twice the products of float, not where Winograd needs a quarter
- * of them; int8, four times, everywhere but for the handful of channels of the picture. */
-static bool narrow_fits(const struct cpu_state *state, const struct conv_desc *d) {
-    if (!state->narrow || !direct_fits(d) || d->x.c < 16) return false;
-    return state->precision == CPU_INT8 ? d->range != NULL : !winograd_fits(d);
+/* Where narrow products win (measured; docs/performance.md): 8 bits, four times the products of float, from 16 channels on; bf16, twice
+ * of them, not where Winograd needs a quarter.  In int8, bf16 takes what no range is known of. */
+static const struct narrow_ops *narrow_fits(const struct cpu_state *state, const struct conv_desc *d) {
+    if (!direct_fits(d) || d->x.c < 16) return NULL;
+    if (state->int8 && d->range) return state->int8;
+    return winograd_fits(d) ? NULL : state->bf16;
 }
 
 static void cpu_conv_free(struct backend *be, struct conv_plan *plan) {
@@ -196,9 +197,9 @@ static enum status cpu_conv_new(struct backend *be, struct ctx *ctx, const struc
         *out = plan;
         return ST_OK;
     }
-    plan->narrowed = narrow_fits(state, desc);
-    if (plan->narrowed) {
-        if (narrow_new(be, ctx, state->narrow, &plan->narrow, desc, state->precision == CPU_INT8)) *out = plan;
+    plan->few_bits = narrow_fits(state, desc);
+    if (plan->few_bits) {
+        if (narrow_new(be, ctx, plan->few_bits, &plan->narrow, desc, plan->few_bits == state->int8)) *out = plan;
         else cpu_conv_free(be, plan);
         return ctx->code;
     }
@@ -235,7 +236,7 @@ static enum status cpu_conv_weights(struct backend *be, struct ctx *ctx, struct 
     struct cpu_state *state = be->state;
     plan->matrix = w;
     if (plan->product) return ST_OK;
-    if (plan->narrowed) state->narrow->pack(&plan->narrow, w);
+    if (plan->few_bits) plan->few_bits->pack(&plan->narrow, w);
     else if (plan->winograd) state->isa->winograd->pack(&plan->win, w);
     else if (plan->direct) state->isa->direct->pack(&plan->own, w);
     else if (plan->dnn) return outcome(ctx, onednn_conv_weights(plan->dnn, w), "weights");
@@ -254,8 +255,7 @@ static float *direct_scratch(struct backend *be, struct ctx *ctx, const struct c
 }
 
 static uint32_t *narrow_scratch(struct backend *be, struct ctx *ctx, const struct conv_plan *plan) {
-    struct cpu_state *state = be->state;
-    uint32_t *scratch = cpu_scratch(be, SCRATCH_WINOGRAD, state->narrow->scratch_size(&plan->desc, threads()) * sizeof *scratch);
+    uint32_t *scratch = cpu_scratch(be, SCRATCH_WINOGRAD, plan->few_bits->scratch_size(&plan->desc, threads()) * sizeof *scratch);
     if (!scratch) ctx_fail(ctx, ST_MEMORY, "out of memory for a convolution's input in few bits");
     return scratch;
 }
@@ -264,9 +264,9 @@ static enum status cpu_conv_forward_add(struct backend *be, struct ctx *ctx, str
                                         const real *bias, const struct tensor *skip, struct tensor *y) {
     struct cpu_state *state = be->state;
     if (!plan->desc.bias) bias = NULL;
-    if (plan->narrowed) {
+    if (plan->few_bits) {
         uint32_t *scratch = narrow_scratch(be, ctx, plan);
-        if (scratch) state->narrow->forward(&plan->narrow, threads(), scratch, x, bias, skip, y);
+        if (scratch) plan->few_bits->forward(&plan->narrow, threads(), scratch, x, bias, skip, y);
         return ctx->code;
     }
     if (plan->winograd) {
@@ -373,7 +373,8 @@ enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain, enum cpu_p
     }
     state->isa = plain ? &isa_base : best_isa();
     state->precision = precision;
-    state->narrow = narrow_of(precision);
+    if (precision != CPU_F32) state->bf16 = narrow_of(CPU_BF16);
+    if (precision == CPU_INT8) state->int8 = narrow_of(CPU_INT8);
     state->ops = ref_f32_ops;
     state->ops.name = "cpu";
     state->isa->norm(&state->ops);

@@ -4,7 +4,8 @@
 
 #include "backend/backend.h"
 
-/* What convolutions that only run multiply by, where it is faster than float; sums are exact or float. */
+/* What convolutions that only run multiply by, where it is faster than float; sums are exact or float.  Int8 is for those whose
+ * input has a range; the others are as in bf16 where the CPU has it. */
 enum cpu_precision { CPU_F32, CPU_BF16, CPU_INT8 };
 
 /* Fills ops and state of a zeroed backend.  plain: baseline instructions and no oneDNN, as on a machine without either.

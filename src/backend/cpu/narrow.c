@@ -1,13 +1,13 @@
 #include "backend/cpu/narrow.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #include "backend/cpu/cpu.h"
 #include "backend/memory.h"
 
-/* Steps and zeros of the input's channels.  A channel that is nearly constant gets no step below a thousandth of the widest one's:
- * its weights would be lost beside the others'. */
+/* Steps and zeros of the input's channels.  The geometric mean of a channel's own step and the widest one's shares the loss between
+ * maps and weights: with its own, the weights of narrow channels get lost beside the others'; with the widest, the channel does.
+ * Error of the logits (rms, yolo-fastest-1.1, 32 pictures): own 0.62, mean 0.18, widest 0.20. */
 static void input_steps(struct narrow *n, const struct conv_range *range) {
     ptrdiff_t c = n->desc.x.c;
     float widest = 0;
@@ -15,7 +15,7 @@ static void input_steps(struct narrow *n, const struct conv_range *range) {
     if (!(widest > 0)) widest = 1;
     for (ptrdiff_t i = 0; i < c; ++i) {
         float low = fminf(range->low[i], 0), width = fmaxf(fmaxf(range->high[i], 0) - low, widest / 1000);
-        const char *al = getenv("ALPHA"); float a = al ? (float)atof(al) : .5f; float step = powf(width, a) * powf(widest, 1 - a) / 255;
+        float step = sqrtf(width * widest) / 255;
         n->factor[i] = 1 / step;
         n->zero[i] = rintf(-low / step);
         ((uint8_t *)n->pad)[i] = (uint8_t)n->zero[i];
