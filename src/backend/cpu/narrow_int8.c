@@ -17,7 +17,8 @@ static void narrow_row(const struct narrow *narrow, const float *from, ptrdiff_t
     for (ptrdiff_t i = 0; i < pixels; ++i, from += step, to += k)
         for (ptrdiff_t at = 0; at < c; at += WIDTH) {
             vec v = load_some(from + at, c - at) * load(narrow->factor + at) + load(narrow->zero + at);
-            __m512i q = _mm512_max_epi32(_mm512_cvtps_epi32((__m512)v), _mm512_setzero_si512());
+            __m512 least = _mm512_min_ps((__m512)v, _mm512_set1_ps(255)); /* what is no int would become the lowest one */
+            __m512i q = _mm512_max_epi32(_mm512_cvtps_epi32(least), _mm512_setzero_si512());
             __m128i bytes = _mm512_cvtusepi32_epi8(q);
             if (c - at >= WIDTH) _mm_storeu_si128((__m128i *)(void *)(to + at / 4), bytes);
             else _mm_mask_storeu_epi32(to + at / 4, (__mmask8)((1u << (c - at + 3) / 4) - 1), bytes);
