@@ -96,7 +96,7 @@ static cJSON *json_of(const struct session *s, const struct map_options *opt, co
 /* side: f32 and what was asked for, or NULL. */
 static enum status write_json(struct session *s, const char *path, const struct map_options *opt, const struct map_result *r,
                               const struct precision_side *side) {
-    cJSON *root = json_of(s, opt, r), *precision = side ? cJSON_AddObjectToObject(root, "precision") : NULL;
+    cJSON *root = json_of(s, opt, r), *precision = side ? cJSON_AddObjectToObject(root, "precisions") : NULL;
     for (int i = 0; side && i < 2; ++i) cJSON_AddItemToObject(precision, side[i].name, precision_json(&side[i]));
     char *text = cJSON_Print(root);
     enum status st = text ? io_write(&s->ctx, path, text, strlen(text))
