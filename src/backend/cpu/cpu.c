@@ -161,8 +161,9 @@ static bool direct_fits(const struct conv_desc *d) {
 /* Where narrow products win (measured; docs/performance.md): 8 bits, four times the products of float, from 16 channels on; bf16, twice
  * of them, not where Winograd needs a quarter.  In int8, bf16 takes what no range is known of. */
 static const struct narrow_ops *narrow_fits(const struct cpu_state *state, const struct conv_desc *d) {
+    const int most = INT32_MAX / (127 * 255); /* products whose sum 32 bits hold */
     if (!direct_fits(d) || d->x.c < 16) return NULL;
-    if (state->int8 && d->range) return state->int8;
+    if (state->int8 && d->range && d->x.c <= most / (d->size * d->size)) return state->int8;
     return winograd_fits(d) ? NULL : state->bf16;
 }
 
