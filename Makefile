@@ -136,6 +136,11 @@ $(OUT)/%_$(1).o: %.c
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA_$(1)) -DCPU_ISA=$(1) -c -o $$@ $$<
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
+# Products of narrow operands, for CPUs that have them.
+ifneq ($(filter avx512,$(ISAS)),)
+$(OUT)/src/backend/cpu/narrow_bf16.o: CFLAGS += $(ISA_avx512) -mavx512bf16
+$(OUT)/src/backend/cpu/narrow_int8.o: CFLAGS += $(ISA_avx512) -mavx512vnni
+endif
 
 $(OUT)/src/backend/cuda/gpu/%.o: src/backend/cuda/gpu/%.cu
 	@mkdir -p $(@D)

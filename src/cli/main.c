@@ -9,6 +9,7 @@
 #include "cli/console.h"
 #include "cli/device.h"
 #include "cli/options.h"
+#include "cli/precision.h"
 
 #define COMMAND(name) extern const struct command name##_command;
 #include "cli/commands.inc"
@@ -39,8 +40,9 @@ static void overview(FILE *to, const char *group) {
         fprintf(to, "  %-56s %s\n", line, commands[i]->summary);
     }
     fprintf(to, "\ndarknet help COMMAND, or -h behind any command, lists its flags.\n"
-                "-i N or -gpus N chooses the GPU, -nogpu or -i -1 the CPU, -precision fp32|tf32|fp16 what a GPU's convolutions multiply by;\n"
-                "they may stand anywhere.%s\n", backend_gpus(why, sizeof why) < 0 ? "  This build computes on the CPU." : "");
+                "-i N or -gpus N chooses the GPU, -nogpu or -i -1 the CPU, -precision what convolutions multiply by: fp32|tf32|fp16 on a\n"
+                "GPU; on the CPU, where a network only runs, f32|bf16|int8, with -calibrate LIST -images N for the ranges of int8.  They may stand\n"
+                "anywhere.%s\n", backend_gpus(why, sizeof why) < 0 ? "  This build computes on the CPU." : "");
 }
 
 static void command_help(const struct command *c) {
@@ -152,7 +154,7 @@ int main(int argc, char **argv) {
     int n = argc > 1 ? argc - 1 : 0, used = 0;
     char **word = argv + 1;
     for (int i = 0; i < n; ++i) strip_line_ends(word[i]);
-    if (device_flags(&ctx, &n, word) != ST_OK) return console_fail(&ctx);
+    if (device_flags(&ctx, &n, word) != ST_OK || precision_flags(&ctx, &n, word) != ST_OK) return console_fail(&ctx);
     bool help = drop_help_flags(&n, word);
     if (n && strcmp(word[0], "help") == 0) {
         help = true;
@@ -168,6 +170,7 @@ int main(int argc, char **argv) {
         command_help(c);
         return 0;
     }
+    if (precision_check(&ctx, c) != ST_OK) return console_fail(&ctx);
     device_tell(&ctx);
     n = drop_shared_flags(&ctx, command_meant(c), n - used, word + used);
     return c->run(c, n, word + used);

@@ -11,6 +11,7 @@ static enum status forward_layer(struct ctx *ctx, struct net *net, int i, bool a
     struct pass p;
     net_pass(ctx, net, i, &p);
     p.again = again;
+    if (net->hook && net->hook->input) TRY(net->hook->input(net->hook->user, &p, l));
     double start = net->layer_seconds ? io_seconds() : 0;
     TRY(l->ops->forward(l, &p));
     if (!net->layer_seconds) return ST_OK;

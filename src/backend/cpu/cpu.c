@@ -11,6 +11,7 @@
 #include "backend/cpu/conv_onednn.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/local.h"
+#include "backend/cpu/narrow.h"
 #include "backend/memory.h"
 
 /* One instruction set that the kernels are compiled for. */
@@ -25,6 +26,8 @@ struct isa {
 struct cpu_state {
     struct backend_ops ops;
     const struct isa *isa;
+    enum cpu_precision precision;
+    const struct narrow_ops *bf16, *int8; /* what convolutions may use; NULL: not these */
     struct onednn *dnn;
     void *scratch[SCRATCH_USES];
     size_t scratch_bytes[SCRATCH_USES];
@@ -41,6 +44,8 @@ struct conv_plan {
     struct winograd win;
     bool direct;             /* forward only, by our own products */
     struct direct own;
+    const struct narrow_ops *few_bits; /* forward only, with narrow operands */
+    struct narrow narrow;
 };
 
 #define ISA(text, isa) {text, cpu_norm_kernels_##isa, cpu_map_kernels_##isa, cpu_vector_kernels_##isa, &plain_conv_##isa, &winograd_##isa, &direct_##isa}
@@ -157,12 +162,22 @@ static bool direct_fits(const struct conv_desc *d) {
     return !d->backward && d->groups == 1 && d->dilation == 1 && rows_of(&d->x, &r) && rows_of(&d->y, &r);
 }
 
+/* Where narrow products win (measured; docs/performance.md): 8 bits, four times the products of float, from 16 channels on; bf16, twice
+ * of them, not where Winograd needs a quarter.  In int8, bf16 takes what no range is known of. */
+static const struct narrow_ops *narrow_fits(const struct cpu_state *state, const struct conv_desc *d) {
+    const int most = INT32_MAX / (127 * 255); /* products whose sum 32 bits hold */
+    if (!direct_fits(d) || d->x.c < 16) return NULL;
+    if (state->int8 && d->range && d->x.c <= most / (d->size * d->size)) return state->int8;
+    return winograd_fits(d) ? NULL : state->bf16;
+}
+
 static void cpu_conv_free(struct backend *be, struct conv_plan *plan) {
     if (!plan) return;
     onednn_conv_free(plan->dnn);
     block_free(be, plan->win.forward);
     block_free(be, plan->win.backward);
     block_free(be, plan->own.weights);
+    narrow_free(be, &plan->narrow);
     block_free(be, plan->plain.forward);
     block_free(be, plan->plain.backward);
     block_free(be, plan->plain.slopes);
@@ -186,6 +201,12 @@ static enum status cpu_conv_new(struct backend *be, struct ctx *ctx, const struc
     if (plan->product) {
         *out = plan;
         return ST_OK;
+    }
+    plan->few_bits = narrow_fits(state, desc);
+    if (plan->few_bits) {
+        if (narrow_new(be, ctx, plan->few_bits, &plan->narrow, desc, plan->few_bits == state->int8)) *out = plan;
+        else cpu_conv_free(be, plan);
+        return ctx->code;
     }
     plan->winograd = unit_strides(desc) && winograd_fits(desc);
     plan->winograd_weights = plan->winograd && winograd_weights_fit(desc);
@@ -220,7 +241,8 @@ static enum status cpu_conv_weights(struct backend *be, struct ctx *ctx, struct 
     struct cpu_state *state = be->state;
     plan->matrix = w;
     if (plan->product) return ST_OK;
-    if (plan->winograd) state->isa->winograd->pack(&plan->win, w);
+    if (plan->few_bits) plan->few_bits->pack(&plan->narrow, w);
+    else if (plan->winograd) state->isa->winograd->pack(&plan->win, w);
     else if (plan->direct) state->isa->direct->pack(&plan->own, w);
     else if (plan->dnn) return outcome(ctx, onednn_conv_weights(plan->dnn, w), "weights");
     else state->isa->conv->pack(&plan->plain, w);
@@ -237,10 +259,21 @@ static float *direct_scratch(struct backend *be, struct ctx *ctx, const struct c
     return scratch;
 }
 
+static uint32_t *narrow_scratch(struct backend *be, struct ctx *ctx, const struct conv_plan *plan) {
+    uint32_t *scratch = cpu_scratch(be, SCRATCH_WINOGRAD, plan->few_bits->scratch_size(&plan->desc, threads()) * sizeof *scratch);
+    if (!scratch) ctx_fail(ctx, ST_MEMORY, "out of memory for a convolution's input in few bits");
+    return scratch;
+}
+
 static enum status cpu_conv_forward_add(struct backend *be, struct ctx *ctx, struct conv_plan *plan, const struct tensor *x,
                                         const real *bias, const struct tensor *skip, struct tensor *y) {
     struct cpu_state *state = be->state;
     if (!plan->desc.bias) bias = NULL;
+    if (plan->few_bits) {
+        uint32_t *scratch = narrow_scratch(be, ctx, plan);
+        if (scratch) plan->few_bits->forward(&plan->narrow, threads(), scratch, x, bias, skip, y);
+        return ctx->code;
+    }
     if (plan->winograd) {
         float *scratch = winograd_scratch(be, ctx, plan);
         if (scratch) state->isa->winograd->forward(&plan->win, threads(), scratch, x, bias, skip, y);
@@ -315,7 +348,27 @@ static enum status cpu_conv_backward_weights(struct backend *be, struct ctx *ctx
     return ST_OK;
 }
 
-enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain) {
+/* NULL where the CPU, the build or DARKNET_ISA has no instructions for it. */
+static const struct narrow_ops *narrow_of(enum cpu_precision precision) {
+    bool has = false;
+#ifdef __x86_64__
+    if (precision == CPU_BF16) has = __builtin_cpu_supports("avx512bf16");
+    if (precision == CPU_INT8) has = __builtin_cpu_supports("avx512vnni");
+    has = has && best_isa() == &isa_avx512;
+#endif
+    return !has ? NULL : precision == CPU_BF16 ? narrow_bf16() : narrow_int8();
+}
+
+static enum status check_precision(struct ctx *ctx, enum cpu_precision precision) {
+    if (precision == CPU_F32 || narrow_of(precision)) return ST_OK;
+    const char *most = getenv("DARKNET_ISA");
+    return ctx_fail(ctx, ST_UNSUPPORTED, "precision %s: %s has no %s; use f32", precision == CPU_BF16 ? "bf16" : "int8",
+                    most ? "what DARKNET_ISA leaves of this CPU" : "this CPU (or this build)",
+                    precision == CPU_BF16 ? "products of bf16 (AVX512_BF16)" : "products of 8 bits (AVX512_VNNI)");
+}
+
+enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain, enum cpu_precision precision) {
+    TRY(check_precision(ctx, precision));
     struct cpu_state *state = mem_zero(ctx, 1, sizeof *state);
     if (!state) return ST_MEMORY;
     enum status status = plain ? ST_OK : onednn_open(ctx, &state->dnn);
@@ -324,6 +377,9 @@ enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain) {
         return status;
     }
     state->isa = plain ? &isa_base : best_isa();
+    state->precision = precision;
+    if (precision != CPU_F32) state->bf16 = narrow_of(CPU_BF16);
+    if (precision == CPU_INT8) state->int8 = narrow_of(CPU_INT8);
     state->ops = ref_f32_ops;
     state->ops.name = "cpu";
     state->isa->norm(&state->ops);
@@ -357,6 +413,7 @@ void cpu_describe(const struct backend *be, char *text, size_t size) {
     char library[64];
     onednn_describe(library, sizeof library);
     int n = threads();
-    snprintf(text, size, "CPU: %s, %s, %d thread%s", state->dnn ? library : "plain convolutions", state->isa->name, n,
-             n == 1 ? "" : "s");
+    static const char *const bits[] = { [CPU_F32] = "", [CPU_BF16] = ", bf16", [CPU_INT8] = ", int8" };
+    snprintf(text, size, "CPU: %s, %s%s, %d thread%s", state->dnn ? library : "plain convolutions", state->isa->name,
+             bits[state->precision], n, n == 1 ? "" : "s");
 }
