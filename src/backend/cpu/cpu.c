@@ -19,7 +19,7 @@ struct isa {
     void (*norm)(struct backend_ops *), (*map)(struct backend_ops *), (*vector)(struct backend_ops *);
     const struct plain_conv_ops *conv;
     const struct winograd_ops *winograd, *winograd_strided;
-    const struct direct_ops *direct, *depthwise;
+    const struct direct_ops *direct;
 };
 
 struct cpu_state {
@@ -40,12 +40,12 @@ struct conv_plan {
     const struct winograd_ops *winograd; /* NULL, or: forward and gradient of the map */
     bool winograd_weights;   /* and gradient of the weights */
     struct winograd win;
-    const struct direct_ops *direct; /* forward only, by our own products; or NULL */
+    bool direct;             /* forward only, by our own products */
     struct direct own;
 };
 
 #define ISA(text, isa) {text, cpu_norm_kernels_##isa, cpu_map_kernels_##isa, cpu_vector_kernels_##isa, &plain_conv_##isa, &winograd_##isa, &winograd_strided_##isa, \
-                        &direct_##isa, &depthwise_##isa}
+                        &direct_##isa}
 
 static const struct isa isa_base = ISA("baseline", base);
 #ifdef __x86_64__
@@ -163,11 +163,9 @@ static bool plain_new(struct backend *be, struct ctx *ctx, struct plain_conv *p,
 }
 
 /* Passes forward only: our own products take maps whose pixels lie apart, and fuse what follows. */
-static const struct direct_ops *direct_for(const struct isa *isa, const struct conv_desc *d) {
+static bool direct_fits(const struct conv_desc *d) {
     struct rows r;
-    if (d->backward || !unit(&d->x) || !unit(&d->y)) return NULL;
-    if (d->groups > 1 && d->groups == d->x.c && d->x.c == d->y.c) return isa->depthwise;
-    return d->groups == 1 && d->dilation == 1 && rows_of(&d->x, &r) && rows_of(&d->y, &r) ? isa->direct : NULL;
+    return !d->backward && d->groups == 1 && d->dilation == 1 && rows_of(&d->x, &r) && rows_of(&d->y, &r);
 }
 
 static void cpu_conv_free(struct backend *be, struct conv_plan *plan) {
@@ -202,10 +200,10 @@ static enum status cpu_conv_new(struct backend *be, struct ctx *ctx, const struc
     }
     plan->winograd = winograd_for(state->isa, desc);
     plan->winograd_weights = plan->winograd && winograd_weights_fit(desc);
-    plan->direct = plan->winograd ? NULL : direct_for(state->isa, desc);
+    plan->direct = !plan->winograd && direct_fits(desc);
     if (plan->direct) {
         plan->own.desc = *desc;
-        plan->own.weights = block_alloc(be, ctx, plan->direct->weights_size(desc), sizeof(float));
+        plan->own.weights = block_alloc(be, ctx, state->isa->direct->weights_size(desc), sizeof(float));
         if (plan->own.weights) *out = plan;
         else cpu_conv_free(be, plan);
         return ctx->code;
@@ -234,7 +232,7 @@ static enum status cpu_conv_weights(struct backend *be, struct ctx *ctx, struct 
     plan->matrix = w;
     if (plan->product) return ST_OK;
     if (plan->winograd) plan->winograd->pack(&plan->win, w);
-    else if (plan->direct) plan->direct->pack(&plan->own, w);
+    else if (plan->direct) state->isa->direct->pack(&plan->own, w);
     else if (plan->dnn) return outcome(ctx, onednn_conv_weights(plan->dnn, w), "weights");
     else state->isa->conv->pack(&plan->plain, w);
     return ST_OK;
@@ -243,7 +241,8 @@ static enum status cpu_conv_weights(struct backend *be, struct ctx *ctx, struct 
 static bool cpu_conv_borrows(const struct conv_plan *plan) { return plan->product; }
 
 static float *direct_scratch(struct backend *be, struct ctx *ctx, const struct conv_plan *plan) {
-    size_t bytes = (plan->direct->scratch_size(&plan->desc, threads()) + 1) * sizeof(float);
+    struct cpu_state *state = be->state;
+    size_t bytes = (state->isa->direct->scratch_size(&plan->desc, threads()) + 1) * sizeof(float);
     float *scratch = cpu_scratch(be, SCRATCH_WINOGRAD, bytes);
     if (!scratch) ctx_fail(ctx, ST_MEMORY, "out of memory for a convolution's padded maps");
     return scratch;
@@ -260,7 +259,7 @@ static enum status cpu_conv_forward_add(struct backend *be, struct ctx *ctx, str
     }
     if (plan->direct) {
         float *scratch = direct_scratch(be, ctx, plan);
-        if (scratch) plan->direct->forward(&plan->own, threads(), scratch, x, bias, skip, y);
+        if (scratch) state->isa->direct->forward(&plan->own, threads(), scratch, x, bias, skip, y);
         return ctx->code;
     }
     bool fused = false;

@@ -6,8 +6,7 @@
 
 #include "backend/backend.h"
 
-/* groups = 1 and dilation = 1 for products; as many groups as channels for depthwise ones, whose maps may have any strides with
- * channels side by side.  Packed weights: per panel of output channels, rows ky, kx, input channel; depthwise: rows ky, kx. */
+/* groups = 1 and dilation = 1.  Packed weights: per panel of output channels, rows ky, kx, input channel. */
 struct direct {
     struct conv_desc desc;
     float *weights;

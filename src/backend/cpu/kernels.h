@@ -20,7 +20,7 @@
     extern const struct plain_conv_ops plain_conv_##isa;     \
     extern const struct winograd_ops winograd_##isa;         \
     extern const struct winograd_ops winograd_strided_##isa; \
-    extern const struct direct_ops direct_##isa, depthwise_##isa;
+    extern const struct direct_ops direct_##isa;
 CPU_KERNELS(base)
 CPU_KERNELS(avx2)
 CPU_KERNELS(avx512)

@@ -75,6 +75,12 @@ ALWAYS_INLINE void product_rows(int wide, const struct run *r, ptrdiff_t i, ptrd
     for (; i < rows; ++i) product(1, wide, r, i);
 }
 
+/* What the products do on the way: the slope below zero; NAN-free activations that take more follow in a pass over the tile. */
+static bool bent(enum activation a, float *slope) {
+    *slope = a == ACT_LEAKY || a == ACT_REVLEAKY ? .1f : a == ACT_RELU ? 0 : a == ACT_RELIE ? .01f : 1;
+    return *slope != 1 || a == ACT_LINEAR;
+}
+
 ALWAYS_INLINE void activate_rows(enum activation a, const struct run *r, const float *skip, ptrdiff_t i, ptrdiff_t rows) {
     for (; i < rows; ++i)
         for (ptrdiff_t c = 0; c < r->columns; c += WIDTH) {

@@ -98,12 +98,6 @@ ALWAYS_INLINE vec activate(enum activation a, vec v) {
     return load(lane);
 }
 
-/* The slope below zero, where the activation has no more to it. */
-ALWAYS_INLINE bool bent(enum activation a, float *slope) {
-    *slope = a == ACT_LEAKY || a == ACT_REVLEAKY ? .1f : a == ACT_RELU ? 0 : a == ACT_RELIE ? .01f : 1;
-    return *slope != 1 || a == ACT_LINEAR;
-}
-
 ALWAYS_INLINE ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t to) { return (n + to - 1) / to * to; }
 
 /* Panels are PANEL columns wide; what is left at the end of a matrix may be half of one. */
