@@ -18,6 +18,8 @@ struct net {
     float *param;
     size_t n_param;
     uint64_t seen;
+    uint64_t seen_before;          /* images of an earlier training that `seen` no longer counts (0): heads are told of both, so that a
+                                    * network which is fine-tuned does not go through their warm-up again */
     struct weights_header header;  /* of the file the weights came from */
 
     /* bound */

@@ -37,7 +37,7 @@ static enum status segment_again(struct ctx *ctx, struct net *net, int s) {
 
 enum status net_loss(struct ctx *ctx, struct net *net, const struct net_truth *truth, double *loss, struct loss_stats *stats) {
     struct loss_args args = { .truth = truth->boxes, .target = truth->target, .target_size = truth->target_size, .batch = net->batch, .net_w = net->opt.width, .net_h = net->opt.height, .steps = net->steps,
-                              .seen = net->seen, .iteration = net->iteration, .max_batches = net->opt.max_batches,
+                              .seen = net->seen + net->seen_before, .iteration = net->iteration, .max_batches = net->opt.max_batches,
                               .adversarial = truth->adversarial };
     double sum = 0;
     int losses = 0;
