@@ -19,7 +19,7 @@ struct isa {
     const char *name;
     void (*norm)(struct backend_ops *), (*map)(struct backend_ops *), (*vector)(struct backend_ops *);
     const struct plain_conv_ops *conv;
-    const struct winograd_ops *winograd;
+    const struct winograd_ops *winograd, *winograd_strided;
     const struct direct_ops *direct;
 };
 
@@ -40,7 +40,8 @@ struct conv_plan {
     struct onednn_conv *dnn; /* NULL and none of the others: plain */
     bool fused;              /* dnn applies the activation */
     struct plain_conv plain;
-    bool winograd, winograd_weights; /* forward and gradient of the map; gradient of the weights */
+    const struct winograd_ops *winograd; /* NULL, or: forward and gradient of the map */
+    bool winograd_weights;   /* and gradient of the weights */
     struct winograd win;
     bool direct;             /* forward only, by our own products */
     struct direct own;
@@ -48,7 +49,8 @@ struct conv_plan {
     struct narrow narrow;
 };
 
-#define ISA(text, isa) {text, cpu_norm_kernels_##isa, cpu_map_kernels_##isa, cpu_vector_kernels_##isa, &plain_conv_##isa, &winograd_##isa, &direct_##isa}
+#define ISA(text, isa) {text, cpu_norm_kernels_##isa, cpu_map_kernels_##isa, cpu_vector_kernels_##isa, &plain_conv_##isa, &winograd_##isa, &winograd_strided_##isa, \
+                        &direct_##isa}
 
 #ifdef __aarch64__
 static const struct isa isa_base = ISA("NEON", base);
@@ -106,24 +108,37 @@ static bool dense(const struct tensor *t) {
 /* Where Winograd wins (measured): a rule, not a trial, so that results stay reproducible.  The gradient of the weights sums over
  * tiles and needs enough of them. */
 static bool winograd_fits(const struct conv_desc *d) {
-    return d->size == 3 && d->stride_x == 1 && d->stride_y == 1 && d->dilation == 1 && d->groups == 1 && d->pad <= 2 && d->x.c >= 16 &&
-           d->y.c >= 16 && d->y.h >= 3 && d->y.w >= 3;
+    int least = d->backward ? 16 : 8; /* channels */
+    return d->size == 3 && d->stride_x == 1 && d->stride_y == 1 && d->dilation == 1 && d->groups == 1 && d->pad <= 2 && d->x.c >= least &&
+           d->y.c >= least && d->y.h >= 3 && d->y.w >= 3;
+}
+
+/* Stride 2, forward only.  At least a third of the multiplications must go after the tiles at the border have been filled up, and
+ * there must be enough tiles for each of the weights, which are nine times as many. */
+static bool winograd_strided_fits(const struct conv_desc *d) {
+    double tiles = (double)d->y.n * ((d->y.h + 3) / 4) * ((d->y.w + 3) / 4), cells = (double)d->y.n * d->y.h * d->y.w;
+    return !d->backward && d->size == 3 && d->stride_x == 2 && d->stride_y == 2 && d->dilation == 1 && d->groups == 1 && d->pad <= 2 &&
+           d->x.c >= 16 && d->y.c >= 16 && tiles >= 36 && 81 * tiles < 6 * cells;
+}
+
+static const struct winograd_ops *winograd_for(const struct isa *isa, const struct conv_desc *d) {
+    if (!unit(&d->x) || !unit(&d->y)) return NULL;
+    return winograd_fits(d) ? isa->winograd : winograd_strided_fits(d) ? isa->winograd_strided : NULL;
 }
 
 static bool winograd_weights_fit(const struct conv_desc *d) {
     return d->backward && winograd_fits(d) && d->x.c >= 24 && d->y.c >= 24 && d->y.n * ((d->y.h + 3) / 4) * ((d->y.w + 3) / 4) >= 48;
 }
 
-static bool winograd_new(struct cpu_state *state, struct backend *be, struct ctx *ctx, struct winograd *w, const struct conv_desc *d) {
+static bool winograd_new(const struct winograd_ops *ops, struct backend *be, struct ctx *ctx, struct winograd *w, const struct conv_desc *d) {
     w->desc = *d;
-    w->forward = block_alloc(be, ctx, state->isa->winograd->weights_size(d->x.c, d->y.c), sizeof(float));
-    if (d->backward) w->backward = block_alloc(be, ctx, state->isa->winograd->weights_size(d->y.c, d->x.c), sizeof(float));
+    w->forward = block_alloc(be, ctx, ops->weights_size(d->x.c, d->y.c), sizeof(float));
+    if (d->backward) w->backward = block_alloc(be, ctx, ops->weights_size(d->y.c, d->x.c), sizeof(float));
     return w->forward && (w->backward || !d->backward);
 }
 
 static float *winograd_scratch(struct backend *be, struct ctx *ctx, const struct conv_plan *plan) {
-    struct cpu_state *state = be->state;
-    float *scratch = cpu_scratch(be, SCRATCH_WINOGRAD, state->isa->winograd->scratch_size(&plan->win, threads()) * sizeof *scratch);
+    float *scratch = cpu_scratch(be, SCRATCH_WINOGRAD, plan->winograd->scratch_size(&plan->win, threads()) * sizeof *scratch);
     if (!scratch) ctx_fail(ctx, ST_MEMORY, "out of memory for a convolution's transformed maps");
     return scratch;
 }
@@ -208,7 +223,7 @@ static enum status cpu_conv_new(struct backend *be, struct ctx *ctx, const struc
         else cpu_conv_free(be, plan);
         return ctx->code;
     }
-    plan->winograd = unit_strides(desc) && winograd_fits(desc);
+    plan->winograd = winograd_for(state->isa, desc);
     plan->winograd_weights = plan->winograd && winograd_weights_fit(desc);
     plan->direct = !plan->winograd && direct_fits(desc);
     if (plan->direct) {
@@ -220,9 +235,9 @@ static enum status cpu_conv_new(struct backend *be, struct ctx *ctx, const struc
     }
     bool rest = !plan->winograd || (desc->backward && !plan->winograd_weights); /* something is left for another algorithm */
     if (rest && dense(&desc->x) && dense(&desc->y) && !onednn_overruns(desc))
-        plan->dnn = onednn_conv_new(state->dnn, be, desc, plan->winograd, &plan->fused);
+        plan->dnn = onednn_conv_new(state->dnn, be, desc, plan->winograd != NULL, &plan->fused);
     enum status status = ST_OK;
-    if (plan->winograd && !winograd_new(state, be, ctx, &plan->win, desc))
+    if (plan->winograd && !winograd_new(plan->winograd, be, ctx, &plan->win, desc))
         status = ST_MEMORY;
     else if (!plan->dnn && !unit_strides(desc))
         status = ctx_fail(ctx, ST_UNSUPPORTED, "convolution: the cpu backend wants channels next to each other in memory");
@@ -242,7 +257,7 @@ static enum status cpu_conv_weights(struct backend *be, struct ctx *ctx, struct 
     plan->matrix = w;
     if (plan->product) return ST_OK;
     if (plan->few_bits) plan->few_bits->pack(&plan->narrow, w);
-    else if (plan->winograd) state->isa->winograd->pack(&plan->win, w);
+    else if (plan->winograd) plan->winograd->pack(&plan->win, w);
     else if (plan->direct) state->isa->direct->pack(&plan->own, w);
     else if (plan->dnn) return outcome(ctx, onednn_conv_weights(plan->dnn, w), "weights");
     else state->isa->conv->pack(&plan->plain, w);
@@ -276,7 +291,7 @@ static enum status cpu_conv_forward_add(struct backend *be, struct ctx *ctx, str
     }
     if (plan->winograd) {
         float *scratch = winograd_scratch(be, ctx, plan);
-        if (scratch) state->isa->winograd->forward(&plan->win, threads(), scratch, x, bias, skip, y);
+        if (scratch) plan->winograd->forward(&plan->win, threads(), scratch, x, bias, skip, y);
         return ctx->code;
     }
     if (plan->direct) {
@@ -310,7 +325,7 @@ static enum status cpu_conv_backward_data(struct backend *be, struct ctx *ctx, s
     struct cpu_state *state = be->state;
     if (plan->winograd) {
         float *scratch = winograd_scratch(be, ctx, plan);
-        if (scratch) state->isa->winograd->backward_data(&plan->win, threads(), scratch, dy, dx, add);
+        if (scratch) plan->winograd->backward_data(&plan->win, threads(), scratch, dy, dx, add);
         return ctx->code;
     }
     if (plan->product) {
@@ -337,7 +352,7 @@ static enum status cpu_conv_backward_weights(struct backend *be, struct ctx *ctx
     struct cpu_state *state = be->state;
     if (plan->winograd_weights) {
         float *scratch = winograd_scratch(be, ctx, plan);
-        if (scratch) state->isa->winograd->backward_weights(&plan->win, threads(), scratch, x, dy, dw);
+        if (scratch) plan->winograd->backward_weights(&plan->win, threads(), scratch, x, dy, dw);
         return ctx->code;
     }
     if (plan->product)
