@@ -336,7 +336,7 @@ enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain) {
     if (state->dnn) cpu_local_products(&state->ops);
     be->ops = &state->ops;
     be->elem_size = sizeof(float);
-    be->channels_last = be->views = be->host = true;
+    be->channels_last = be->views = be->sums = be->host = true;
     be->state = state;
     return ST_OK;
 }
