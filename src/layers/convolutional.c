@@ -217,6 +217,12 @@ static size_t kept(const struct layer *l, enum net_mode mode, int batch) {
     return kept_elements(l, mode, batch, &one);
 }
 
+/* Blended batch norm and excitation change with the iteration, deformed kernels are tied by tables of the host's. */
+static bool steady(const struct layer *l, enum net_mode mode) {
+    const struct conv *c = l->state;
+    return mode != NET_TRAIN || (!c->cbn && !excited(l, mode) && !deformation_of(c));
+}
+
 /* Blended batch norm counts its mini-batches. */
 static bool repeats(const struct layer *l) { return !((const struct conv *)l->state)->cbn; }
 
@@ -550,5 +556,5 @@ static void describe(const struct layer *l, char *text, size_t size) {
 const struct layer_ops convolutional_ops = {
     .name = "convolutional", .alias = "conv", .state_size = sizeof(struct conv), .keys = keys, .shape = shape, .prepare = prepare,
     .refresh = refresh, .views = plain, .adds = plain, .forward = forward, .backward = backward, .release = release, .couple = couple, .rewrite = rewrite,
-    .kept = kept, .repeats = repeats, .flops_at = flops_at, .reads = reads, .describe = describe
+    .kept = kept, .repeats = repeats, .steady = steady, .flops_at = flops_at, .reads = reads, .describe = describe
 };

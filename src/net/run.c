@@ -19,12 +19,15 @@ static enum status forward_layer(struct ctx *ctx, struct net *net, int i, bool a
     return ST_OK;
 }
 
+enum status net_forward_layer(struct ctx *ctx, struct net *net, int i) {
+    if (!passes_through(net, i)) TRY(forward_layer(ctx, net, i, false));
+    if (net->mask && net->mask[i] && net->y[i].data) net->be->ops->mask_channels(net->be, &net->y[i], net->mask[i]);
+    return ST_OK;
+}
+
 enum status net_forward(struct ctx *ctx, struct net *net, const float *x) {
     net->be->ops->from_nchw(net->be, x, &net->input, false);
-    for (int i = 0; i < net->n; ++i) {
-        if (!passes_through(net, i)) TRY(forward_layer(ctx, net, i, false));
-        if (net->mask && net->mask[i] && net->y[i].data) net->be->ops->mask_channels(net->be, &net->y[i], net->mask[i]);
-    }
+    for (int i = 0; i < net->n;) TRY(net_play(ctx, net, false, i, &i));
     return net->be->ops->sync(net->be, ctx);
 }
 
@@ -63,8 +66,9 @@ enum status net_recompute(struct ctx *ctx, struct net *net, int i) {
     return ST_OK;
 }
 
-static enum status backward_layer(struct ctx *ctx, struct net *net, int i) {
+enum status net_backward_layer(struct ctx *ctx, struct net *net, int i) {
     const struct net_buffers *b = net->buffers;
+    if (!b->differentiable[i] || passes_through(net, i)) return ST_OK;
     struct layer *l = &net->layer[i];
     struct pass p;
     net_pass(ctx, net, i, &p);
@@ -93,8 +97,7 @@ enum status net_backward(struct ctx *ctx, struct net *net) {
     for (int s = b->n_segment - 1; s >= 0; --s) {
         if (!any_differentiable(b, s)) continue;
         TRY(segment_again(ctx, net, s));
-        for (int i = b->segment[s + 1] - 1; i >= b->segment[s]; --i)
-            if (b->differentiable[i] && !passes_through(net, i)) TRY(backward_layer(ctx, net, i));
+        for (int i = b->segment[s + 1] - 1; i >= b->segment[s];) TRY(net_play(ctx, net, true, i, &i));
     }
     return net->be->ops->sync(net->be, ctx);
 }
