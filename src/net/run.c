@@ -66,6 +66,22 @@ enum status net_recompute(struct ctx *ctx, struct net *net, int i) {
     return ST_OK;
 }
 
+/* What a loss on the host sends back, times the loss scale. */
+static void scale_delta(const struct net *net, struct layer *l) {
+    size_t n = (size_t)net->batch * shape_count(l->in_shape[0]);
+    if (net->loss_scale == 0 || net->loss_scale == 1 || !l->ops->loss || !l->head_delta) return;
+    for (size_t i = 0; i < n; ++i) l->head_delta[i] *= (float)net->loss_scale;
+}
+
+void net_clear_gradients(struct net *net) {
+    enum { MOST = 1 << 30 };
+    for (size_t at = 0, n; at < net->n_param; at += n) {
+        n = net->n_param - at < MOST ? net->n_param - at : MOST;
+        struct tensor part = tensor_of(net->be, (struct shape){ 1, 1, 1, (int)n }, net->be->ops->at(net->be, net->dev_grad, at));
+        net->be->ops->fill(net->be, &part, 0);
+    }
+}
+
 enum status net_backward_layer(struct ctx *ctx, struct net *net, int i) {
     const struct net_buffers *b = net->buffers;
     if (!b->differentiable[i] || passes_through(net, i)) return ST_OK;
@@ -80,6 +96,7 @@ enum status net_backward_layer(struct ctx *ctx, struct net *net, int i) {
     if (b->first_writer[i] < 0 && p.dy && p.dy->data) net->be->ops->fill(net->be, p.dy, 0);
     if (net->hook && net->hook->output && p.dy && p.dy->data) TRY(net->hook->output(net->hook->user, &p, l, p.y, p.dy));
     double start = net->backward_seconds ? io_seconds() : 0;
+    scale_delta(net, l);
     TRY(l->ops->backward(l, &p));
     if (net->backward_seconds) net->backward_seconds[i] += io_seconds() - start;
     return ST_OK;
