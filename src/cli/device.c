@@ -21,10 +21,10 @@ static enum status read_gpus(struct ctx *ctx, const char *flag, const char *valu
 }
 
 static enum status read_precision(struct ctx *ctx, const char *value) {
-    static const char *const names[] = { "fp32", "tf32", "fp16" };
+    static const char *const names[] = { "fp32", "tf32", "bf16", "fp16" };
     for (size_t i = 0; i < sizeof names / sizeof *names; ++i)
         if (strcmp(value, names[i]) == 0) choice.precision = names[i];
-    return choice.precision ? ST_OK : ctx_fail(ctx, ST_USAGE, "-precision: '%s' is none of fp32, tf32, fp16", value);
+    return choice.precision ? ST_OK : ctx_fail(ctx, ST_USAGE, "-precision: '%s' is none of fp32, tf32, bf16, fp16", value);
 }
 
 enum status device_flags(struct ctx *ctx, int *n, char **word) {

@@ -9,7 +9,7 @@
 enum status device_flags(struct ctx *, int *n, char **word);
 /* Says, once a command is known, that there is no GPU of those that were asked for. */
 void device_tell(struct ctx *);
-/* The GPU that was named, else the first one, else the CPU.  exact: results count to the last digits, so tf32 and fp16 are for
+/* The GPU that was named, else the first one, else the CPU.  exact: results count to the last digits, so tf32, bf16 and fp16 are for
  * those who ask for them. */
 enum status device_open(struct ctx *, bool exact, struct backend **);
 

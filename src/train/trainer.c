@@ -544,6 +544,7 @@ static void finish(struct trainer *t) {
     if (t->source.close) t->source.close(t->source.self);
     optimizer_close(&t->optimizer);
     net_unbind(t->net);
+    t->net->loss_scale = 0;
     net_resize(&quiet, t->net, t->cfg_w, t->cfg_h);
     t->net->opt.max_batches = t->cfg_max;
     if (t->begun) t->net->seen = t->iteration * (uint64_t)t->step_images;

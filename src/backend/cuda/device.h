@@ -27,7 +27,6 @@ struct device_conv {          /* what the library begins its own with */
     enum factor factor;       /* of x, w and dy */
     bool narrow[CONV_PASSES]; /* the pass's result comes as such factors, too; else as floats */
     bool fused;               /* forward adds bias, activates and adds skip, as far as conv_desc has them; else the caller does */
-    bool adds;                /* backward_data can add to what is there */
 };
 struct device_conv_ops {
     /* Chooses how, by trial where it was not known, and takes what memory the passes need; NULL: nothing for this one. */

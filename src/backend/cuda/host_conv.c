@@ -12,7 +12,7 @@ static struct device_conv *conv_open(struct device *d, struct ctx *ctx, const st
     int pick = desc->x.c + desc->y.c + desc->size;
     bool wide = precision_factor(d->precision) == FACTOR_FLOAT;
     c->d = *desc;
-    c->form = (struct device_conv){ .factor = precision_factor(d->precision), .fused = pick % 2, .adds = true,
+    c->form = (struct device_conv){ .factor = precision_factor(d->precision), .fused = pick % 2,
                                     .narrow = { !wide && pick % 2 == 0, !wide && pick % 3, !wide && pick % 3 != 1 } };
     return &c->form;
 }

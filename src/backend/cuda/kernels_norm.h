@@ -13,7 +13,7 @@ struct bn_args {
     float *mean, *var, *moment; /* moment: blended statistics, see bn_blend_forward */
     float *dscale, *dbias;
     float *sums;                /* backward, 2 per channel: sum of g, sum of g times the normed x */
-    float cells;
+    double cells;
     float share;                /* of these statistics in mean and var, over the number of cells: 1/cells but in blended norms */
     double alpha;
     enum activation act;
@@ -96,7 +96,6 @@ ELEMENT_FN void bn_fold_each(const struct bn_fold_args *a, size_t i) {
 
 /* --- Activations ------------------------------------------------------------------------------------------------------- */
 
-/* bias NULL: none. */
 struct act_args { struct view x, y, dy, dx; enum activation act; bool add; };
 ELEMENT_FN void act_each(const struct act_args *a, size_t i) {
     *element(&a->y, i) = act_value(a->act, *element(&a->x, i));

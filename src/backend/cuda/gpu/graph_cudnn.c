@@ -5,7 +5,8 @@
 
 enum { MOST_PARTS = 48, MOST_OPERATIONS = 8, MOST_CONFIGS = 16, ALIGNMENT = 16 };
 /* Attributes by number: newer headers mark the handle as no longer needed, older ones do not have the other two. */
-enum { GRAPH_HANDLE = 800, PLAN_HANDLE = 400, HEURISTIC_DEVICE = 204, PLAN_DEVICE = 407, DEVICE_KIND = 38, DEVICE_JSON = 2702 };
+enum { GRAPH_HANDLE = 800, PLAN_HANDLE = 400, HEURISTIC_DEVICE = 204, PLAN_DEVICE = 407, DEVICE_KIND = 38, DEVICE_JSON = 2702,
+       PLAN_JSON = 405, TYPE_CHAR = 24 };
 
 struct graph {
     struct graph_spec spec;
@@ -240,6 +241,18 @@ static bool permitted(const struct graph_spec *s, const cudnnBackendNumericalNot
     return true;
 }
 
+/* Compiled engines take the device's fast functions, which in fp32 are too coarse. */
+static bool compiled(cudnnBackendDescriptor_t engine) {
+    cudnnBackendBehaviorNote_t note[CUDNN_BEHAVIOR_NOTE_TYPE_COUNT];
+    int64_t n = 0;
+    if (cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE, CUDNN_BEHAVIOR_NOTE_TYPE_COUNT, &n, note) !=
+        CUDNN_STATUS_SUCCESS)
+        return true;
+    for (int64_t i = 0; i < n; ++i)
+        if (note[i] == CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION) return true;
+    return false;
+}
+
 /* The engine's number when it may be used, else -1. */
 static int64_t engine_of(const struct graph_spec *s, cudnnBackendDescriptor_t config) {
     cudnnBackendDescriptor_t engine = NULL;
@@ -250,7 +263,7 @@ static int64_t engine_of(const struct graph_spec *s, cudnnBackendDescriptor_t co
                  cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &n, &id) == CUDNN_STATUS_SUCCESS &&
                  cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &n,
                                           note) == CUDNN_STATUS_SUCCESS;
-    if (!known || !permitted(s, note, n)) id = -1;
+    if (!known || !permitted(s, note, n) || (s->precision == PRECISION_FP32 && compiled(engine))) id = -1;
     cudnnBackendDestroyDescriptor(engine);
     return id;
 }
@@ -289,9 +302,22 @@ int graph_engines(struct graph *g, struct graph_engine *list, int cap) {
     return n;
 }
 
+/* The plan's device, and its workspace. */
+static bool finish_plan(struct graph *g, bool ok, size_t *bytes) {
+    int64_t n = 0, size = 0;
+    if (ok && g->handle)
+        ok = cudnnBackendSetAttribute(g->plan, (cudnnBackendAttributeName_t)PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &g->handle) == CUDNN_STATUS_SUCCESS;
+    if (ok && g->device)
+        ok = cudnnBackendSetAttribute(g->plan, (cudnnBackendAttributeName_t)PLAN_DEVICE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &g->device) == CUDNN_STATUS_SUCCESS;
+    ok = ok && cudnnBackendFinalize(g->plan) == CUDNN_STATUS_SUCCESS &&
+         cudnnBackendGetAttribute(g->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &n, &size) == CUDNN_STATUS_SUCCESS;
+    if (!ok) drop(&g->plan);
+    *bytes = ok ? (size_t)size : 0;
+    return ok;
+}
+
 bool graph_plan(struct graph *g, const struct graph_engine *e, size_t *bytes) {
     cudnnBackendDescriptor_t config[MOST_CONFIGS];
-    int64_t n = 0, size = 0;
     drop(&g->plan);
     drop(&g->config);
     int configs = configs_of(g, (cudnnBackendHeurMode_t)e->mode, config);
@@ -302,15 +328,31 @@ bool graph_plan(struct graph *g, const struct graph_engine *e, size_t *bytes) {
     for (int i = 0; i < MOST_CONFIGS; ++i) drop(&config[i]);
     if (!g->config || cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &g->plan) != CUDNN_STATUS_SUCCESS) return false;
     bool ok = cudnnBackendSetAttribute(g->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &g->config) == CUDNN_STATUS_SUCCESS;
-    if (ok && g->handle)
-        ok = cudnnBackendSetAttribute(g->plan, (cudnnBackendAttributeName_t)PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &g->handle) == CUDNN_STATUS_SUCCESS;
-    if (ok && g->device)
-        ok = cudnnBackendSetAttribute(g->plan, (cudnnBackendAttributeName_t)PLAN_DEVICE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &g->device) == CUDNN_STATUS_SUCCESS;
-    ok = ok && cudnnBackendFinalize(g->plan) == CUDNN_STATUS_SUCCESS &&
-         cudnnBackendGetAttribute(g->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &n, &size) == CUDNN_STATUS_SUCCESS;
-    if (!ok) drop(&g->plan);
-    *bytes = (size_t)size;
-    return ok;
+    return finish_plan(g, ok, bytes);
+}
+
+char *graph_text(const struct graph *g, size_t room, size_t *n) {
+    int64_t size = 0, got = 0;
+    cudnnBackendAttributeName_t json = (cudnnBackendAttributeName_t)PLAN_JSON;
+    cudnnBackendAttributeType_t type = (cudnnBackendAttributeType_t)TYPE_CHAR;
+    if (!g->plan || cudnnBackendGetAttribute(g->plan, json, type, 0, &size, NULL) != CUDNN_STATUS_SUCCESS || size <= 0) return NULL;
+    char *text = calloc(room + (size_t)size + 1, 1);
+    if (!text) return NULL;
+    if (cudnnBackendGetAttribute(g->plan, json, type, size, &got, text + room) != CUDNN_STATUS_SUCCESS || got > size) {
+        free(text);
+        return NULL;
+    }
+    *n = room + strlen(text + room); /* cuDNN counts the NUL */
+    return text;
+}
+
+bool graph_restore(struct graph *g, const char *text, size_t n, size_t *bytes) {
+    drop(&g->plan);
+    drop(&g->config);
+    if (cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &g->plan) != CUDNN_STATUS_SUCCESS) return false;
+    bool ok = cudnnBackendSetAttribute(g->plan, (cudnnBackendAttributeName_t)PLAN_JSON, (cudnnBackendAttributeType_t)TYPE_CHAR, (int64_t)n + 1,
+                                       text) == CUDNN_STATUS_SUCCESS;
+    return finish_plan(g, ok, bytes);
 }
 
 cudnnStatus_t graph_run(struct graph *g, cudnnHandle_t handle, void *const operand[OPERANDS], void *workspace) {
@@ -333,7 +375,7 @@ cudnnStatus_t graph_run(struct graph *g, cudnnHandle_t handle, void *const opera
 cudnnBackendDescriptor_t graph_device(const char *json) {
     cudnnBackendDescriptor_t d = NULL;
     if (cudnnBackendCreateDescriptor((cudnnBackendDescriptorType_t)DEVICE_KIND, &d) != CUDNN_STATUS_SUCCESS) return NULL;
-    if (cudnnBackendSetAttribute(d, (cudnnBackendAttributeName_t)DEVICE_JSON, (cudnnBackendAttributeType_t)24, (int64_t)strlen(json), json) == CUDNN_STATUS_SUCCESS &&
+    if (cudnnBackendSetAttribute(d, (cudnnBackendAttributeName_t)DEVICE_JSON, (cudnnBackendAttributeType_t)TYPE_CHAR, (int64_t)strlen(json), json) == CUDNN_STATUS_SUCCESS &&
         cudnnBackendFinalize(d) == CUDNN_STATUS_SUCCESS)
         return d;
     cudnnBackendDestroyDescriptor(d);

@@ -34,6 +34,10 @@ void graph_free(struct graph *);
 int graph_engines(struct graph *, struct graph_engine *list, int cap);
 /* The plan of an engine of this graph, in place of an earlier one; false: it cannot be had.  *bytes: of workspace. */
 bool graph_plan(struct graph *, const struct graph_engine *, size_t *bytes);
+/* The plan as text, behind `room` bytes of the caller's, to be freed by it; NULL: this cuDNN cannot.  *n: bytes in all. */
+char *graph_text(const struct graph *, size_t room, size_t *n);
+/* The plan from such text (ended by a NUL behind its n bytes), in place of an earlier one; false: it is none for this graph and device. */
+bool graph_restore(struct graph *, const char *text, size_t n, size_t *bytes);
 cudnnStatus_t graph_run(struct graph *, cudnnHandle_t, void *const operand[OPERANDS], void *workspace);
 
 /* A device described in cuDNN's JSON; NULL: this cuDNN knows no such descriptions.  Freed by cudnnBackendDestroyDescriptor. */
