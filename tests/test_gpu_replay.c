@@ -125,13 +125,13 @@ static void check_spoilt(void) {
     CHECK(backend_open(&ctx, "cuda-emulated", &be) == ST_OK, "%s", ctx.error);
     real *a = be->ops->alloc(be, &ctx, 3), *b = be->ops->alloc(be, &ctx, 3);
     be->ops->put(be, three, 3, a);
-    be->passes->record(be);
+    CHECK(be->passes->record(be), "recording begins");
     be->ops->axpy(be, 3, 1, a, b);
     be->ops->get(be, b, 3, seen);
     CHECK(!be->passes->recorded(be, &ctx) && seen[0] == 0, "waiting for the host cannot be noted");
     be->ops->get(be, b, 3, seen);
     CHECK(seen[0] == 0, "and nothing was done: %g", (double)seen[0]);
-    be->passes->record(be);
+    CHECK(be->passes->record(be), "and once more");
     be->ops->axpy(be, 3, 1, a, b);
     struct recording *note = be->passes->recorded(be, &ctx);
     CHECK(note && be->passes->replay(be, note) && be->passes->replay(be, note), "a sum can be");

@@ -287,8 +287,8 @@ struct recording;
 struct pass_ops {
     /* to_nchw and from_nchw of so many elements take no memory from now on. */
     void (*reserve)(struct backend *, size_t n);
-    /* From here on operations are noted instead of done, with their arguments as they are. */
-    void (*record)(struct backend *);
+    /* From here on operations are noted instead of done, with their arguments as they are; false: they are not, as before. */
+    bool (*record)(struct backend *);
     /* Ends that.  NULL: something in between cannot be noted (it waits for the host or takes memory); nothing was done. */
     struct recording *(*recorded)(struct backend *, struct ctx *);
     /* Does what was noted.  false: memory that the note holds has moved since; nothing was done. */

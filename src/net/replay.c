@@ -73,7 +73,10 @@ static enum status run(struct ctx *ctx, struct net *net, const struct stretch *s
 
 /* Notes the stretch, which has been run before, so that all memory is there. */
 static enum status note(struct ctx *ctx, struct net *net, struct stretch *s) {
-    net->be->passes->record(net->be);
+    if (!net->be->passes->record(net->be)) {
+        s->state = STRETCH_PLAIN;
+        return ST_OK;
+    }
     enum status st = run(ctx, net, s);
     s->note = net->be->passes->recorded(net->be, ctx);
     s->state = s->note ? STRETCH_NOTED : STRETCH_PLAIN;

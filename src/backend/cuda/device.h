@@ -47,8 +47,9 @@ struct device_ops {
     void (*product)(struct device *, const struct product *);
     /* Finds out how to compute such a product best and takes the memory for it; NULL: nothing to find out. */
     void (*product_plan)(struct device *, const struct product *);
-    /* From here on work is noted instead of done.  What waits for the host or takes memory spoils the note. */
-    void (*record)(struct device *);
+    /* From here on work is noted instead of done; false: it is not, as before.  What waits for the host or takes memory spoils the
+     * note, as does a fault. */
+    bool (*record)(struct device *);
     void *(*recorded)(struct device *); /* the note; NULL: it is spoilt */
     void (*replay)(struct device *, void *note);
     void (*forget)(struct device *, void *note);

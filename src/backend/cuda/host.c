@@ -7,7 +7,8 @@
 #include "backend/cuda/device.h"
 
 void device_fault(struct device *d, enum status code, const char *fmt, ...) {
-    if (d->failed) return;
+    d->spoilt = d->spoilt || d->recording;
+    if (d->failed || d->recording) return; /* what cannot be noted will be done, and then be told of if need be */
     va_list args;
     va_start(args, fmt);
     vsnprintf(d->error, sizeof d->error, fmt, args);
@@ -35,9 +36,11 @@ static void note_call(struct device *d, void (*run)(struct device *, const struc
     note->call[note->n++] = (struct call){ run, copy, a, b };
 }
 
-static void host_record(struct device *d) {
+static bool host_record(struct device *d) {
     struct ctx quiet = { 0 };
-    ((struct host *)d->own)->note = mem_zero(&quiet, 1, sizeof(struct note));
+    struct host *h = d->own;
+    h->note = mem_zero(&quiet, 1, sizeof(struct note));
+    return h->note != NULL;
 }
 static void *host_recorded(struct device *d) {
     struct host *h = d->own;

@@ -12,12 +12,10 @@ bool device_free_to(struct device *d) {
 
 static void cuda_reserve(struct backend *be, size_t n) { cuda_scratch(be, SCRATCH_STAGE, n * sizeof(float)); }
 
-static void cuda_record(struct backend *be) {
+static bool cuda_record(struct backend *be) {
     struct device *dev = cuda_device(be);
-    if (dev->failed) return;
-    dev->recording = true;
     dev->spoilt = false;
-    dev->ops->record(dev);
+    return dev->recording = !dev->failed && dev->ops->record(dev);
 }
 
 static struct recording *cuda_recorded(struct backend *be, struct ctx *ctx) {

@@ -85,10 +85,10 @@ extern "C" void *gpu_workspace(struct device *d, size_t bytes) {
 /* --- Notes: CUDA graphs ----------------------------------------------------------------------------------------------------- */
 
 /* Work of other threads on other devices may go on meanwhile. */
-static void gpu_record(struct device *d) {
-    if (!enter(d) || cudaStreamBeginCapture(own(d)->stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess) d->spoilt = true;
-    else return;
+static bool gpu_record(struct device *d) {
+    bool begun = enter(d) && cudaStreamBeginCapture(own(d)->stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess;
     cudaGetLastError();
+    return begun;
 }
 
 /* A capture that did not come about is no fault: the work is done without. */
