@@ -85,6 +85,7 @@ struct pass {
     const struct tensor *skip;    /* INFER: the layer itself sums it into y; NULL: nothing (see layer_ops.sums) */
     bool again;                   /* the second forward pass of this batch: statistics have been taken */
     uint64_t seed, iteration;
+    double loss_scale;            /* what losses send back is multiplied by it; head_delta has been already */
     int max_batches;
     const struct truth_list *boxes; /* of every image, for layers that look at them in training; NULL: not known */
     const struct net_hook *hook;  /* may be NULL */

@@ -45,6 +45,7 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
     p->kept = b->kept ? b->kept[i] : NULL;
     p->seed = net->seed;
     p->iteration = net->iteration;
+    p->loss_scale = net->loss_scale == 0 ? 1 : net->loss_scale;
     p->steps = net->steps;
     p->max_batches = net->opt.max_batches;
     p->boxes = net->boxes;

@@ -67,10 +67,10 @@ enum status net_recompute(struct ctx *ctx, struct net *net, int i) {
 }
 
 /* What a loss on the host sends back, times the loss scale. */
-static void scale_delta(const struct net *net, struct layer *l) {
-    size_t n = (size_t)net->batch * shape_count(l->in_shape[0]);
-    if (net->loss_scale == 0 || net->loss_scale == 1 || !l->ops->loss || !l->head_delta) return;
-    for (size_t i = 0; i < n; ++i) l->head_delta[i] *= (float)net->loss_scale;
+static void scale_delta(const struct pass *p, struct layer *l) {
+    size_t n = (size_t)p->batch * shape_count(l->in_shape[0]);
+    if (p->loss_scale == 1 || !l->ops->loss || !l->head_delta) return;
+    for (size_t i = 0; i < n; ++i) l->head_delta[i] *= (float)p->loss_scale;
 }
 
 void net_clear_gradients(struct net *net) {
@@ -96,7 +96,7 @@ enum status net_backward_layer(struct ctx *ctx, struct net *net, int i) {
     if (b->first_writer[i] < 0 && p.dy && p.dy->data) net->be->ops->fill(net->be, p.dy, 0);
     if (net->hook && net->hook->output && p.dy && p.dy->data) TRY(net->hook->output(net->hook->user, &p, l, p.y, p.dy));
     double start = net->backward_seconds ? io_seconds() : 0;
-    scale_delta(net, l);
+    scale_delta(&p, l);
     TRY(l->ops->backward(l, &p));
     if (net->backward_seconds) net->backward_seconds[i] += io_seconds() - start;
     return ST_OK;

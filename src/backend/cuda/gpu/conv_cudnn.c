@@ -144,7 +144,7 @@ static void try_form(struct device *d, struct question *q, int form, struct tria
     int trials = library_of(d)->trials, most = fused && trials > COMPILED_TRIALS ? COMPILED_TRIALS : trials;
     struct graph_engine list[MOST_TRIALS];
     struct graph *g = graph_new(s, library_of(d)->handle, NULL);
-    int n = g ? graph_engines(g, list, most) : 0;
+    int n = g ? graph_engines(g, list, space->block ? most : MOST_TRIALS) : 0;
     for (int i = 0; i < n && !d->failed; ++i) {
         size_t bytes;
         if (!g) g = graph_new(s, library_of(d)->handle, NULL);

@@ -302,13 +302,20 @@ int graph_engines(struct graph *g, struct graph_engine *list, int cap) {
     return n;
 }
 
-/* The plan's device, and its workspace. */
-static bool finish_plan(struct graph *g, bool ok, size_t *bytes) {
+/* An empty plan in place of an earlier one, with its device; false: there is none. */
+static bool plan_new(struct graph *g) {
+    drop(&g->plan);
+    drop(&g->config);
+    if (cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &g->plan) != CUDNN_STATUS_SUCCESS) return false;
+    if (g->handle && cudnnBackendSetAttribute(g->plan, (cudnnBackendAttributeName_t)PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &g->handle) != CUDNN_STATUS_SUCCESS)
+        return false;
+    return !g->device || cudnnBackendSetAttribute(g->plan, (cudnnBackendAttributeName_t)PLAN_DEVICE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &g->device) ==
+                             CUDNN_STATUS_SUCCESS;
+}
+
+/* The plan is complete, and its workspace known. */
+static bool plan_done(struct graph *g, bool ok, size_t *bytes) {
     int64_t n = 0, size = 0;
-    if (ok && g->handle)
-        ok = cudnnBackendSetAttribute(g->plan, (cudnnBackendAttributeName_t)PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &g->handle) == CUDNN_STATUS_SUCCESS;
-    if (ok && g->device)
-        ok = cudnnBackendSetAttribute(g->plan, (cudnnBackendAttributeName_t)PLAN_DEVICE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &g->device) == CUDNN_STATUS_SUCCESS;
     ok = ok && cudnnBackendFinalize(g->plan) == CUDNN_STATUS_SUCCESS &&
          cudnnBackendGetAttribute(g->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &n, &size) == CUDNN_STATUS_SUCCESS;
     if (!ok) drop(&g->plan);
@@ -318,17 +325,16 @@ static bool finish_plan(struct graph *g, bool ok, size_t *bytes) {
 
 bool graph_plan(struct graph *g, const struct graph_engine *e, size_t *bytes) {
     cudnnBackendDescriptor_t config[MOST_CONFIGS];
-    drop(&g->plan);
-    drop(&g->config);
+    bool ok = plan_new(g);
     int configs = configs_of(g, (cudnnBackendHeurMode_t)e->mode, config);
     if (e->index >= 0 && e->index < configs && engine_of(&g->spec, config[e->index]) == e->id) {
         g->config = config[e->index];
         config[e->index] = NULL;
     }
     for (int i = 0; i < MOST_CONFIGS; ++i) drop(&config[i]);
-    if (!g->config || cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &g->plan) != CUDNN_STATUS_SUCCESS) return false;
-    bool ok = cudnnBackendSetAttribute(g->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &g->config) == CUDNN_STATUS_SUCCESS;
-    return finish_plan(g, ok, bytes);
+    ok = ok && g->config && cudnnBackendSetAttribute(g->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &g->config) ==
+                                CUDNN_STATUS_SUCCESS;
+    return plan_done(g, ok, bytes);
 }
 
 char *graph_text(const struct graph *g, size_t room, size_t *n) {
@@ -347,12 +353,9 @@ char *graph_text(const struct graph *g, size_t room, size_t *n) {
 }
 
 bool graph_restore(struct graph *g, const char *text, size_t n, size_t *bytes) {
-    drop(&g->plan);
-    drop(&g->config);
-    if (cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &g->plan) != CUDNN_STATUS_SUCCESS) return false;
-    bool ok = cudnnBackendSetAttribute(g->plan, (cudnnBackendAttributeName_t)PLAN_JSON, (cudnnBackendAttributeType_t)TYPE_CHAR, (int64_t)n + 1,
-                                       text) == CUDNN_STATUS_SUCCESS;
-    return finish_plan(g, ok, bytes);
+    bool ok = plan_new(g) && cudnnBackendSetAttribute(g->plan, (cudnnBackendAttributeName_t)PLAN_JSON, (cudnnBackendAttributeType_t)TYPE_CHAR, (int64_t)n + 1,
+                                                      text) == CUDNN_STATUS_SUCCESS;
+    return plan_done(g, ok, bytes);
 }
 
 cudnnStatus_t graph_run(struct graph *g, cudnnHandle_t handle, void *const operand[OPERANDS], void *workspace) {
