@@ -12,7 +12,7 @@
 
 enum { MOST_TRIALS = 8, COMPILED_TRIALS = 3 /* fused graphs are compiled, a second each */, ROUNDS = 3, MOST_FORMS = 2, KEY = 512 };
 
-struct library { cudnnHandle_t handle; int trials; };
+struct library { cudnnHandle_t handle; int trials; bool told; /* of a convolution without an engine */ };
 
 /* data[1]: gradients added to what is there. */
 struct conv {
@@ -69,6 +69,14 @@ static void rest_of(struct device *d, const struct graph_spec *s, const struct c
     d->ops->finish(d, &a, (size_t)c->n * (size_t)c->filters * (size_t)c->oh * (size_t)c->ow);
 }
 
+/* Whether a workspace of so many bytes can be had. */
+static bool fits(const struct device *d, size_t bytes) {
+    size_t there = 0, all = 0;
+    if (bytes > WORKSPACE_LIMIT) return false;
+    if (bytes <= ((const struct gpu *)d->own)->workspace_bytes) return true;
+    return cudaMemGetInfo(&there, &all) == cudaSuccess && bytes < there;
+}
+
 /* Milliseconds of one run; < 0: it cannot be run. */
 static double time_of(struct device *d, struct graph *g, const struct graph_spec *s, const struct conv_desc *desc, bool rest, size_t bytes,
                       struct trial_space *space) {
@@ -120,7 +128,7 @@ static bool recall(struct device *d, struct ctx *ctx, struct question *q, const 
     if (!answer) return false;
     int form = n > 2 && answer[1] == '\n' ? answer[0] - '0' : -1;
     struct graph *g = form >= 0 && form < q->n ? graph_new(&q->form[form], library_of(d)->handle, NULL) : NULL;
-    bool known = g && graph_restore(g, answer + 2, n - 2, &bytes) && bytes <= WORKSPACE_LIMIT;
+    bool known = g && graph_restore(g, answer + 2, n - 2, &bytes) && fits(d, bytes);
     if (known) take(q, g, form, bytes);
     else graph_free(g);
     free(answer);
@@ -148,7 +156,7 @@ static void try_form(struct device *d, struct question *q, int form, struct tria
     for (int i = 0; i < n && !d->failed; ++i) {
         size_t bytes;
         if (!g) g = graph_new(s, library_of(d)->handle, NULL);
-        if (!g || !graph_plan(g, &list[i], &bytes) || bytes > WORKSPACE_LIMIT) continue;
+        if (!g || !graph_plan(g, &list[i], &bytes) || !fits(d, bytes)) continue;
         double ms = space->block ? time_of(d, g, s, q->desc, rest, bytes, space) : 0;
         if (ms < 0 || (*best >= 0 && ms >= *best)) continue;
         *best = ms;
@@ -235,6 +243,14 @@ static void conv_close(struct device *d, struct device_conv *conv) {
     free(c);
 }
 
+/* Once, as it is worth knowing where speed is missed. */
+static void tell(struct device *d, struct ctx *ctx, const struct conv_desc *c) {
+    if (!library_of(d)->told)
+        ctx_log(ctx, LOG_INFO, "cuDNN has no engine in %s for %dx%d convolutions of %dx%dx%d to %d channels (and perhaps others): its older calls serve",
+                precision_name(d->precision), c->size, c->size, c->x.w, c->x.h, c->x.c, c->y.c);
+    library_of(d)->told = true;
+}
+
 static struct device_conv *conv_open(struct device *d, struct ctx *ctx, const struct conv_desc *desc) {
     struct conv *c = mem_zero(ctx, 1, sizeof *c);
     size_t bytes = 0;
@@ -246,6 +262,7 @@ static struct device_conv *conv_open(struct device *d, struct ctx *ctx, const st
         drop_graphs(c);
         c->form = (struct device_conv){ .factor = FACTOR_FLOAT };
         c->legacy = legacy_open(library_of(d)->handle, d->precision, desc, &bytes);
+        tell(d, ctx, desc);
     }
     if (!c->forward && !c->legacy) {
         free(c);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 enum { MOST_PARTS = 48, MOST_OPERATIONS = 8, MOST_CONFIGS = 16, ALIGNMENT = 16 };
-/* Attributes by number: newer headers mark the handle as no longer needed, older ones do not have the other two. */
+/* Attributes by number: newer versions no longer need handles, their headers warn of them; older ones do not have the others. */
 enum { GRAPH_HANDLE = 800, PLAN_HANDLE = 400, HEURISTIC_DEVICE = 204, PLAN_DEVICE = 407, DEVICE_KIND = 38, DEVICE_JSON = 2702,
        PLAN_JSON = 405, TYPE_CHAR = 24 };
 
@@ -200,7 +200,7 @@ static void build(struct graph *g) {
     else convolve(g, x, w, output_map(g, OPERAND_Y, factor));
     g->whole = part_new(g, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
     set(g, g->whole, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, g->n_operation, g->operation);
-    if (g->handle) set(g, g->whole, GRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &g->handle);
+    if (g->handle) cudnnBackendSetAttribute(g->whole, (cudnnBackendAttributeName_t)GRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &g->handle); /* if it is wanted */
     finished(g, g->whole);
 }
 
@@ -307,8 +307,7 @@ static bool plan_new(struct graph *g) {
     drop(&g->plan);
     drop(&g->config);
     if (cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &g->plan) != CUDNN_STATUS_SUCCESS) return false;
-    if (g->handle && cudnnBackendSetAttribute(g->plan, (cudnnBackendAttributeName_t)PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &g->handle) != CUDNN_STATUS_SUCCESS)
-        return false;
+    if (g->handle) cudnnBackendSetAttribute(g->plan, (cudnnBackendAttributeName_t)PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &g->handle); /* if it is wanted */
     return !g->device || cudnnBackendSetAttribute(g->plan, (cudnnBackendAttributeName_t)PLAN_DEVICE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &g->device) ==
                              CUDNN_STATUS_SUCCESS;
 }
