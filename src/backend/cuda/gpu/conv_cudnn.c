@@ -108,11 +108,11 @@ struct question {
     size_t bytes;
 };
 
-static void key_of(const struct device *d, const struct question *q, char key[KEY]) {
+static void key_of(struct device *d, const struct question *q, char key[KEY]) {
     const struct conv_shape *s = &q->form->shape;
     const struct conv_desc *c = q->desc;
-    snprintf(key, KEY, "%s|cuDNN %zu|%s|pass %d%s|x %d %d %d %d|filters %d groups %d size %d stride %d %d dilation %d pad %d|bias %d skip %d %s",
-             ((struct gpu *)d->own)->name, cudnnGetVersion(), precision_name(d->precision), (int)q->form->pass, q->form->add ? " add" : "", s->n, s->c,
+    snprintf(key, KEY, "%s|cuDNN %zu|%s|%d trials|pass %d%s|x %d %d %d %d|filters %d groups %d size %d stride %d %d dilation %d pad %d|bias %d skip %d %s",
+             ((struct gpu *)d->own)->name, cudnnGetVersion(), precision_name(d->precision), library_of(d)->trials, (int)q->form->pass, q->form->add ? " add" : "", s->n, s->c,
              s->h, s->w, s->filters, s->groups, s->size, s->stride_x, s->stride_y, s->dilation, s->pad, c->bias, c->skip, activation_name(c->act));
 }
 
@@ -174,11 +174,10 @@ static bool answer(struct device *d, struct ctx *ctx, struct question *q) {
     double best = -1;
     key_of(d, q, key);
     if (recall(d, ctx, q, key)) return true;
-    if (library_of(d)->trials > 1) space_open(d, &q->form->shape, &space);
-    bool tried = space.block != NULL;
+    bool wanted = library_of(d)->trials > 1, tried = wanted && space_open(d, &q->form->shape, &space);
     for (int form = 0; form < q->n && (tried || !q->graph); ++form) try_form(d, q, form, &space, &best);
     space_close(&space);
-    if (q->graph && tried) keep(d, ctx, q, key);
+    if (q->graph && tried == wanted) keep(d, ctx, q, key);
     return q->graph != NULL;
 }
 
@@ -198,12 +197,12 @@ static bool forward_graph(struct device *d, struct ctx *ctx, struct conv *c, con
                                 .narrow = precision_factor(d->precision) != FACTOR_FLOAT }, fused = plain;
     struct question q = { .desc = desc };
     fused.narrow = false, fused.bias = desc->bias, fused.skip = desc->skip, fused.act = desc->act;
-    if (may_fuse(d, desc)) q.form[q.n++] = fused; /* where there is nothing to fuse: floats in one go */
-    bool same = q.n && !plain.narrow && !desc->bias && !desc->skip && desc->act == ACT_LINEAR;
-    if (!same) q.form[q.n++] = plain;
+    bool more = may_fuse(d, desc) && (desc->bias || desc->skip || desc->act != ACT_LINEAR);
+    if (more) q.form[q.n++] = fused;
+    q.form[q.n++] = plain;
     if (!answer(d, ctx, &q)) return false;
     c->forward = q.graph;
-    c->form.fused = may_fuse(d, desc) && q.chosen == 0;
+    c->form.fused = more && q.chosen == 0;
     c->form.narrow[CONV_FORWARD] = q.form[q.chosen].narrow;
     if (q.bytes > *bytes) *bytes = q.bytes;
     return true;
