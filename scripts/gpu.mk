@@ -14,18 +14,19 @@ KNOWN := $(filter 75 80 86 89 90 100 120,$(patsubst compute_%,%,$(shell $(NVCC) 
 ARCH ?= $(foreach a,$(KNOWN),-gencode arch=compute_$a,code=sm_$a) -gencode arch=compute_$(lastword $(KNOWN)),code=compute_$(lastword $(KNOWN))
 
 GPU_KERNELS := src/backend/cuda/gpu/device.cu
-GPU_SRC := src/backend/cuda/gpu/conv_none.c
+GPU_SRC := src/backend/cuda/gpu/product.c src/backend/cuda/gpu/conv_none.c
 GPU_INSTEAD := src/backend/cuda/none.c
 CPPFLAGS += -isystem $(CUDA)/include
 NVCC_FLAGS = -std=c++17 -O3 -Isrc -Iinclude -Xcompiler -fPIC,-Wall,-Wextra $(if $(WERROR),--Werror all-warnings) --threads 0 $(if $(filter 1,$(CUDNN_HALF)),-DCUDNN_HALF) $(ARCH)
 LDFLAGS += -L$(CUDA)/lib64 -Wl,-rpath,$(CUDA)/lib64
-LDLIBS += -lcublas -lcudart -lstdc++
+LDLIBS += -lcublasLt -lcublas -lcudart -lstdc++
 MODE := $(MODE)-gpu
 ifeq ($(CUDNN),1)
 ifneq ($(shell printf '\043include <cudnn.h>\n\043if CUDNN_MAJOR < 9\n\043error old\n\043endif\nint main(void) { return 0; }\n' | $(CC) $(CPPFLAGS) -x c - $(LDFLAGS) -lcudnn -o /dev/null 2>/dev/null && echo yes),yes)
 $(error CUDNN=1: cuDNN 9 not found beside $(CUDA); install it, or build with GPU=1 alone)
 endif
-GPU_SRC := src/backend/cuda/gpu/conv_cudnn.c
+GPU_SRC := $(addprefix src/backend/cuda/gpu/,product.c conv_cudnn.c graph_cudnn.c legacy_cudnn.c)
 LDLIBS += -lcudnn
+CPPFLAGS += -DHAVE_CUDNN
 MODE := $(MODE)-cudnn$(if $(filter 1,$(CUDNN_HALF)),-half)
 endif

@@ -51,7 +51,7 @@ static void conv_run_body(struct run *r) {
     size_t n = (size_t)k->a * (size_t)(k->x.c / k->d * k->b * k->b);
     real *w = random_vector(r, n, -1, 1), *bias = random_vector(r, (size_t)k->a, -1, 1);
     struct conv_desc d = {.x = x, .y = y, .groups = k->d, .size = k->b, .stride_x = k->c, .stride_y = k->c,
-                          .dilation = dilation, .pad = pad, .bias = !add, .act = k->act};
+                          .dilation = dilation, .pad = pad, .bias = !add, .act = k->act, .skip = add};
     struct conv_plan *plan = NULL;
     const struct backend_ops *ops = r->be->ops;
     CHECK(ops->conv_new(r->be, &r->ctx, &d, &plan) == ST_OK, "%s: %s", k->name, r->ctx.error);
@@ -456,6 +456,25 @@ static void check_parity(struct backend *ref, struct backend *be) {
     }
 }
 
+/* Convolutions in every form that a library of the CUDA backend may have, and as exact as their factors are. */
+static void check_forms(struct backend *ref) {
+    static const struct { const char *kind; double tol; } forms[] = {
+        {"cuda-emulated:fp32", 5e-5}, {"cuda-emulated:tf32", 5e-5}, {"cuda-emulated:fp16", 4e-3}, {"cuda-emulated:bf16", 3e-2}};
+    for (size_t f = 0; f < sizeof forms / sizeof *forms; ++f) {
+        struct ctx ctx = { 0 };
+        struct backend *be;
+        CHECK(backend_open(&ctx, forms[f].kind, &be) == ST_OK, "%s: %s", forms[f].kind, ctx.error);
+        CHECK(be->narrow_gradients == (f == 2), "%s: narrow gradients", forms[f].kind);
+        for (size_t i = 0; i < sizeof parity_cases / sizeof *parity_cases; ++i)
+            for (int add = 0; add < 2 && is_conv(&parity_cases[i]); ++add) {
+                struct run a = run_case(ref, &parity_cases[i], OWN, add), b = run_case(be, &parity_cases[i], OWN, add);
+                compare(&a, &b, forms[f].tol);
+                run_done(&a), run_done(&b);
+            }
+        backend_close(be);
+    }
+}
+
 /* ---- derivatives ---- */
 
 /* U = sum of y times fixed random numbers, as a function of inputs held in double. */
@@ -821,6 +840,7 @@ int main(void) {
     check_parity(ref64, ref);
     check_parity(ref, cpu);
     check_parity(ref, plain);
+    check_forms(ref);
     check_gpus(ref);
     check_threads(cpu), check_threads(plain);
     CHECK(ref->bytes == 0 && ref64->bytes == 0, "the reference leaks");

@@ -116,6 +116,9 @@ static void test_command(void) {
     char *text = slurp("f.json");
     check_json(text, 2, 3, 64);
     free(text);
+    run("detector bench t.cfg -runs 10 -ceiling");
+    CHECK(run_.status == 0 && has(run_.out, "at what the device does at most") && (has(run_.out, "% compute") || has(run_.out, "% memory")), "%s%s", run_.out,
+          run_.err);
     run("detector bench t.cfg -vs other.cfg -runs 20 -no_layers");
     check_refused("no such file", "other.cfg", "No such file");
     spit("other.cfg", "[net]\nwidth=256\nheight=256\nchannels=1\n[convolutional]\nfilters=64\nsize=3\npad=1\nactivation=linear\n");

@@ -38,7 +38,7 @@ enum status backend_open(struct ctx *ctx, const char *kind, struct backend **out
     enum status status = ST_OK;
     if (strcmp(kind, "auto") == 0) status = open_best(ctx, be);
     else if (cuda_names(kind)) status = cuda_open(ctx, be, kind);
-    else if (strcmp(kind, "cuda-emulated") == 0) status = cuda_open_emulated(ctx, be);
+    else if (strncmp(kind, "cuda-emulated", strlen("cuda-emulated")) == 0) status = cuda_open_emulated(ctx, be, kind);
     else if (strcmp(kind, "cpu") == 0) status = cpu_open(ctx, be, false, CPU_F32);
     else if (strcmp(kind, "cpu:bf16") == 0) status = cpu_open(ctx, be, false, CPU_BF16);
     else if (strcmp(kind, "cpu:int8") == 0) status = cpu_open(ctx, be, false, CPU_INT8);

@@ -49,6 +49,7 @@ struct conv_desc {
     enum activation act;      /* fused, after the bias */
     bool backward;            /* backward_data / backward_weights will be asked for */
     const struct conv_range *range; /* of x, for backends that may compute in 8 bits; NULL: not known.  conv_new reads it */
+    bool skip;                /* conv_forward_add will be asked for, always with a dense tensor of y's layout */
 };
 struct conv_plan;
 
@@ -285,12 +286,29 @@ struct backend_ops {
     void (*adam)(struct backend *, const struct update_range *, int n_range, real *w, real *g, real *m, real *v, const struct adam_rule *);
 };
 
+/* Passes that are noted once and played again: what launching work costs is paid once.  See layer_ops.steady. */
+struct recording;
+struct pass_ops {
+    /* to_nchw and from_nchw of so many elements take no memory from now on. */
+    void (*reserve)(struct backend *, size_t n);
+    /* From here on operations are noted instead of done, with their arguments as they are; false: they are not, as before. */
+    bool (*record)(struct backend *);
+    /* Ends that.  NULL: something in between cannot be noted (it waits for the host or takes memory); nothing was done. */
+    struct recording *(*recorded)(struct backend *, struct ctx *);
+    /* Does what was noted.  false: memory that the note holds has moved since; nothing was done. */
+    bool (*replay)(struct backend *, struct recording *);
+    void (*drop)(struct backend *, struct recording *);
+};
+
 struct backend {
     const struct backend_ops *ops;
+    const struct pass_ops *passes; /* NULL: none */
     size_t elem_size;  /* bytes of a real */
     bool channels_last;
     bool host;         /* elements are floats in the caller's memory, which operations may be given as they are */
-    bool views;        /* forward operations take slices of the channels of wider maps, and conv_forward_add is there */
+    bool views;        /* forward operations take slices of the channels of wider maps */
+    bool sums;         /* conv_forward_add is there */
+    bool narrow_gradients; /* gradients pass through half precision, of which small ones are lost: training scales the loss */
     void *state;       /* engine, streams, ... */
     size_t bytes, peak_bytes; /* allocated through alloc/alloc_index now, and at most so far */
     double memory;     /* bytes of a device's own memory; 0: it is the machine's */
@@ -298,10 +316,10 @@ struct backend {
 
 /* kind: "cpu" (oneDNN where built in, else the plain kernels, for the best instruction set), "cpu:bf16", "cpu:int8" (what convolutions
  * that only run multiply by, where that is faster; ST_UNSUPPORTED where the CPU cannot);
- * "cuda", "cuda:N", "cuda:N:tf32", "cuda:N:fp16", "cuda:N:fast" (GPU number N, 0; what convolutions multiply by, fp32 otherwise,
+ * "cuda", "cuda:N", "cuda:N:PRECISION" with fp32, tf32, bf16, fp16 or fast (GPU number N, 0; what convolutions multiply, fp32 otherwise,
  * fast: tf32, or fp16 in a build with CUDNN_HALF=1);
  * "auto" (the first GPU, else, with a warning where the build could have used one, the cpu); "ref" (float), "ref64" (double);
- * for tests "cpu-plain" (baseline instructions, no oneDNN) and "cuda-emulated" (the CUDA backend, its kernels run by the CPU). */
+ * for tests "cpu-plain" (baseline instructions, no oneDNN) and "cuda-emulated", "cuda-emulated:PRECISION" (the CUDA backend, its kernels run by the CPU). */
 enum status backend_open(struct ctx *, const char *kind, struct backend **);
 void backend_close(struct backend *);
 /* What this backend computes with, e.g. "CPU: oneDNN 2.6.3, AVX2, 2 threads". */

@@ -10,13 +10,14 @@
 #include "cli/console.h"
 #include "cli/device.h"
 #include "cli/options.h"
+#include "eval/ceiling.h"
 #include "eval/speed.h"
 
 struct bench_flags {
     int runs, warmup, batch, width, height, threads;
     double seconds;
     const char *vs, *json, *backend;
-    bool strict, no_layers;
+    bool strict, no_layers, ceiling;
 };
 #define AT(field) offsetof(struct bench_flags, field)
 static const struct option bench_options[] = {
@@ -28,8 +29,9 @@ static const struct option bench_options[] = {
     { "width", OPTION_INT, AT(width), "W", "of the input, in place of the cfg's", NULL, 1, 65536 },
     { "height", OPTION_INT, AT(height), "H", "of the input, in place of the cfg's", NULL, 1, 65536 },
     { "threads", OPTION_INT, AT(threads), "N", "threads to compute with (OMP_NUM_THREADS, or as many as there are cores)", NULL, 1, 4096 },
-    { "backend", OPTION_TEXT, AT(backend), "NAME", "cpu | ref (cpu)", NULL, 1, 0 },
+    { "backend", OPTION_TEXT, AT(backend), "NAME", "cpu | ref | cuda:N:PRECISION (cpu)", NULL, 1, 0 },
     { "no_layers", OPTION_FLAG, AT(no_layers), NULL, "leave the table of layers out", NULL, 1, 0 },
+    { "ceiling", OPTION_FLAG, AT(ceiling), NULL, "measure what the device multiplies and moves at most, and each layer's share of it", NULL, 1, 0 },
     { "json", OPTION_TEXT, AT(json), "FILE", "write everything as JSON; -: to stdout, in place of the text", NULL, 1, 0 },
     { "strict", OPTION_FLAG, AT(strict), NULL, "unknown cfg keys are errors", NULL, 1, 0 },
     OPTION_END
@@ -50,6 +52,7 @@ struct bench_run {
     struct backend *be;
     struct speed_record record;
     struct speed_ratio ratio;
+    struct ceiling ceiling;    /* with -ceiling */
     double load;               /* of the machine in the last minute, before this began; 0: not known */
     int cores;
     char device[128];
@@ -94,6 +97,7 @@ static enum status measure(struct bench_run *b) {
     enum status st = speed_measure(ctx, b->be, net, b->n, &plan, &b->record);
     progress_end(&display.line);
     TRY(st);
+    if (b->flags.ceiling) TRY(ceiling_measure(ctx, b->be, &b->ceiling));
     for (int i = 0; i < b->n; ++i) TRY(speed_figures(ctx, b->record.ms[i], b->record.runs, &b->of[i].time));
     return b->n == 2 ? speed_ratio_of(ctx, b->record.ms[0], b->record.ms[1], b->record.runs, &b->ratio) : ST_OK;
 }
@@ -109,10 +113,19 @@ static double outside_layers(const struct bench_run *b, int i) {
     return rest > 0 ? rest : 0;
 }
 
+/* The share of the ceiling that layer k reaches, and which of the two it is; returns the least milliseconds that it takes. */
+static double print_ceiling(const struct bench_run *b, int i, int k) {
+    bool moves;
+    double ms = b->record.layer_ms[i][k], least = ceiling_ms(&b->ceiling, b->of[i].net, k, b->flags.batch, &moves);
+    if (ms > 0) printf(" %6.1f%% %s", 100 * least / ms, moves ? "memory" : "compute");
+    return least;
+}
+
 static void print_layers(const struct bench_run *b, int i) {
     const struct net *net = b->of[i].net;
     double total = b->of[i].time.mean;
-    printf("\n layer  type             out              MFLOPs        ms   share   GFLOP/s\n");
+    double least = 0;
+    printf("\n layer  type             out              MFLOPs        ms   share   GFLOP/s%s\n", b->flags.ceiling ? "   ceiling" : "");
     for (int k = 0; k < net->n; ++k) {
         const struct layer *l = &net->layer[k];
         struct shape s = l->out.c ? l->out : l->in_shape[0];
@@ -121,8 +134,13 @@ static void print_layers(const struct bench_run *b, int i) {
         snprintf(size, sizeof size, "%dx%dx%d", s.w, s.h, s.c);
         printf("%6d  %-16s %-14s %8.2f %9.4f %6.1f%%", k, l->section->type, size, l->flops / 1e6, ms, 100 * b->record.layer_ms[i][k] / total);
         if (l->flops > 0) printf(" %9.1f", gflops(l->flops, ms));
+        else if (b->flags.ceiling) printf("          ");
+        if (b->flags.ceiling) least += print_ceiling(b, i, k);
         printf("\n");
     }
+    if (b->flags.ceiling)
+        printf("        all of them at what the device does at most (%.1f GFLOP/s, %.1f GB/s): %.4f ms, %.1f%% of the time\n", b->ceiling.flops / 1e9,
+               b->ceiling.bytes / 1e9, per_image(b, least), 100 * least / total);
     printf("        outside the layers (input)            %9.4f %6.1f%%\n", per_image(b, outside_layers(b, i)), 100 * outside_layers(b, i) / total);
 }
 
@@ -202,6 +220,11 @@ static cJSON *json_one(const struct bench_run *b, int i) {
         cJSON_AddNumberToObject(row, "share", b->record.layer_ms[i][k] / c->time.mean);
         cJSON_AddNumberToObject(row, "bflops", l->flops / 1e9);
         cJSON_AddNumberToObject(row, "gflops_per_second", gflops(l->flops, ms));
+        if (!b->flags.ceiling) continue;
+        bool moves;
+        double least = ceiling_ms(&b->ceiling, c->net, k, b->flags.batch, &moves);
+        cJSON_AddNumberToObject(row, "ceiling_share", b->record.layer_ms[i][k] > 0 ? least / b->record.layer_ms[i][k] : 0);
+        cJSON_AddStringToObject(row, "bound_by", moves ? "memory" : "compute");
     }
     return o;
 }
@@ -215,6 +238,8 @@ static enum status write_json(struct bench_run *b) {
     cJSON_AddNumberToObject(root, "batch", b->flags.batch);
     cJSON_AddNumberToObject(root, "runs", b->record.runs);
     cJSON_AddNumberToObject(root, "warmup", b->flags.warmup);
+    if (b->flags.ceiling) cJSON_AddNumberToObject(root, "ceiling_gflops_per_second", b->ceiling.flops / 1e9);
+    if (b->flags.ceiling) cJSON_AddNumberToObject(root, "ceiling_gb_per_second", b->ceiling.bytes / 1e9);
     list = cJSON_AddArrayToObject(root, "networks");
     for (int i = 0; i < b->n; ++i) cJSON_AddItemToArray(list, json_one(b, i));
     if (b->n == 2) {

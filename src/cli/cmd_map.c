@@ -139,7 +139,7 @@ static enum status measure(struct session *s, const struct map_flags *flags, con
     struct progress progress = { 0 };
     struct precision_side side[2] = { 0 };
     struct map_result *result = &side[1].map;
-    bool compare = device_precision() >= DEVICE_BF16 && !flags->no_f32;
+    bool compare = device_precision() >= DEVICE_BF16 && !device_is_gpu() && !flags->no_f32;
     struct map_options opt = { .thresh = (float)flags->thresh,
                                .iou_thresh = (float)flags->iou_thresh,
                                .points = flags->points,

@@ -146,7 +146,7 @@ static enum status measure(struct ctx *ctx, struct net *net, struct backend *be,
     struct progress progress = { 0 };
     int done = 0;
     enum status st = x ? net_bind(ctx, net, be, NET_INFER, 1) : ST_MEMORY;
-    if (st == ST_OK) st = net_forward(ctx, net, x); /* warm-up */
+    for (int i = 0; i < 3 && st == ST_OK; ++i) st = net_forward(ctx, net, x); /* warm-up; some backends note the second pass */
     progress_start(&progress, "speed", "evals");
     double start = io_seconds();
     for (; done < runs && st == ST_OK && !*stop; ++done) {

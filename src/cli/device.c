@@ -29,7 +29,7 @@ static enum status read_precision(struct ctx *ctx, const char *value) {
     choice.precision = strcmp(value, "f32") == 0 ? DEVICE_F32 : DEVICE_USUAL;
     for (int i = DEVICE_F32; i <= DEVICE_INT8; ++i)
         if (strcmp(value, precision_name[i]) == 0) choice.precision = (enum device_precision)i;
-    return choice.precision ? ST_OK : ctx_fail(ctx, ST_USAGE, "-precision: '%s' is none of f32, bf16, int8 (CPU), fp32, tf32, fp16 (GPU)", value);
+    return choice.precision ? ST_OK : ctx_fail(ctx, ST_USAGE, "-precision: '%s' is none of f32, bf16, int8 (CPU), fp32, tf32, bf16, fp16 (GPU)", value);
 }
 
 enum status device_flags(struct ctx *ctx, int *n, char **word) {
@@ -66,14 +66,20 @@ static enum status open_cpu(struct ctx *ctx, struct backend **be) {
     return backend_open(ctx, kind, be);
 }
 
-enum status device_open(struct ctx *ctx, bool exact, struct backend **be) {
-    char why[256], kind[64];
+bool device_is_gpu(void) {
+    char why[256];
     const char *usual = getenv("DARKNET_DEVICE"); /* what counts where no flag chooses: cpu */
-    if (!choice.asked && usual && strcmp(usual, "cpu") == 0) return open_cpu(ctx, be);
-    if (choice.none || choice.told) return open_cpu(ctx, be);
-    if (backend_gpus(why, sizeof why) <= 0) return choice.precision > DEVICE_F32 ? open_cpu(ctx, be) : backend_open(ctx, "auto", be);
-    if (choice.precision == DEVICE_BF16 || choice.precision == DEVICE_INT8)
-        return ctx_fail(ctx, ST_UNSUPPORTED, "-precision %s: is for the CPU (-nogpu); the GPU has fp32, tf32 and fp16", precision_name[choice.precision]);
+    bool asked_away = !choice.asked && usual && strcmp(usual, "cpu") == 0;
+    return !asked_away && !choice.none && !choice.told && backend_gpus(why, sizeof why) > 0;
+}
+
+enum status device_open(struct ctx *ctx, bool exact, struct backend **be) {
+    char kind[64];
+    const char *usual = getenv("DARKNET_DEVICE");
+    bool chosen = choice.none || choice.told || choice.precision > DEVICE_F32 || (usual && strcmp(usual, "cpu") == 0);
+    if (!device_is_gpu()) return chosen ? open_cpu(ctx, be) : backend_open(ctx, "auto", be); /* which says why there is no GPU */
+    if (choice.precision == DEVICE_INT8)
+        return ctx_fail(ctx, ST_UNSUPPORTED, "-precision int8: is for the CPU (-nogpu); the GPU has fp32, tf32, bf16 and fp16");
     if (choice.several) return ctx_fail(ctx, ST_UNSUPPORTED, "-gpus: several GPUs at once are not part of this version; name one of them");
     snprintf(kind, sizeof kind, "cuda:%d:%s", choice.gpu, choice.precision ? precision_name[choice.precision] : exact ? "fp32" : "fast");
     TRY(backend_open(ctx, kind, be));

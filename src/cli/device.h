@@ -13,8 +13,10 @@ enum device_precision device_precision(void);
 enum status device_flags(struct ctx *, int *n, char **word);
 /* Says, once a command is known, that there is no GPU of those that were asked for. */
 void device_tell(struct ctx *);
-/* The GPU that was named, else the first one, else the CPU.  exact: results count to the last digits, so tf32 and fp16 are for
- * those who ask for them.  ST_UNSUPPORTED where it has not the precision that was asked for. */
+/* Whether commands compute on a GPU. */
+bool device_is_gpu(void);
+/* The GPU that was named, else the first one, else the CPU.  exact: results count to the last digits, so tf32, bf16 and fp16 are
+ * for those who ask for them.  ST_UNSUPPORTED where it has not the precision that was asked for. */
 enum status device_open(struct ctx *, bool exact, struct backend **);
 
 /* backend_open's name of the CPU in the precision that was asked for. */

@@ -52,7 +52,7 @@ static bool only_runs(const struct command *c) {
 enum status precision_check(struct ctx *ctx, const struct command *c) {
     enum device_precision p = device_precision();
     if (choice.list && p != DEVICE_INT8) return ctx_fail(ctx, ST_USAGE, "-calibrate: is for -precision int8");
-    if ((p != DEVICE_BF16 && p != DEVICE_INT8) || only_runs(command_meant(c))) return ST_OK;
+    if ((p != DEVICE_BF16 && p != DEVICE_INT8) || (p == DEVICE_BF16 && device_is_gpu()) || only_runs(command_meant(c))) return ST_OK;
     return ctx_fail(ctx, ST_UNSUPPORTED, "-precision %s: is for commands that only run a network; %s%s%s computes in f32",
                     p == DEVICE_BF16 ? "bf16" : "int8", c->group ? c->group : "", c->group ? " " : "", c->name);
 }

@@ -104,6 +104,6 @@ static void describe(const struct layer *l, char *text, size_t size) {
 }
 
 const struct layer_ops batchnorm_ops = {
-    .name = "batchnorm", .keys = keys, .shape = shape, .prepare = prepare, .refresh = refresh, .forward = forward,
+    .name = "batchnorm", .keys = keys, .shape = shape, .prepare = prepare, .refresh = refresh, .steady = layer_steady, .forward = forward,
     .backward = backward, .release = release, .couple = couple, .describe = describe
 };

@@ -217,6 +217,12 @@ static size_t kept(const struct layer *l, enum net_mode mode, int batch) {
     return kept_elements(l, mode, batch, &one);
 }
 
+/* Blended batch norm and excitation change with the iteration, deformed kernels are tied by tables of the host's. */
+static bool steady(const struct layer *l, enum net_mode mode) {
+    const struct conv *c = l->state;
+    return mode != NET_TRAIN || (!c->cbn && !excited(l, mode) && !deformation_of(c));
+}
+
 /* Blended batch norm counts its mini-batches. */
 static bool repeats(const struct layer *l) { return !((const struct conv *)l->state)->cbn; }
 
@@ -264,7 +270,7 @@ static enum status prepare(struct layer *l, struct pass *p) {
                            .stride_y = step_y(c), .dilation = c->dilation, .bias = !batch_stats,
                            .pad = c->xnor && padding_of_signs(l, p->mode) ? 0 : padding_of(c),
                            .act = batch_stats || pre ? ACT_LINEAR : activation_of(c), .backward = p->mode != NET_INFER,
-                           .range = c->xnor ? NULL : p->range };
+                           .range = c->xnor ? NULL : p->range, .skip = p->skip != NULL };
     if (p->ctx->code == ST_OK) TRY(ops->conv_new(p->be, p->ctx, &d, &run->plan));
     size_t n = (size_t)c->filters, one;
     kept_elements(l, p->mode, p->batch, &one);
@@ -551,5 +557,5 @@ static void describe(const struct layer *l, char *text, size_t size) {
 const struct layer_ops convolutional_ops = {
     .name = "convolutional", .alias = "conv", .state_size = sizeof(struct conv), .keys = keys, .shape = shape, .prepare = prepare,
     .refresh = refresh, .views = plain, .adds = plain, .forward = forward, .backward = backward, .release = release, .couple = couple, .rewrite = rewrite,
-    .kept = kept, .repeats = repeats, .flops_at = flops_at, .reads = reads, .describe = describe
+    .kept = kept, .repeats = repeats, .steady = steady, .flops_at = flops_at, .reads = reads, .describe = describe
 };

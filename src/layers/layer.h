@@ -85,6 +85,7 @@ struct pass {
     const struct tensor *skip;    /* INFER: the layer itself sums it into y; NULL: nothing (see layer_ops.sums) */
     bool again;                   /* the second forward pass of this batch: statistics have been taken */
     uint64_t seed, iteration;
+    double loss_scale;            /* what losses send back is multiplied by it; head_delta has been already */
     int max_batches;
     const struct truth_list *boxes; /* of every image, for layers that look at them in training; NULL: not known */
     const struct net_hook *hook;  /* may be NULL */
@@ -182,6 +183,9 @@ struct layer_ops {
     size_t (*kept)(const struct layer *, enum net_mode, int batch);
     /* True when forward may run a second time on a batch with the same result (see pass.again).  NULL: it may not. */
     bool (*repeats)(const struct layer *);
+    /* True when forward and backward ask the same of the backend in every pass while the network stays bound: no random numbers, no
+     * iteration, nothing of the host's.  Such layers may be noted once and replayed (pass_ops).  NULL: they may not. */
+    bool (*steady)(const struct layer *, enum net_mode);
     enum status (*prepare)(struct layer *, struct pass *);
     enum status (*refresh)(struct layer *, struct pass *);
     enum status (*forward)(struct layer *, struct pass *);
@@ -229,7 +233,8 @@ bool layer_has_filters(const struct layer *);
 const struct param *layer_filters(const struct layer *);
 enum status layer_fail(struct ctx *, const struct layer *, const char *key, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-bool layer_repeats(const struct layer *); /* for ops->repeats: always */
+bool layer_repeats(const struct layer *);
+bool layer_steady(const struct layer *, enum net_mode);     /* true, for layer_ops.steady */ /* for ops->repeats: always */
 bool layer_views(const struct layer *);   /* for ops->views: always */
 extern const struct cfg_key layer_common_keys[];
 /* Activations.  A convolution also knows those that mix channels: ACT_COUNT + an enum channel_norm, first in its table. */

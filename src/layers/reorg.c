@@ -49,6 +49,6 @@ static void describe(const struct layer *l, char *text, size_t size) {
 }
 
 const struct layer_ops reorg_ops = {
-    .name = "reorg", .state_size = sizeof(struct reorg), .keys = keys, .shape = shape, .forward = forward, .backward = backward,
+    .name = "reorg", .state_size = sizeof(struct reorg), .keys = keys, .shape = shape, .steady = layer_steady, .forward = forward, .backward = backward,
     .couple = couple, .describe = describe
 };

@@ -114,5 +114,5 @@ static void describe(const struct layer *l, char *text, size_t size) {
 const struct layer_ops route_ops = {
     .name = "route", .state_size = sizeof(struct route), .keys = keys, .inputs = inputs, .shape = shape, .repeats = layer_repeats, .transparent = transparent,
     .views = layer_views, .joins = joins, .window = window,
-    .forward = forward, .backward = backward, .overwrites = overwrites, .couple = couple, .describe = describe
+    .steady = layer_steady, .forward = forward, .backward = backward, .overwrites = overwrites, .couple = couple, .describe = describe
 };

@@ -45,6 +45,7 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
     p->kept = b->kept ? b->kept[i] : NULL;
     p->seed = net->seed;
     p->iteration = net->iteration;
+    p->loss_scale = net->loss_scale == 0 ? 1 : net->loss_scale;
     p->steps = net->steps;
     p->max_batches = net->opt.max_batches;
     p->boxes = net->boxes;
@@ -137,6 +138,17 @@ static enum status bind_layers(struct ctx *ctx, struct net *net) {
     return ST_OK;
 }
 
+/* What travels between host and device in a pass: pictures, and what heads and losses look at. */
+static void reserve_copies(const struct net *net) {
+    size_t most = shape_count((struct shape){ net->batch, net->opt.channels, net->opt.height, net->opt.width });
+    for (int i = 0; i < net->n; ++i) {
+        const struct layer *l = &net->layer[i];
+        size_t n = (size_t)net->batch * shape_count(l->in_shape[0]);
+        if ((l->ops->loss || l->ops->head) && n > most) most = n;
+    }
+    if (net->be->passes) net->be->passes->reserve(net->be, most);
+}
+
 /* Nothing changes parameters while a network only runs, so host memory needs no second copy. */
 static bool borrows_params(const struct net *net) { return net->mode == NET_INFER && net->be->host; }
 
@@ -159,6 +171,7 @@ static enum status allocate(struct ctx *ctx, struct net *net) {
     if (net->mode != NET_INFER) net->buffers->scratch = ops->alloc(net->be, ctx, widest);
     net->dev_param = borrows_params(net) ? net->param : ops->alloc(net->be, ctx, net->n_param);
     if (net->mode == NET_TRAIN || (net->wants_dweights && net->mode == NET_SCORE)) net->dev_grad = ops->alloc(net->be, ctx, net->n_param);
+    reserve_copies(net);
     return ctx->code;
 }
 
@@ -176,6 +189,7 @@ enum status net_bind(struct ctx *ctx, struct net *net, struct backend *be, enum 
     assert(batch % net->steps == 0);
     enum status st = allocate(ctx, net);
     if (st == ST_OK) st = bind_layers(ctx, net);
+    if (st == ST_OK) st = net_find_stretches(ctx, net);
     if (st == ST_OK) st = net_push(ctx, net);
     if (st != ST_OK) net_unbind(net);
     return st;
@@ -184,6 +198,7 @@ enum status net_bind(struct ctx *ctx, struct net *net, struct backend *be, enum 
 void net_unbind(struct net *net) {
     if (!net->be) return;
     const struct backend_ops *ops = net->be->ops;
+    net_drop_stretches(net);
     for (int i = 0; i < net->n; ++i)
         if (net->layer[i].ops->release) net->layer[i].ops->release(&net->layer[i], net->be);
     struct net_buffers *b = net->buffers;

@@ -20,8 +20,21 @@ struct net_buffers {
     int *first_writer;   /* per layer: the layer whose backward writes its dy first, or -1 */
     bool *clear;         /* per layer: dy must be zeroed before the first writer */
     bool *differentiable;/* per layer: backward runs */
+    struct stretch *stretch; /* of layers that are noted and replayed (replay.c): of forward passes, then of backward ones */
+    int n_stretch;
     struct tensor **in, **din; /* scratch arrays of a pass, as many as the widest layer has inputs */
 };
+
+/* One layer's turn, as run.c has it; layers without a turn of their own are passed over. */
+enum status net_forward_layer(struct ctx *, struct net *, int i);
+enum status net_backward_layer(struct ctx *, struct net *, int i);
+
+/* --- replay.c --- */
+enum status net_find_stretches(struct ctx *, struct net *);
+void net_drop_stretches(struct net *);
+/* Layers first .. of a forward pass, or first, first - 1 .. of a backward pass: one of them or a whole stretch.  *next: the one
+ * whose turn is then. */
+enum status net_play(struct ctx *, struct net *, bool backward, int first, int *next);
 
 /* The pass of layer i, with its tensors, parameters and flags. */
 void net_pass(struct ctx *, struct net *, int i, struct pass *);

@@ -41,6 +41,7 @@ struct net {
     const struct net_hook *hook;
     const struct truth_list *boxes; /* of the batch to come, for layers that look at them in training; may stay NULL */
     uint64_t seed, iteration;
+    double loss_scale;             /* backward multiplies what losses send back by it; 0 counts as 1 */
     double *layer_seconds;         /* NULL, or net->n sums to which every forward pass adds each layer's time */
     double *backward_seconds;      /* the same of backward passes */
 };
@@ -88,6 +89,7 @@ enum status net_loss(struct ctx *, struct net *, const struct net_truth *, doubl
 /* Back-propagates head_delta of every head; TRAIN: parameter gradients are added to dev_grad, and outputs give up their
  * memory to gradients. */
 enum status net_backward(struct ctx *, struct net *);
+void net_clear_gradients(struct net *); /* dev_grad = 0 */
 /* Between forward and backward with checkpoint_activations: where layer i begins a segment, computes it again, so that the
  * outputs of its layers can be looked at. */
 enum status net_recompute(struct ctx *, struct net *, int i);

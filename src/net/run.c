@@ -20,12 +20,15 @@ static enum status forward_layer(struct ctx *ctx, struct net *net, int i, bool a
     return ST_OK;
 }
 
+enum status net_forward_layer(struct ctx *ctx, struct net *net, int i) {
+    if (!passes_through(net, i)) TRY(forward_layer(ctx, net, i, false));
+    if (net->mask && net->mask[i] && net->y[i].data) net->be->ops->mask_channels(net->be, &net->y[i], net->mask[i]);
+    return ST_OK;
+}
+
 enum status net_forward(struct ctx *ctx, struct net *net, const float *x) {
     net->be->ops->from_nchw(net->be, x, &net->input, false);
-    for (int i = 0; i < net->n; ++i) {
-        if (!passes_through(net, i)) TRY(forward_layer(ctx, net, i, false));
-        if (net->mask && net->mask[i] && net->y[i].data) net->be->ops->mask_channels(net->be, &net->y[i], net->mask[i]);
-    }
+    for (int i = 0; i < net->n;) TRY(net_play(ctx, net, false, i, &i));
     return net->be->ops->sync(net->be, ctx);
 }
 
@@ -64,8 +67,25 @@ enum status net_recompute(struct ctx *ctx, struct net *net, int i) {
     return ST_OK;
 }
 
-static enum status backward_layer(struct ctx *ctx, struct net *net, int i) {
+/* What a loss on the host sends back, times the loss scale. */
+static void scale_delta(const struct pass *p, struct layer *l) {
+    size_t n = (size_t)p->batch * shape_count(l->in_shape[0]);
+    if (p->loss_scale == 1 || !l->ops->loss || !l->head_delta) return;
+    for (size_t i = 0; i < n; ++i) l->head_delta[i] *= (float)p->loss_scale;
+}
+
+void net_clear_gradients(struct net *net) {
+    enum { MOST = 1 << 30 };
+    for (size_t at = 0, n; at < net->n_param; at += n) {
+        n = net->n_param - at < MOST ? net->n_param - at : MOST;
+        struct tensor part = tensor_of(net->be, (struct shape){ 1, 1, 1, (int)n }, net->be->ops->at(net->be, net->dev_grad, at));
+        net->be->ops->fill(net->be, &part, 0);
+    }
+}
+
+enum status net_backward_layer(struct ctx *ctx, struct net *net, int i) {
     const struct net_buffers *b = net->buffers;
+    if (!b->differentiable[i] || passes_through(net, i)) return ST_OK;
     struct layer *l = &net->layer[i];
     struct pass p;
     net_pass(ctx, net, i, &p);
@@ -77,6 +97,7 @@ static enum status backward_layer(struct ctx *ctx, struct net *net, int i) {
     if (b->first_writer[i] < 0 && p.dy && p.dy->data) net->be->ops->fill(net->be, p.dy, 0);
     if (net->hook && net->hook->output && p.dy && p.dy->data) TRY(net->hook->output(net->hook->user, &p, l, p.y, p.dy));
     double start = net->backward_seconds ? io_seconds() : 0;
+    scale_delta(&p, l);
     TRY(l->ops->backward(l, &p));
     if (net->backward_seconds) net->backward_seconds[i] += io_seconds() - start;
     return ST_OK;
@@ -94,8 +115,7 @@ enum status net_backward(struct ctx *ctx, struct net *net) {
     for (int s = b->n_segment - 1; s >= 0; --s) {
         if (!any_differentiable(b, s)) continue;
         TRY(segment_again(ctx, net, s));
-        for (int i = b->segment[s + 1] - 1; i >= b->segment[s]; --i)
-            if (b->differentiable[i] && !passes_through(net, i)) TRY(backward_layer(ctx, net, i));
+        for (int i = b->segment[s + 1] - 1; i >= b->segment[s];) TRY(net_play(ctx, net, true, i, &i));
     }
     return net->be->ops->sync(net->be, ctx);
 }

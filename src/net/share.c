@@ -1,7 +1,7 @@
 /* Whose memory a layer's output is.
  *
  * A layer that passes its input through has no tensor of its own: its y is its owner's.  Networks that only run (INFER, on backends
- * with views) share more: a block of an input's channels is a window into it; what is concatenated is made where it belongs; the
+ * with views, or with sums for the last of these) share more: a block of an input's channels is a window into it; what is concatenated is made where it belongs; the
  * convolution before a shortcut sums what the shortcut would have added. */
 #include "net/internal.h"
 
@@ -42,7 +42,7 @@ static int readers(const struct net *net, int owner, int limit) {
 static bool sum_moves(const struct net *net, int i) {
     const struct net_buffers *b = net->buffers;
     const struct layer *l = &net->layer[i];
-    if (!shares(net) || !l->ops->sums || !l->ops->sums(l) || l->in[0] == LAYER_INPUT || l->in[1] == LAYER_INPUT) return false;
+    if (net->mode != NET_INFER || !net->be->sums || !l->ops->sums || !l->ops->sums(l) || l->in[0] == LAYER_INPUT || l->in[1] == LAYER_INPUT) return false;
     int maker = b->owner[l->in[0]], other = b->owner[l->in[1]];
     if (maker < 0 || other < 0 || other >= maker || !whole(net, l->in[0]) || !takes_views(l)) return false;
     const struct layer *m = &net->layer[maker];

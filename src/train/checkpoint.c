@@ -10,7 +10,7 @@
 #include "base/io.h"
 
 static const char MAGIC[8] = { 'd', 'k', 't', 'r', 'a', 'i', 'n', '\n' };
-enum { VERSION = 2, HEADER = 96, HAS_AVERAGE = 256, POINT = 24, BLOCK = 1 << 14 };
+enum { VERSION = 3, HEADER = 112, HEADER_2 = 96 /* of version 2 */, HAS_AVERAGE = 256, POINT = 24, BLOCK = 1 << 14 };
 
 /* "DIR/BASE" and then `rest`; caller frees. */
 static char *file_name(struct ctx *ctx, const struct checkpoint *c, const char *rest) {
@@ -208,6 +208,8 @@ static enum status write_state(struct ctx *ctx, FILE *f, const struct net *net, 
     put_le(head + 72, s->history.n, 8);
     put_le(head + 80, s->history.stride, 8);
     put_le(head + 88, memory_of(net, NULL, false), 8);
+    put_le(head + 96, double_bits(s->loss_scale), 8);
+    put_le(head + 104, s->loss_good, 8);
     fwrite(head, 1, HEADER, f);
     for (int i = 0, n = arrays_of(o, array); i < n; ++i) write_array(f, o, array[i]);
     write_history(f, &s->history);
@@ -278,8 +280,17 @@ static bool read_body(struct ctx *ctx, FILE *f, const unsigned char *head, struc
     s->avg_loss = bits_double(get_le(head + 40, 8));
     s->best_map = bits_double(get_le(head + 48, 8));
     s->last_map = get_le(head + 56, 8);
+    s->loss_scale = bits_double(get_le(head + 96, 8));
+    s->loss_good = get_le(head + 104, 8);
     o->updates = get_le(head + 64, 8);
     return true;
+}
+
+static bool read_header(FILE *f, unsigned char head[HEADER]) {
+    memset(head, 0, HEADER);
+    if (fread(head, 1, HEADER_2, f) != HEADER_2 || memcmp(head, MAGIC, sizeof MAGIC) != 0) return false;
+    uint64_t version = get_le(head + 8, 4);
+    return version == 2 || (version == VERSION && fread(head + HEADER_2, 1, HEADER - HEADER_2, f) == HEADER - HEADER_2);
 }
 
 static enum status resume_from(struct ctx *ctx, const char *path, struct net *net, uint64_t iteration, struct train_state *s,
@@ -287,7 +298,7 @@ static enum status resume_from(struct ctx *ctx, const char *path, struct net *ne
     FILE *f = fopen(path, "rb");
     if (!f) return ST_OK;
     unsigned char head[HEADER];
-    bool whole = fread(head, 1, HEADER, f) == HEADER && memcmp(head, MAGIC, sizeof MAGIC) == 0 && get_le(head + 8, 4) == VERSION;
+    bool whole = read_header(f, head);
     bool ours = whole && get_le(head + 16, 8) == iteration && get_le(head + 32, 8) == net->n_param &&
                 get_le(head + 24, 8) == param_hash(net) && (get_le(head + 12, 4) & (HAS_AVERAGE - 1)) == (uint64_t)o->kind;
     if (ours) {

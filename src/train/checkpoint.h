@@ -1,10 +1,11 @@
 /* Files of a training run: DIR/BASE_NAME.weights, and DIR/BASE_last.state with what a weights file cannot hold.
  *
  * The state file belongs to one weights file, known by iteration and a hash of the parameters; any other weights start with
- * zero moments.  Format, little-endian: 8 bytes "dktrain\n", uint32 version 2, uint32 optimiser (enum optimizer_kind) + 256
+ * zero moments.  Format, little-endian: 8 bytes "dktrain\n", uint32 version 3, uint32 optimiser (enum optimizer_kind) + 256
  * with an average, uint64 iteration, uint64 hash of the parameters (FNV-1a over their 32-bit words), uint64 n, float64 average
  * loss, float64 best mAP (-1: none), uint64 iteration of the last mAP, uint64 updates since the moments were zero, uint64
- * points and uint64 stride of the history, uint64 count of the layers' running numbers (layer_ops.memory); then float32[n] of momentum, second moment (Adam) and average, each when there is
+ * points and uint64 stride of the history, uint64 count of the layers' running numbers (layer_ops.memory), float64 loss scale (0: none)
+ * and uint64 good steps with it (version 2 has neither); then float32[n] of momentum, second moment (Adam) and average, each when there is
  * one; then per point uint64 iteration, float64 loss, float64 mAP; then the
  * running numbers as float64, layer by layer. */
 #ifndef TRAIN_CHECKPOINT_H
@@ -14,7 +15,12 @@
 #include "train/history.h"
 #include "train/optimizer.h"
 
-struct train_state { uint64_t iteration, last_map; double avg_loss, best_map; struct history history; };
+struct train_state {
+    uint64_t iteration, last_map;
+    double avg_loss, best_map;
+    double loss_scale; uint64_t loss_good; /* struct loss_scale; 0: none */
+    struct history history;
+};
 
 struct checkpoint { char *dir, *base; };
 /* Makes the folder where it is missing and proves that files can be written there. */

@@ -10,6 +10,7 @@
 #include "train/adversarial.h"
 #include "train/checkpoint.h"
 #include "train/diagnose.h"
+#include "train/loss_scale.h"
 #include "train/optimizer.h"
 #include "train/reject.h"
 #include "train/schedule.h"
@@ -46,6 +47,7 @@ struct trainer {
     uint64_t iteration;             /* finished ones */
     uint64_t last_numbered, last_last;
     struct train_state state;
+    struct loss_scale scaler;
     double map, smooth_seconds;
     double seconds, wait_seconds;
 };
@@ -242,7 +244,9 @@ static enum status prepare(struct ctx *ctx, struct trainer *t) {
     TRY(open_source(ctx, t)); /* reads ahead while the net is bound */
     TRY(net_bind(ctx, t->net, t->be, NET_TRAIN, t->mini));
     TRY(optimizer_open(ctx, t->net, &t->optimizer));
-    return resume(ctx, t);
+    TRY(resume(ctx, t));
+    loss_scale_open(&t->scaler, t->be, t->state.loss_scale, t->state.loss_good);
+    return ST_OK;
 }
 
 /* --- One iteration -------------------------------------------------------------------------------------- */
@@ -324,9 +328,10 @@ static enum status sub_step(struct ctx *ctx, struct trainer *t, int sub, double 
     }
     TRY(st);
     if (t->opt->second_loss) TRY(t->opt->second_loss(ctx, t->opt->second_user, net, x, b->truth, &one));
+    net->loss_scale = t->scaler.scale;
     TRY(net_backward(ctx, net));
     *squares = t->be->ops->sum_squares(t->be, net->n_param, net->dev_grad);
-    if (!isfinite(*squares)) {
+    if (!loss_scale_seen(&t->scaler, squares)) {
         diagnose_backward(net, what, sizeof what);
         return not_finite(ctx, t, what, b);
     }
@@ -376,8 +381,10 @@ static enum status update(struct ctx *ctx, struct trainer *t, double images, dou
     struct rng chance = rng_stream(t->opt->seed, n, RATE_STREAM);
     *rate = net_learning_rate(&t->net->opt, (long long)n, rng_uniform(&chance)) * t->opt->rate_factor;
     struct update u = { .number = n, .rate = *rate, .images = images, .squares = squares };
-    if (t->opt->sparsity > 0) TRY(sparsity_pull(ctx, t->net, t->opt->sparsity * images));
-    optimizer_step(&t->optimizer, t->net, &u);
+    bool ready = loss_scale_ready(&t->scaler, t->net);
+    if (ready && t->opt->sparsity > 0) TRY(sparsity_pull(ctx, t->net, t->opt->sparsity * images));
+    if (ready) optimizer_step(&t->optimizer, t->net, &u);
+    else ctx_log(ctx, LOG_INFO, "Iteration %llu: gradients overflow half precision, no update; loss scale %g from here on", (unsigned long long)n, t->scaler.scale);
     t->iteration = n;
     t->net->seen = n * (uint64_t)t->step_images;
     TRY(net_refresh(ctx, t->net));
@@ -455,6 +462,8 @@ static enum status map_if_due(struct ctx *ctx, struct trainer *t, bool *measured
 /* The host copy of net must be up to date; it is so afterwards, too. */
 static enum status save_last(struct ctx *ctx, struct trainer *t) {
     t->state.iteration = t->iteration;
+    t->state.loss_scale = t->scaler.on ? t->scaler.scale : 0;
+    t->state.loss_good = t->scaler.good;
     TRY(checkpoint_save_last(ctx, &t->files, t->net, &t->state, &t->optimizer));
     if (!t->optimizer.average) return ST_OK;
     optimizer_get_average(&t->optimizer, t->net);
@@ -535,6 +544,7 @@ static void finish(struct trainer *t) {
     if (t->source.close) t->source.close(t->source.self);
     optimizer_close(&t->optimizer);
     net_unbind(t->net);
+    t->net->loss_scale = 0;
     net_resize(&quiet, t->net, t->cfg_w, t->cfg_h);
     t->net->opt.max_batches = t->cfg_max;
     if (t->begun) t->net->seen = t->iteration * (uint64_t)t->step_images;

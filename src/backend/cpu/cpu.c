@@ -411,7 +411,7 @@ enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain, enum cpu_p
     if (state->dnn) cpu_local_products(&state->ops);
     be->ops = &state->ops;
     be->elem_size = sizeof(float);
-    be->channels_last = be->views = be->host = true;
+    be->channels_last = be->views = be->sums = be->host = true;
     be->state = state;
     return ST_OK;
 }

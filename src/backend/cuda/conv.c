@@ -15,8 +15,8 @@ struct conv_plan {
     enum route route;
     struct device_conv *library;
     int per_in, per_out, taps;
-    float *own;      /* reordered weights; NULL where Darknet's order is ours */
-    const float *w;  /* what the convolution computes with: own, or the caller's */
+    void *own;       /* reordered weights, narrow ones where the library wants them; NULL where Darknet's order is ours */
+    const void *w;   /* what the convolution computes with: own, or the caller's */
     size_t count;
 };
 
@@ -32,9 +32,42 @@ static bool pointwise(const struct conv_desc *d) { return d->size == 1 && d->str
 static void cuda_conv_free(struct backend *be, struct conv_plan *plan) {
     struct device *dev = cuda_device(be);
     if (!plan) return;
-    if (plan->library) dev->ops->conv->close(plan->library);
+    if (plan->library) dev->ops->conv->close(dev, plan->library);
     be->ops->free(be, plan->own);
     free(plan);
+}
+
+static bool narrow(const struct conv_plan *p) { return p->library && p->library->factor != FACTOR_FLOAT; }
+
+static bool brain(const struct conv_plan *p) { return p->library->factor == FACTOR_BRAIN; }
+
+static int images_at_once(const struct conv_plan *p, const struct tensor *y) {
+    double per = (double)y->h * y->w * p->taps * p->per_in;
+    int n = pointwise(&p->desc) ? y->n : (int)(MOST_COLUMNS / per);
+    return n < 1 ? 1 : n > y->n ? y->n : n;
+}
+
+/* Takes the scratch memory of all passes now, as none may be taken while they run. */
+static void reserve(struct backend *be, const struct conv_plan *p) {
+    const struct conv_desc *d = &p->desc;
+    struct device *dev = cuda_device(be);
+    size_t x = elements_of(&d->x), y = elements_of(&d->y), largest = x > y ? x : y;
+    if (p->count > largest) largest = p->count;
+    if (narrow(p)) {
+        cuda_scratch(be, SCRATCH_NARROW_X, x * sizeof(uint16_t));
+        if (d->backward) cuda_scratch(be, SCRATCH_NARROW_Y, y * sizeof(uint16_t));
+        cuda_scratch(be, SCRATCH_RESULT, largest * sizeof(uint16_t));
+    }
+    if (d->backward && p->route != ROUTE_DIRECT && (p->library || p->own)) cuda_scratch(be, SCRATCH_SLOPES, p->count * sizeof(float));
+    if (p->route != ROUTE_PRODUCT) return;
+    int cells = images_at_once(p, &d->y) * d->y.h * d->y.w, depth = p->taps * p->per_in;
+    if (!pointwise(d)) cuda_scratch(be, SCRATCH_COLUMNS, (size_t)cells * (size_t)depth * sizeof(float));
+    if (!dev->ops->product_plan || dev->failed) return;
+    ptrdiff_t step = pointwise(d) ? view_of(&d->x).sw : depth, out = view_of(&d->y).sw;
+    dev->ops->product_plan(dev, &(struct product){ .tb = true, .m = cells, .n = p->per_out, .k = depth, .lda = step, .ldb = depth, .ldc = out });
+    if (!d->backward) return;
+    dev->ops->product_plan(dev, &(struct product){ .m = cells, .n = depth, .k = p->per_out, .lda = out, .ldb = depth, .ldc = step });
+    dev->ops->product_plan(dev, &(struct product){ .ta = true, .m = p->per_out, .n = depth, .k = cells, .lda = out, .ldb = step, .ldc = depth, .beta = 1 });
 }
 
 static enum status cuda_conv_new(struct backend *be, struct ctx *ctx, const struct conv_desc *d, struct conv_plan **out) {
@@ -46,14 +79,16 @@ static enum status cuda_conv_new(struct backend *be, struct ctx *ctx, const stru
     plan->per_out = d->y.c / d->groups;
     plan->taps = d->size * d->size;
     plan->count = (size_t)d->y.c * (size_t)plan->per_in * (size_t)plan->taps;
-    bool narrow = d->groups > 1 && plan->per_in < DIRECT_CHANNELS, matrices = rows(&d->x) && rows(&d->y);
-    plan->route = narrow || !matrices ? ROUTE_DIRECT : ROUTE_PRODUCT;
-    if (!narrow && dev->ops->conv && dense(&d->x) && dense(&d->y)) plan->library = dev->ops->conv->open(dev, d);
+    bool few = d->groups > 1 && plan->per_in < DIRECT_CHANNELS, matrices = rows(&d->x) && rows(&d->y);
+    plan->route = few || !matrices ? ROUTE_DIRECT : ROUTE_PRODUCT;
+    if (!few && dev->ops->conv && dense(&d->x) && dense(&d->y) && !dev->failed) plan->library = dev->ops->conv->open(dev, ctx, d);
     if (plan->library) plan->route = ROUTE_LIBRARY;
-    if (plan->taps > 1 && plan->per_in > 1) {
-        plan->own = be->ops->alloc(be, ctx, plan->count);
+    /* Parameters lie anywhere in their arena; a library wants its weights where 16 divides the address. */
+    if (plan->library || (plan->taps > 1 && plan->per_in > 1)) {
+        plan->own = be->ops->alloc(be, ctx, narrow(plan) ? (plan->count + 1) / 2 : plan->count);
         plan->w = plan->own;
     }
+    if (ctx->code == ST_OK) reserve(be, plan);
     enum status status = ctx->code != ST_OK ? ctx->code : cuda_fault(be, ctx);
     if (status == ST_OK) return ST_OK;
     cuda_conv_free(be, plan);
@@ -62,7 +97,8 @@ static enum status cuda_conv_new(struct backend *be, struct ctx *ctx, const stru
 }
 
 static enum status cuda_conv_weights(struct backend *be, struct ctx *ctx, struct conv_plan *plan, const real *w) {
-    struct order_args a = { w, plan->own, (uint32_t)plan->per_in, (uint32_t)plan->taps };
+    struct order_args a = { .from = w, .to = plan->own, .narrow = narrow(plan) ? plan->own : NULL, .per_in = (uint32_t)plan->per_in,
+                            .taps = (uint32_t)plan->taps, .brain = narrow(plan) && brain(plan) };
     if (plan->own) RUN_EACH(be, order, &a, plan->count);
     else plan->w = w;
     return cuda_fault(be, ctx);
@@ -87,12 +123,6 @@ struct part {
 
 static float *channel(const struct tensor *t, int c) { return (float *)t->data + (ptrdiff_t)c * t->sc; }
 
-static int images_at_once(const struct conv_plan *p, const struct tensor *y) {
-    double per = (double)y->h * y->w * p->taps * p->per_in;
-    int n = pointwise(&p->desc) ? y->n : (int)(MOST_COLUMNS / per);
-    return n < 1 ? 1 : n > y->n ? y->n : n;
-}
-
 /* Part number `number`; false behind the last one. */
 static bool part_of(struct backend *be, const struct conv_plan *p, const struct tensor *x, const struct tensor *y, int number,
                     struct part *part) {
@@ -103,7 +133,7 @@ static bool part_of(struct backend *be, const struct conv_plan *p, const struct 
     part->y = tensor_images(be, y, from, count);
     part->depth = p->taps * p->per_in;
     part->first = group * p->per_in;
-    part->w = p->w + (size_t)group * (size_t)p->per_out * (size_t)part->depth;
+    part->w = (const float *)p->w + (size_t)group * (size_t)p->per_out * (size_t)part->depth;
     part->cells = (int)cells_of(&part->y);
     part->y.data = channel(&part->y, group * p->per_out);
     part->columns = NULL;
@@ -166,7 +196,7 @@ static void product_backward_weights(struct backend *be, const struct conv_plan 
         if (part.columns) make_columns(be, p, &part);
         const float *b = columns_or_input(p, &part, &step);
         product(be, &(struct product){ .ta = true, .m = p->per_out, .n = part.depth, .k = part.cells, .a = part.y.data, .lda = step_of(dy),
-                                       .b = b, .ldb = step, .c = slopes + (part.w - p->w), .ldc = part.depth, .beta = 1 });
+                                       .b = b, .ldb = step, .c = slopes + (part.w - (const float *)p->w), .ldc = part.depth, .beta = 1 });
     }
 }
 
@@ -174,35 +204,84 @@ static void product_backward_weights(struct backend *be, const struct conv_plan 
 
 static bool cuda_conv_borrows(const struct conv_plan *p) { return p->own == NULL; }
 
-static enum status cuda_conv_forward(struct backend *be, struct ctx *ctx, struct conv_plan *p, const struct tensor *x, const real *bias,
-                                     struct tensor *y) {
-    struct device *dev = cuda_device(be);
+/* x as the library wants it: itself, or 16-bit numbers. */
+static const void *factors(struct backend *be, const struct conv_plan *p, enum cuda_scratch use, const struct tensor *x) {
+    if (!narrow(p)) return x->data;
+    struct narrow_args a = { .wide = x->data, .narrow = cuda_scratch(be, use, elements_of(x) * sizeof(uint16_t)), .brain = brain(p) };
+    if (a.narrow) RUN_EACH(be, narrow, &a, elements_of(x));
+    return a.narrow;
+}
+
+/* Where the library's result goes: `to`, or 16-bit memory. */
+static void *result(struct backend *be, const struct conv_plan *p, enum conv_pass pass, void *to, size_t n) {
+    return p->library->narrow[pass] ? cuda_scratch(be, SCRATCH_RESULT, n * sizeof(uint16_t)) : to;
+}
+
+/* What is left to do after the convolution itself: bias, activation, skip. */
+static void finish(struct backend *be, const struct conv_plan *p, const real *bias, const struct tensor *skip, struct tensor *y, void *made) {
     const struct conv_desc *d = &p->desc;
-    struct act_args act = { .x = view_of(y), .y = view_of(y), .bias = d->bias ? bias : NULL, .act = d->act };
+    struct finish_args a = { .y = view_of(y), .skip = view_of(skip), .bias = d->bias ? bias : NULL, .act = d->act };
+    if (made != y->data) a.narrow = made, a.brain = brain(p);
+    if (a.bias || d->act != ACT_LINEAR || skip || a.narrow) RUN_EACH(be, finish, &a, elements_of(y));
+}
+
+static void library_forward(struct backend *be, struct conv_plan *p, const struct tensor *x, const real *bias, const struct tensor *skip,
+                            struct tensor *y) {
+    struct device *dev = cuda_device(be);
+    bool fused = p->library->fused;
+    const void *from = factors(be, p, SCRATCH_NARROW_X, x);
+    void *to = result(be, p, CONV_FORWARD, y->data, elements_of(y));
+    if (dev->failed || !from || !to) return;
+    dev->ops->conv->forward(dev, p->library, from, p->w, fused && p->desc.bias ? bias : NULL, fused && skip ? skip->data : NULL, to);
+    if (!fused) finish(be, p, bias, skip, y, to);
+}
+
+static enum status forward(struct backend *be, struct ctx *ctx, struct conv_plan *p, const struct tensor *x, const real *bias,
+                           const struct tensor *skip, struct tensor *y) {
     if (p->route == ROUTE_LIBRARY) {
-        dev->ops->conv->forward(dev, p->library, x->data, p->w, y->data);
-    } else if (p->route == ROUTE_PRODUCT) {
+        library_forward(be, p, x, bias, skip, y);
+        return cuda_fault(be, ctx);
+    }
+    if (p->route == ROUTE_PRODUCT) {
         product_forward(be, p, x, y);
     } else {
         struct conv_args a = conv_arguments(p, x, y);
         RUN_EACH(be, direct, &a, elements_of(y));
     }
-    if (act.bias || d->act != ACT_LINEAR) RUN_EACH(be, act, &act, elements_of(y));
+    finish(be, p, bias, skip, y, y->data);
     return cuda_fault(be, ctx);
+}
+
+static enum status cuda_conv_forward(struct backend *be, struct ctx *ctx, struct conv_plan *p, const struct tensor *x, const real *bias,
+                                     struct tensor *y) {
+    return forward(be, ctx, p, x, bias, NULL, y);
 }
 
 static enum status cuda_conv_forward_add(struct backend *be, struct ctx *ctx, struct conv_plan *p, const struct tensor *x, const real *bias,
                                          const struct tensor *skip, struct tensor *y) {
-    TRY(cuda_conv_forward(be, ctx, p, x, bias, y));
+    bool together = !p->library || !p->library->fused || (p->desc.skip && dense(skip));
+    if (together) return forward(be, ctx, p, x, bias, skip, y);
+    TRY(forward(be, ctx, p, x, bias, NULL, y));
     be->ops->copy_channels(be, skip, 0, y, 0, y->c, 1, true);
     return cuda_fault(be, ctx);
 }
 
+static void library_backward_data(struct backend *be, struct conv_plan *p, const struct tensor *dy, struct tensor *dx, bool add) {
+    struct device *dev = cuda_device(be);
+    size_t n = elements_of(dx);
+    bool apart = p->library->narrow[CONV_DATA];
+    const void *from = factors(be, p, SCRATCH_NARROW_Y, dy);
+    void *to = result(be, p, CONV_DATA, dx->data, n);
+    if (dev->failed || !from || !to) return;
+    dev->ops->conv->backward_data(dev, p->library, p->w, from, to, add && !apart);
+    struct narrow_args a = { .wide = dx->data, .narrow = to, .brain = apart && brain(p), .add = add };
+    if (apart) RUN_EACH(be, widen, &a, n);
+}
+
 static enum status cuda_conv_backward_data(struct backend *be, struct ctx *ctx, struct conv_plan *p, const struct tensor *dy,
                                            struct tensor *dx, bool add) {
-    struct device *dev = cuda_device(be);
     if (p->route == ROUTE_LIBRARY) {
-        dev->ops->conv->backward_data(dev, p->library, p->w, dy->data, dx->data, add);
+        library_backward_data(be, p, dy, dx, add);
     } else if (p->route == ROUTE_PRODUCT) {
         product_backward_data(be, p, dy, dx, add);
     } else {
@@ -213,29 +292,41 @@ static enum status cuda_conv_backward_data(struct backend *be, struct ctx *ctx, 
     return cuda_fault(be, ctx);
 }
 
+/* dw += slopes, from the library's order to Darknet's; slopes may be 16-bit numbers. */
+static void add_slopes(struct backend *be, const struct conv_plan *p, void *slopes, bool narrow_ones, real *dw) {
+    struct order_args a = { .from = slopes, .to = dw, .narrow = narrow_ones ? slopes : NULL, .per_in = (uint32_t)p->per_in,
+                            .taps = (uint32_t)p->taps, .brain = narrow_ones && brain(p) };
+    RUN_EACH(be, order_back, &a, p->count);
+}
+
+static void library_backward_weights(struct backend *be, struct conv_plan *p, const struct tensor *x, const struct tensor *dy, real *dw) {
+    struct device *dev = cuda_device(be);
+    void *slopes = cuda_scratch(be, SCRATCH_SLOPES, p->count * sizeof(float));
+    const void *from = factors(be, p, SCRATCH_NARROW_X, x), *back = factors(be, p, SCRATCH_NARROW_Y, dy);
+    void *to = result(be, p, CONV_WEIGHTS, slopes, p->count);
+    if (dev->failed || !from || !back || !to) return;
+    dev->ops->conv->backward_weights(dev, p->library, from, back, to);
+    add_slopes(be, p, to, p->library->narrow[CONV_WEIGHTS], dw);
+}
+
 static enum status cuda_conv_backward_weights(struct backend *be, struct ctx *ctx, struct conv_plan *p, const struct tensor *x,
                                               const struct tensor *dy, real *dw) {
     struct device *dev = cuda_device(be);
-    if (p->route == ROUTE_DIRECT) {
+    if (p->route == ROUTE_LIBRARY) {
+        library_backward_weights(be, p, x, dy, dw);
+    } else if (p->route == ROUTE_DIRECT) {
         struct conv_args a = conv_arguments(p, x, dy);
         a.out = dw;
         RUN_COLUMNS(be, direct_slopes, &a, p->count, cells_of(dy));
-        return cuda_fault(be, ctx);
-    }
-    if (p->route == ROUTE_PRODUCT && !p->own) {
+    } else if (!p->own) {
         product_backward_weights(be, p, x, dy, dw);
-        return cuda_fault(be, ctx);
-    }
-    float *slopes = cuda_scratch(be, SCRATCH_SLOPES, p->count * sizeof *slopes);
-    if (!slopes) return cuda_fault(be, ctx);
-    if (p->route == ROUTE_LIBRARY) {
-        dev->ops->conv->backward_weights(dev, p->library, x->data, dy->data, slopes);
     } else {
+        float *slopes = cuda_scratch(be, SCRATCH_SLOPES, p->count * sizeof *slopes);
+        if (!slopes) return cuda_fault(be, ctx);
         dev->ops->zero(dev, slopes, p->count * sizeof *slopes);
         product_backward_weights(be, p, x, dy, slopes);
+        add_slopes(be, p, slopes, false, dw);
     }
-    struct order_args a = { slopes, dw, (uint32_t)p->per_in, (uint32_t)p->taps };
-    RUN_EACH(be, order_back, &a, p->count);
     return cuda_fault(be, ctx);
 }
 

@@ -31,6 +31,7 @@ static void *block_new(struct backend *be, struct ctx *ctx, size_t n, size_t siz
     struct cuda_state *state = be->state;
     if ((double)n * (double)size > 1e15) return no_memory(be, ctx, (double)n * (double)size);
     if (mem_grow(ctx, &state->block, &state->cap_block, state->n_block + 1, sizeof *state->block) != ST_OK) return NULL;
+    if (!device_free_to(state->dev)) return ctx_fail(ctx, ST_BACKEND, "memory was asked for in the middle of a recorded pass"), NULL;
     void *at = state->dev->ops->alloc(state->dev, n * size);
     if (!at) return no_memory(be, ctx, (double)n * (double)size);
     state->block[state->n_block++] = (struct cuda_block){ at, n * size };
@@ -59,6 +60,8 @@ void *cuda_scratch(struct backend *be, enum cuda_scratch use, size_t bytes) {
     struct cuda_state *state = be->state;
     struct ctx why = { 0 };
     if (bytes <= state->scratch_bytes[use] && state->scratch[use]) return state->scratch[use];
+    if (!device_free_to(state->dev)) return NULL;
+    ++state->dev->generation;
     block_drop(be, state->scratch[use]);
     state->scratch[use] = block_new(be, &why, bytes, 1);
     state->scratch_bytes[use] = state->scratch[use] ? bytes : 0;
@@ -114,7 +117,9 @@ struct view view_of(const struct tensor *t) {
 
 /* --- Opening --------------------------------------------------------------------------------------------------------------- */
 
-/* Takes the device over. */
+enum { USUAL_SCRATCH = 1 << 20 };
+
+/* Takes the device over; after a failure with a state cuda_close is due. */
 static enum status open_on(struct ctx *ctx, struct backend *be, struct device *dev, const char *name) {
     struct cuda_state *state = mem_zero(ctx, 1, sizeof *state);
     if (!state) {
@@ -129,26 +134,46 @@ static enum status open_on(struct ctx *ctx, struct backend *be, struct device *d
     cuda_vector_ops(&state->ops);
     cuda_conv_ops(&state->ops);
     be->ops = &state->ops;
+    be->passes = &cuda_pass_ops;
     be->elem_size = sizeof(float);
-    be->channels_last = true;
+    be->channels_last = be->sums = true;
+    be->narrow_gradients = dev->precision == PRECISION_FP16;
     be->memory = dev->memory;
     be->state = state;
-    return ST_OK;
+    /* What batch norm's sums and the optimiser's tables take at most in common networks; scratch of layers is taken with them. */
+    cuda_scratch(be, SCRATCH_SUMS, USUAL_SCRATCH);
+    cuda_scratch(be, SCRATCH_TABLE, USUAL_SCRATCH);
+    return cuda_fault(be, ctx);
+}
+
+static enum status open_or_close(struct ctx *ctx, struct backend *be, struct device *dev, const char *name) {
+    enum status status = open_on(ctx, be, dev, name);
+    if (status != ST_OK && be->state) cuda_close(be);
+    return status;
 }
 
 bool cuda_names(const char *kind) { return strcmp(kind, "cuda") == 0 || strncmp(kind, "cuda:", 5) == 0; }
 
+static const char *const names[] = { "fp32", "tf32", "bf16", "fp16" }; /* by number */
+const char *precision_name(enum precision p) { return names[p]; }
+enum factor precision_factor(enum precision p) {
+    return p == PRECISION_FP16 ? FACTOR_HALF : p == PRECISION_BF16 ? FACTOR_BRAIN : FACTOR_FLOAT;
+}
+
+static bool read_precision(const char *name, enum precision *precision) {
+    for (int i = 0; i < 4; ++i)
+        if (strcmp(name, names[i]) == 0) return *precision = (enum precision)i, true;
+    *precision = device_fast_precision();
+    return strcmp(name, "fast") == 0;
+}
+
 /* "", ":N" or ":N:precision". */
 static bool read_kind(const char *rest, int *number, enum precision *precision) {
-    static const char *const names[] = { ":fp32", ":tf32", ":fp16" };
     *number = 0;
     *precision = PRECISION_FP32;
     if (!*rest) return true;
     if (*rest++ != ':' || !text_int(rest, number, &rest) || *number < 0) return false;
-    for (int i = 0; i < 3; ++i)
-        if (strcmp(rest, names[i]) == 0) *precision = (enum precision)i, rest = "";
-    if (strcmp(rest, ":fast") == 0) *precision = device_fast_precision(), rest = "";
-    return !*rest;
+    return !*rest || (*rest == ':' && read_precision(rest + 1, precision));
 }
 
 enum status cuda_open(struct ctx *ctx, struct backend *be, const char *kind) {
@@ -156,15 +181,19 @@ enum status cuda_open(struct ctx *ctx, struct backend *be, const char *kind) {
     int number;
     enum precision precision;
     if (!read_kind(kind + strlen("cuda"), &number, &precision))
-        return ctx_fail(ctx, ST_USAGE, "backend '%s': cuda:N or cuda:N:PRECISION with fp32, tf32, fp16 or fast is meant", kind);
+        return ctx_fail(ctx, ST_USAGE, "backend '%s': cuda:N or cuda:N:PRECISION with fp32, tf32, bf16, fp16 or fast is meant", kind);
     TRY(device_cuda_open(ctx, number, precision, &dev));
-    return open_on(ctx, be, dev, "cuda");
+    return open_or_close(ctx, be, dev, "cuda");
 }
 
-enum status cuda_open_emulated(struct ctx *ctx, struct backend *be) {
+enum status cuda_open_emulated(struct ctx *ctx, struct backend *be, const char *kind) {
     struct device *dev;
-    TRY(device_host_open(ctx, &dev));
-    return open_on(ctx, be, dev, "cuda-emulated");
+    enum precision precision = PRECISION_FP32;
+    const char *rest = kind + strlen("cuda-emulated");
+    if (*rest && (*rest != ':' || !read_precision(rest + 1, &precision)))
+        return ctx_fail(ctx, ST_USAGE, "backend '%s': cuda-emulated or cuda-emulated:PRECISION is meant", kind);
+    TRY(device_host_open(ctx, precision, *rest != '\0', &dev));
+    return open_or_close(ctx, be, dev, "cuda-emulated");
 }
 
 void cuda_close(struct backend *be) {

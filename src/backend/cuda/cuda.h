@@ -6,10 +6,11 @@
 
 /* Whether a kind, well-formed or not, means this backend. */
 bool cuda_names(const char *kind);
-/* kind: "cuda", "cuda:N" for device number N (0), "cuda:N:tf32", "cuda:N:fp16", "cuda:N:fast" (what the build prefers).  ST_UNSUPPORTED, with the reason, where there is none or this build has no CUDA. */
+/* kind: "cuda", "cuda:N" for device number N (0), "cuda:N:PRECISION" with fp32, tf32, bf16, fp16 or fast (what the build prefers).  ST_UNSUPPORTED, with the reason, where there is none or this build has no CUDA. */
 enum status cuda_open(struct ctx *ctx, struct backend *be, const char *kind);
-/* The same code with the host in the device's place: for tests. */
-enum status cuda_open_emulated(struct ctx *ctx, struct backend *be);
+/* The same code with the host in the device's place: for tests.  kind: "cuda-emulated", or "cuda-emulated:PRECISION", which also has
+ * convolutions of a library's kind. */
+enum status cuda_open_emulated(struct ctx *ctx, struct backend *be, const char *kind);
 void cuda_close(struct backend *be);
 void cuda_describe(const struct backend *be, char *text, size_t size);
 /* How many devices can be used; 0: `why` says in one line what is wrong. */

@@ -18,14 +18,23 @@ struct product {
     float beta;
 };
 
-/* A library's convolutions, on dense NHWC maps and weights (F, tap, C/groups). */
+/* What convolutions and products multiply. */
+enum factor { FACTOR_FLOAT, FACTOR_HALF /* IEEE binary16 */, FACTOR_BRAIN /* the upper half of a float */ };
+
+/* A library's convolutions, on dense NHWC maps and weights (F, tap, C/groups), all of them at addresses that 16 divides. */
+enum conv_pass { CONV_FORWARD, CONV_DATA, CONV_WEIGHTS, CONV_PASSES };
+struct device_conv {          /* what the library begins its own with */
+    enum factor factor;       /* of x, w and dy */
+    bool narrow[CONV_PASSES]; /* the pass's result comes as such factors, too; else as floats */
+    bool fused;               /* forward adds bias, activates and adds skip, as far as conv_desc has them; else the caller does */
+};
 struct device_conv_ops {
-    /* NULL: the library has nothing for this one. */
-    struct device_conv *(*open)(struct device *, const struct conv_desc *);
-    void (*close)(struct device_conv *);
-    void (*forward)(struct device *, struct device_conv *, const float *x, const float *w, float *y);
-    void (*backward_data)(struct device *, struct device_conv *, const float *w, const float *dy, float *dx, bool add);
-    void (*backward_weights)(struct device *, struct device_conv *, const float *x, const float *dy, float *dw); /* overwrites */
+    /* Chooses how, by trial where it was not known, and takes what memory the passes need; NULL: nothing for this one. */
+    struct device_conv *(*open)(struct device *, struct ctx *, const struct conv_desc *);
+    void (*close)(struct device *, struct device_conv *);
+    void (*forward)(struct device *, struct device_conv *, const void *x, const void *w, const float *bias, const float *skip, void *y);
+    void (*backward_data)(struct device *, struct device_conv *, const void *w, const void *dy, void *dx, bool add);
+    void (*backward_weights)(struct device *, struct device_conv *, const void *x, const void *dy, void *dw); /* overwrites */
 };
 
 struct device_ops {
@@ -36,6 +45,14 @@ struct device_ops {
     void (*download)(struct device *, const void *from, size_t bytes, void *host); /* waits */
     void (*wait)(struct device *);
     void (*product)(struct device *, const struct product *);
+    /* Finds out how to compute such a product best and takes the memory for it; NULL: nothing to find out. */
+    void (*product_plan)(struct device *, const struct product *);
+    /* From here on work is noted instead of done; false: it is not, as before.  What waits for the host or takes memory spoils the
+     * note, as does a fault. */
+    bool (*record)(struct device *);
+    void *(*recorded)(struct device *); /* the note; NULL: it is spoilt */
+    void (*replay)(struct device *, void *note);
+    void (*forget)(struct device *, void *note);
     void (*describe)(const struct device *, char *text, size_t size);
     void (*close)(struct device *);
     const struct device_conv_ops *conv; /* NULL: none */
@@ -46,9 +63,9 @@ struct device_ops {
 #undef COLUMNS
 };
 
-/* How exactly convolutions and products multiply; sums and everything else are fp32.  TF32: 10 bits of mantissa; FP16: factors
- * are rounded to half precision, whose range ends at 65504. */
-enum precision { PRECISION_FP32, PRECISION_TF32, PRECISION_FP16 };
+/* How exactly convolutions and products multiply; sums, what is stored and everything else are fp32.  TF32: 10 bits of mantissa;
+ * BF16: 7, with the range of floats; FP16: 10, in a range from 6e-8 to 65504. */
+enum precision { PRECISION_FP32, PRECISION_TF32, PRECISION_BF16, PRECISION_FP16 };
 
 struct device {
     const struct device_ops *ops;
@@ -57,6 +74,10 @@ struct device {
     char error[256];
     enum precision precision;
     double memory; /* bytes in all; 0: not known */
+    bool recording, spoilt;
+    size_t allocations;  /* so far */
+    unsigned generation; /* changes whenever memory that notes may hold has moved */
+    size_t notes, replays; /* made and played so far */
     void *own;
 };
 
@@ -64,7 +85,13 @@ struct device {
 void device_fault(struct device *, enum status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* The host in the device's place. */
-enum status device_host_open(struct ctx *, struct device **);
+/* library: convolutions by loops that stand for a library's, with all its forms. */
+enum status device_host_open(struct ctx *, enum precision, bool library, struct device **);
+extern const struct device_conv_ops device_host_conv;
+/* Whether something may happen now that no note can hold; spoils the note otherwise. */
+bool device_free_to(struct device *);
+const char *precision_name(enum precision);
+enum factor precision_factor(enum precision);
 /* Device number n. */
 enum status device_cuda_open(struct ctx *, int n, enum precision, struct device **);
 enum precision device_fast_precision(void); /* what this build prefers where digits need not be counted */

@@ -16,6 +16,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 #include "backend/backend.h"
 #include "backend/hash.h"
@@ -100,6 +101,42 @@ ELEMENT_FN uint32_t channel_of(const struct view *v, size_t i) {
     size_t cell;
     return split(i, v->c, &cell);
 }
+
+/* --- 16-bit factors, rounded to nearest, ties to even -------------------------------------------------------------------- */
+
+ELEMENT_FN uint32_t bits_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+ELEMENT_FN float of_bits(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+ELEMENT_FN uint16_t half_of(float x) {
+    uint32_t bits = bits_of(x), sign = bits >> 16 & 0x8000;
+    bits &= 0x7fffffff;
+    if (bits > 0x7f800000) return (uint16_t)(sign | 0x7e00);
+    if (bits >= 0x477ff000) return (uint16_t)(sign | 0x7c00); /* 65520 and more */
+    if (bits >= 0x38800000) return (uint16_t)(sign | (bits - 0x38000000 + 0xfff + (bits >> 13 & 1)) >> 13);
+    return (uint16_t)(sign | (bits_of(of_bits(bits) + .5f) - 0x3f000000)); /* the last bit of .5 is the smallest half */
+}
+ELEMENT_FN float of_half(uint16_t h) {
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, rest = h & 0x7fff;
+    if (rest < 0x400) return of_bits(sign | bits_of((float)rest * 5.9604644775390625e-8f));
+    return of_bits(sign | (rest >= 0x7c00 ? 0x7f800000 | (rest & 0x3ff) << 13 : (rest << 13) + 0x38000000));
+}
+ELEMENT_FN uint16_t brain_of(float x) {
+    uint32_t bits = bits_of(x);
+    if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+ELEMENT_FN float of_brain(uint16_t b) { return of_bits((uint32_t)b << 16); }
+
+ELEMENT_FN uint16_t narrowed(float x, bool brain) { return brain ? brain_of(x) : half_of(x); }
+ELEMENT_FN float widened(uint16_t x, bool brain) { return brain ? of_brain(x) : of_half(x); }
 
 ELEMENT_FN void put(float *target, float value, bool add) { *target = add ? *target + value : value; }
 

@@ -7,7 +7,8 @@
 #include "backend/cuda/device.h"
 
 void device_fault(struct device *d, enum status code, const char *fmt, ...) {
-    if (d->failed) return;
+    d->spoilt = d->spoilt || d->recording;
+    if (d->failed || d->recording) return; /* what cannot be noted will be done, and then be told of if need be */
     va_list args;
     va_start(args, fmt);
     vsnprintf(d->error, sizeof d->error, fmt, args);
@@ -16,40 +17,122 @@ void device_fault(struct device *d, enum status code, const char *fmt, ...) {
     d->code = code;
 }
 
+/* --- Notes of what is to be done: calls with copies of their arguments ----------------------------------------------------- */
+
+struct call { void (*run)(struct device *, const struct call *); void *copy; size_t a, b; };
+struct note { struct call *call; size_t n, cap; };
+struct host { struct note *note; /* being made */ };
+
+static void note_call(struct device *d, void (*run)(struct device *, const struct call *), const void *args, size_t size, size_t a, size_t b) {
+    struct ctx quiet = { 0 };
+    struct note *note = ((struct host *)d->own)->note;
+    void *copy = note ? mem_zero(&quiet, 1, size ? size : 1) : NULL;
+    if (!copy || mem_grow(&quiet, &note->call, &note->cap, note->n + 1, sizeof *note->call) != ST_OK) {
+        free(copy);
+        d->spoilt = true;
+        return;
+    }
+    if (size) memcpy(copy, args, size);
+    note->call[note->n++] = (struct call){ run, copy, a, b };
+}
+
+static bool host_record(struct device *d) {
+    struct ctx quiet = { 0 };
+    struct host *h = d->own;
+    h->note = mem_zero(&quiet, 1, sizeof(struct note));
+    return h->note != NULL;
+}
+static void *host_recorded(struct device *d) {
+    struct host *h = d->own;
+    struct note *note = h->note;
+    h->note = NULL;
+    return note;
+}
+static void host_replay(struct device *d, void *own) {
+    const struct note *note = own;
+    for (size_t i = 0; i < note->n; ++i) note->call[i].run(d, &note->call[i]);
+}
+static void host_forget(struct device *d, void *own) {
+    struct note *note = own;
+    (void)d;
+    for (size_t i = 0; i < note->n; ++i) free(note->call[i].copy);
+    free(note->call);
+    free(note);
+}
+
+/* --- Memory ------------------------------------------------------------------------------------------------------------------- */
+
 /* Blocks stand alone, so that a sanitizer sees every step beyond one. */
 static void *host_alloc(struct device *d, size_t bytes) {
-    (void)d;
     if (!mem_fits((double)bytes)) return NULL;
     size_t whole = (bytes + 63) / 64 * 64;
     void *block = NULL;
     if (posix_memalign(&block, 64, whole ? whole : 64)) return NULL;
     memset(block, 0, whole ? whole : 64);
+    ++d->allocations;
     return block;
 }
-static void host_free(struct device *d, void *block) { (void)d, free(block); }
-static void host_zero(struct device *d, void *block, size_t bytes) { (void)d, memset(block, 0, bytes); }
-static void host_upload(struct device *d, const void *host, size_t bytes, void *to) { (void)d, memcpy(to, host, bytes); }
-static void host_download(struct device *d, const void *from, size_t bytes, void *host) { (void)d, memcpy(host, from, bytes); }
-static void host_wait(struct device *d) { (void)d; }
-static void host_close(struct device *d) { free(d); }
-static void host_describe(const struct device *d, char *text, size_t size) {
+static void host_free(struct device *d, void *block) {
+    if (block && device_free_to(d)) free(block);
+}
+static void zero_call(struct device *d, const struct call *c) {
     (void)d;
-    snprintf(text, size, "CUDA kernels run by the CPU, 1 thread");
+    memset((void *)c->a, 0, c->b);
+}
+static void host_zero(struct device *d, void *block, size_t bytes) {
+    if (d->recording) note_call(d, zero_call, NULL, 0, (size_t)block, bytes);
+    else memset(block, 0, bytes);
+}
+static void host_upload(struct device *d, const void *host, size_t bytes, void *to) {
+    if (device_free_to(d)) memcpy(to, host, bytes);
+}
+static void host_download(struct device *d, const void *from, size_t bytes, void *host) {
+    if (device_free_to(d)) memcpy(host, from, bytes);
+    else memset(host, 0, bytes);
+}
+static void host_wait(struct device *d) { device_free_to(d); }
+static void host_close(struct device *d) {
+    free(d->own);
+    free(d);
+}
+static void host_describe(const struct device *d, char *text, size_t size) {
+    snprintf(text, size, "CUDA kernels run by the CPU, %s, 1 thread", precision_name(d->precision));
 }
 
-static void host_product(struct device *d, const struct product *p) {
-    (void)d;
+/* --- Products ------------------------------------------------------------------------------------------------------------------- */
+
+/* A factor as the precision has it. */
+static float rounded(enum precision p, float x) {
+    switch (p) {
+    case PRECISION_FP16: return of_half(half_of(x));
+    case PRECISION_BF16: return of_brain(brain_of(x));
+    case PRECISION_TF32: return of_bits((bits_of(x) + 0xfff + (bits_of(x) >> 13 & 1)) & 0xffffe000u);
+    case PRECISION_FP32: break;
+    }
+    return x;
+}
+
+static void product_call(struct device *d, const struct call *c) {
+    const struct product *p = c->copy;
     for (int i = 0; i < p->m; ++i)
         for (int j = 0; j < p->n; ++j) {
             double sum = 0;
             for (int l = 0; l < p->k; ++l) {
                 float a = p->ta ? p->a[l * p->lda + i] : p->a[i * p->lda + l], b = p->tb ? p->b[j * p->ldb + l] : p->b[l * p->ldb + j];
-                sum += (double)a * (double)b;
+                sum += (double)rounded(d->precision, a) * (double)rounded(d->precision, b);
             }
-            float *c = &p->c[i * p->ldc + j];
-            *c = (float)(sum + (p->beta != 0 ? (double)(p->beta * *c) : 0));
+            float *to = &p->c[i * p->ldc + j];
+            *to = (float)(sum + (p->beta != 0 ? (double)(p->beta * *to) : 0));
         }
 }
+
+static void host_product(struct device *d, const struct product *p) {
+    struct call now = { .copy = (void *)p };
+    if (d->recording) note_call(d, product_call, p, sizeof *p, 0, 0);
+    else product_call(d, &now);
+}
+
+/* --- Kernels ---------------------------------------------------------------------------------------------------------------------- */
 
 /* As on a device: lanes take every LANES-th row of a chunk. */
 enum { LANES = 8, CHUNKS = 3 };
@@ -62,13 +145,23 @@ static void add_float(float *sum, float *lost, float term) { /* Kahan */
 static void add_double(double *sum, double *lost, double term) { (void)lost, *sum += term; }
 
 #define EACH(name, args) \
+    static void name##_run(struct device *, const struct args *, size_t); \
+    static void name##_call(struct device *d, const struct call *c) { name##_run(d, c->copy, c->a); } \
     static void name##_run(struct device *d, const struct args *a, size_t n) { \
-        (void)d; \
+        if (d->recording) { \
+            note_call(d, name##_call, a, sizeof *a, n, 0); \
+            return; \
+        } \
         for (size_t i = n; i-- > 0;) name##_each(a, i); /* backwards: no result may hang on the order */ \
     }
 #define COLUMNS(name, args, terms, type) \
+    static void name##_run(struct device *, const struct args *, size_t, size_t); \
+    static void name##_call(struct device *d, const struct call *c) { name##_run(d, c->copy, c->a, c->b); } \
     static void name##_run(struct device *d, const struct args *a, size_t columns, size_t rows) { \
-        (void)d; \
+        if (d->recording) { \
+            note_call(d, name##_call, a, sizeof *a, columns, rows); \
+            return; \
+        } \
         size_t per = (rows + CHUNKS - 1) / CHUNKS; \
         for (size_t column = 0; column < columns; ++column) { \
             double total[terms] = { 0 }; \
@@ -89,19 +182,31 @@ static void add_double(double *sum, double *lost, double term) { (void)lost, *su
 #undef EACH
 #undef COLUMNS
 
-static const struct device_ops host_ops = {
-    .alloc = host_alloc, .free = host_free, .zero = host_zero, .upload = host_upload, .download = host_download,
-    .wait = host_wait, .product = host_product, .describe = host_describe, .close = host_close,
+#define HOST_OPS \
+    .alloc = host_alloc, .free = host_free, .zero = host_zero, .upload = host_upload, .download = host_download, .wait = host_wait, \
+    .product = host_product, .record = host_record, .recorded = host_recorded, .replay = host_replay, .forget = host_forget, \
+    .describe = host_describe, .close = host_close,
 #define EACH(name, args) .name = name##_run,
 #define COLUMNS(name, args, terms, type) .name = name##_run,
+static const struct device_ops host_ops = {
+    HOST_OPS
 #include "backend/cuda/kernels.inc"
+};
+static const struct device_ops library_ops = {
+    HOST_OPS .conv = &device_host_conv,
+#include "backend/cuda/kernels.inc"
+};
 #undef EACH
 #undef COLUMNS
-};
 
-enum status device_host_open(struct ctx *ctx, struct device **out) {
-    *out = mem_zero(ctx, 1, sizeof **out);
-    if (!*out) return ST_MEMORY;
-    (*out)->ops = &host_ops;
+enum status device_host_open(struct ctx *ctx, enum precision precision, bool library, struct device **out) {
+    struct device *d = *out = mem_zero(ctx, 1, sizeof *d);
+    if (!d || !(d->own = mem_zero(ctx, 1, sizeof(struct host)))) {
+        free(d);
+        *out = NULL;
+        return ST_MEMORY;
+    }
+    d->ops = library ? &library_ops : &host_ops;
+    d->precision = precision;
     return ST_OK;
 }

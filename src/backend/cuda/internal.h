@@ -5,7 +5,8 @@
 #include "backend/cuda/device.h"
 
 /* Device memory that grows as needed; contents hold until the next call for the same purpose. */
-enum cuda_scratch { SCRATCH_STAGE, SCRATCH_TABLE, SCRATCH_SUMS, SCRATCH_COLUMNS, SCRATCH_SLOPES, SCRATCH_USES };
+enum cuda_scratch { SCRATCH_STAGE, SCRATCH_TABLE, SCRATCH_SUMS, SCRATCH_COLUMNS, SCRATCH_SLOPES,
+                    SCRATCH_NARROW_X, SCRATCH_NARROW_Y, SCRATCH_RESULT /* 16-bit copies */, SCRATCH_USES };
 
 struct cuda_state {
     struct backend_ops ops;
@@ -33,6 +34,7 @@ void cuda_map_ops(struct backend_ops *);
 void cuda_norm_ops(struct backend_ops *);
 void cuda_vector_ops(struct backend_ops *);
 void cuda_conv_ops(struct backend_ops *);
+extern const struct pass_ops cuda_pass_ops;
 
 /* Queues a kernel; empty ones are none. */
 #define RUN_EACH(be, name, args, n) \

@@ -6,17 +6,35 @@
 
 #include "backend/cuda/element.h"
 
-/* i counts `to`; back: i counts dw in Darknet's order (F, C/groups, tap), to which `from` is added. */
-struct order_args { const float *from; float *to; uint32_t per_in, taps; };
+/* i counts `to`; back: i counts dw in Darknet's order (F, C/groups, tap), to which `from` is added.  narrow: 16-bit numbers in
+ * the place of what the library has. */
+struct order_args { const float *from; float *to; uint16_t *narrow; uint32_t per_in, taps; bool brain; };
 ELEMENT_FN void order_each(const struct order_args *a, size_t i) {
     size_t rest, f;
     uint32_t c = split(i, a->per_in, &rest), tap = split(rest, a->taps, &f);
-    a->to[i] = a->from[(f * a->per_in + c) * a->taps + tap];
+    float value = a->from[(f * a->per_in + c) * a->taps + tap];
+    if (a->narrow) a->narrow[i] = narrowed(value, a->brain);
+    else a->to[i] = value;
 }
 ELEMENT_FN void order_back_each(const struct order_args *a, size_t i) {
-    size_t rest, f;
+    size_t rest, f, at;
     uint32_t tap = split(i, a->taps, &rest), c = split(rest, a->per_in, &f);
-    a->to[i] += a->from[(f * a->taps + tap) * a->per_in + c];
+    at = (f * a->taps + tap) * a->per_in + c;
+    a->to[i] += a->narrow ? widened(a->narrow[at], a->brain) : a->from[at];
+}
+
+/* Between floats and 16-bit factors, of dense maps. */
+struct narrow_args { float *wide; uint16_t *narrow; bool brain, add; };
+ELEMENT_FN void narrow_each(const struct narrow_args *a, size_t i) { a->narrow[i] = narrowed(a->wide[i], a->brain); }
+ELEMENT_FN void widen_each(const struct narrow_args *a, size_t i) { put(&a->wide[i], widened(a->narrow[i], a->brain), a->add); }
+
+/* What follows a convolution: y = act(conv + bias) + skip; conv is y itself, or dense 16-bit numbers. */
+struct finish_args { struct view y, skip; const float *bias; const uint16_t *narrow; enum activation act; bool brain; };
+ELEMENT_FN void finish_each(const struct finish_args *a, size_t i) {
+    float *to = element(&a->y, i), value = a->narrow ? widened(a->narrow[i], a->brain) : *to;
+    if (a->bias) value += a->bias[channel_of(&a->y, i)];
+    value = act_value(a->act, value);
+    *to = a->skip.data ? value + *element(&a->skip, i) : value;
 }
 
 struct conv_args {

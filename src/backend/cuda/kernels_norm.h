@@ -13,7 +13,7 @@ struct bn_args {
     float *mean, *var, *moment; /* moment: blended statistics, see bn_blend_forward */
     float *dscale, *dbias;
     float *sums;                /* backward, 2 per channel: sum of g, sum of g times the normed x */
-    float cells;
+    double cells;
     float share;                /* of these statistics in mean and var, over the number of cells: 1/cells but in blended norms */
     double alpha;
     enum activation act;
@@ -96,12 +96,9 @@ ELEMENT_FN void bn_fold_each(const struct bn_fold_args *a, size_t i) {
 
 /* --- Activations ------------------------------------------------------------------------------------------------------- */
 
-/* bias NULL: none. */
-struct act_args { struct view x, y, dy, dx; const float *bias; enum activation act; bool add; };
+struct act_args { struct view x, y, dy, dx; enum activation act; bool add; };
 ELEMENT_FN void act_each(const struct act_args *a, size_t i) {
-    float value = *element(&a->x, i);
-    if (a->bias) value += a->bias[channel_of(&a->x, i)];
-    *element(&a->y, i) = act_value(a->act, value);
+    *element(&a->y, i) = act_value(a->act, *element(&a->x, i));
 }
 ELEMENT_FN void act_back_each(const struct act_args *a, size_t i) {
     float slope = act_slope(a->act, a->x.data ? *element(&a->x, i) : 0, *element(&a->y, i));

@@ -4,7 +4,7 @@
 static void cuda_bn_forward(struct backend *be, const struct tensor *x, const real *scale, const real *bias, real *mean, real *var,
                             enum activation act, struct tensor *pre, struct tensor *y) {
     struct bn_args a = { .x = view_of(x), .pre = view_of(pre), .y = view_of(y), .scale = scale, .bias = bias, .mean = mean, .var = var,
-                         .cells = (float)cells_of(x), .act = act };
+                         .cells = (double)cells_of(x), .act = act };
     RUN_COLUMNS(be, bn_stats, &a, (size_t)x->c, cells_of(x));
     RUN_EACH(be, bn_apply, &a, elements_of(x));
 }
@@ -30,7 +30,7 @@ static void cuda_bn_backward(struct backend *be, const struct tensor *x, const r
 static void cuda_bn_blend_forward(struct backend *be, const struct tensor *x, const real *scale, const real *bias, double alpha,
                                   real *moment, real *mean, real *var, enum activation act, struct tensor *pre, struct tensor *y) {
     struct bn_args a = { .x = view_of(x), .pre = view_of(pre), .y = view_of(y), .scale = scale, .bias = bias, .mean = mean, .var = var,
-                         .moment = moment, .cells = (float)cells_of(x), .alpha = alpha, .act = act };
+                         .moment = moment, .cells = (double)cells_of(x), .alpha = alpha, .act = act };
     RUN_COLUMNS(be, bn_blend, &a, (size_t)x->c, cells_of(x));
     RUN_EACH(be, bn_apply, &a, elements_of(x));
 }

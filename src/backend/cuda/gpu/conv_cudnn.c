@@ -1,33 +1,24 @@
-/* Convolutions by cuDNN, on NHWC maps.  Algorithms are chosen by trial among those whose results repeat, once per shape and kind
- * of pass; a table keeps what was found, so that a network that changes its size and comes back need not try again. */
+/* Convolutions by cuDNN, on NHWC maps: as operation graphs with bias, activation and residual fused where an engine can, else by the
+ * older calls.  Engines are chosen by trial, once per shape; a store keeps what was found, and the plan itself, so that a later run neither
+ * tries nor compiles. */
 #include <cudnn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backend/cuda/gpu/gpu.h"
+#include "backend/cuda/gpu/graph_cudnn.h"
+#include "backend/cuda/gpu/legacy_cudnn.h"
 
-enum pass_kind { PASS_FORWARD, PASS_DATA, PASS_WEIGHTS, PASSES };
-enum { MOST_ALGORITHMS = 16 };
-/* More than this is not worth what it takes from the batch. */
-#define WORKSPACE_LIMIT ((size_t)1 << 30)
+enum { MOST_TRIALS = 8, COMPILED_TRIALS = 3 /* fused graphs are compiled, a second each */, ROUNDS = 3, MOST_FORMS = 2, KEY = 512 };
 
-/* What a choice depends on. */
-struct key { int n, c, h, w, filters, groups, size, stride_x, stride_y, dilation, pad, pass; };
-struct found { struct key key; int algorithm; size_t bytes; cudnnMathType_t math; };
+struct library { cudnnHandle_t handle; int trials; bool told; /* of a convolution without an engine */ };
 
-struct library {
-    cudnnHandle_t handle;
-    struct found *found;
-    size_t n_found, cap_found;
-};
-
-struct device_conv {
-    struct key key;
-    cudnnTensorDescriptor_t x, y;
-    cudnnFilterDescriptor_t w;
-    cudnnConvolutionDescriptor_t conv;
-    struct found choice[PASSES]; /* algorithm -1: not yet chosen */
+/* data[1]: gradients added to what is there. */
+struct conv {
+    struct device_conv form;
+    struct graph *forward, *data[2], *weights;
+    struct legacy *legacy;
 };
 
 static struct library *library_of(struct device *d) { return ((struct gpu *)d->own)->conv; }
@@ -38,179 +29,286 @@ static bool failed(struct device *d, cudnnStatus_t st, const char *what) {
     return true;
 }
 
-/* --- Plans ------------------------------------------------------------------------------------------------------------------ */
+/* --- Memory to try on ------------------------------------------------------------------------------------------------------------- */
 
-static cudnnMathType_t math_of(enum precision p) {
-    return p == PRECISION_FP32 ? CUDNN_FMA_MATH : p == PRECISION_TF32 ? CUDNN_TENSOR_OP_MATH : CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION;
+struct trial_space { char *block; void *operand[OPERANDS]; };
+
+static size_t padded(size_t bytes) { return (bytes + 255) / 256 * 256; }
+
+/* Every operand as floats, filled with small positive numbers in either width; false: there is no room for that. */
+static bool space_open(struct device *d, const struct conv_shape *s, struct trial_space *space) {
+    size_t x = (size_t)s->n * (size_t)s->c * (size_t)s->h * (size_t)s->w, y = (size_t)s->n * (size_t)s->filters * (size_t)s->oh * (size_t)s->ow;
+    size_t w = (size_t)s->filters * (size_t)(s->c / s->groups) * (size_t)(s->size * s->size);
+    size_t bytes[OPERANDS] = { 0, padded(4 * x), padded(4 * w), padded(4 * y), padded(4 * (size_t)s->filters), padded(4 * y) }, all = 0;
+    void *block = NULL;
+    for (int i = OPERAND_X; i < OPERANDS; ++i) all += bytes[i];
+    if (cudaMalloc(&block, all) != cudaSuccess) {
+        cudaGetLastError();
+        return false;
+    }
+    ++d->allocations;
+    space->block = block;
+    cudaMemsetAsync(block, 0x3c, all, ((struct gpu *)d->own)->stream);
+    for (int i = OPERAND_X; i < OPERANDS; ++i) space->operand[i] = block, block = (char *)block + bytes[i];
+    return true;
 }
 
-static void conv_close(struct device_conv *c) {
-    if (!c) return;
-    if (c->x) cudnnDestroyTensorDescriptor(c->x);
-    if (c->y) cudnnDestroyTensorDescriptor(c->y);
-    if (c->w) cudnnDestroyFilterDescriptor(c->w);
-    if (c->conv) cudnnDestroyConvolutionDescriptor(c->conv);
+static void space_close(struct trial_space *space) {
+    if (space->block) cudaFree(space->block); /* waits for the work */
+    space->block = NULL;
+}
+
+/* What the library leaves to our own kernel in this form. */
+static void rest_of(struct device *d, const struct graph_spec *s, const struct conv_desc *desc, void *const operand[OPERANDS]) {
+    const struct conv_shape *c = &s->shape;
+    struct view y = { .data = operand[OPERAND_Y], .kind = VIEW_FLAT, .n = (uint32_t)c->n, .c = (uint32_t)c->filters, .h = (uint32_t)c->oh,
+                      .w = (uint32_t)c->ow };
+    struct finish_args a = { .y = y, .bias = operand[OPERAND_BIAS], .act = desc->act };
+    if (s->narrow) a.narrow = operand[OPERAND_SKIP];
+    if (desc->skip) a.skip = y;
+    d->ops->finish(d, &a, (size_t)c->n * (size_t)c->filters * (size_t)c->oh * (size_t)c->ow);
+}
+
+/* Whether a workspace of so many bytes can be had. */
+static bool fits(const struct device *d, size_t bytes) {
+    size_t there = 0, all = 0;
+    if (bytes > WORKSPACE_LIMIT) return false;
+    if (bytes <= ((const struct gpu *)d->own)->workspace_bytes) return true;
+    return cudaMemGetInfo(&there, &all) == cudaSuccess && bytes < there;
+}
+
+/* Milliseconds of one run; < 0: it cannot be run. */
+static double time_of(struct device *d, struct graph *g, const struct graph_spec *s, const struct conv_desc *desc, bool rest, size_t bytes,
+                      struct trial_space *space) {
+    struct gpu *gpu = d->own;
+    cudaEvent_t from = NULL, to = NULL;
+    float ms = -1;
+    void *work = gpu_workspace(d, bytes ? bytes : 1);
+    bool ok = work && graph_run(g, library_of(d)->handle, space->operand, work) == CUDNN_STATUS_SUCCESS;
+    ok = ok && cudaEventCreate(&from) == cudaSuccess && cudaEventCreate(&to) == cudaSuccess && cudaEventRecord(from, gpu->stream) == cudaSuccess;
+    for (int i = 0; i < ROUNDS && ok; ++i) {
+        ok = graph_run(g, library_of(d)->handle, space->operand, work) == CUDNN_STATUS_SUCCESS;
+        if (rest) rest_of(d, s, desc, space->operand);
+    }
+    ok = ok && cudaEventRecord(to, gpu->stream) == cudaSuccess && cudaEventSynchronize(to) == cudaSuccess && cudaEventElapsedTime(&ms, from, to) == cudaSuccess;
+    if (from) cudaEventDestroy(from);
+    if (to) cudaEventDestroy(to);
+    return ok && !d->failed ? (double)ms / ROUNDS : -1;
+}
+
+/* --- Choosing ----------------------------------------------------------------------------------------------------------------------- */
+
+/* One pass: the forms it may have, best wish first, and what was chosen. */
+struct question {
+    struct graph_spec form[MOST_FORMS];
+    int n;
+    const struct conv_desc *desc;
+    struct graph *graph; /* with its plan */
+    int chosen;
+    size_t bytes;
+};
+
+static void key_of(struct device *d, const struct question *q, char key[KEY]) {
+    const struct conv_shape *s = &q->form->shape;
+    const struct conv_desc *c = q->desc;
+    snprintf(key, KEY, "%s|cuDNN %zu|%s|%d trials|pass %d%s|x %d %d %d %d|filters %d groups %d size %d stride %d %d dilation %d pad %d|bias %d skip %d %s",
+             ((struct gpu *)d->own)->name, cudnnGetVersion(), precision_name(d->precision), library_of(d)->trials, (int)q->form->pass, q->form->add ? " add" : "", s->n, s->c,
+             s->h, s->w, s->filters, s->groups, s->size, s->stride_x, s->stride_y, s->dilation, s->pad, c->bias, c->skip, activation_name(c->act));
+}
+
+static void take(struct question *q, struct graph *g, int form, size_t bytes) {
+    graph_free(q->graph);
+    q->graph = g, q->chosen = form, q->bytes = bytes;
+}
+
+/* An earlier run's answer: "FORM\n", then cuDNN's plan. */
+static bool recall(struct device *d, struct ctx *ctx, struct question *q, const char *key) {
+    size_t n, bytes;
+    char *answer = store_get(&((struct gpu *)d->own)->store, ctx, key, &n);
+    if (!answer) return false;
+    int form = n > 2 && answer[1] == '\n' ? answer[0] - '0' : -1;
+    struct graph *g = form >= 0 && form < q->n ? graph_new(&q->form[form], library_of(d)->handle, NULL) : NULL;
+    bool known = g && graph_restore(g, answer + 2, n - 2, &bytes) && fits(d, bytes);
+    if (known) take(q, g, form, bytes);
+    else graph_free(g);
+    free(answer);
+    return known;
+}
+
+static void keep(struct device *d, struct ctx *ctx, const struct question *q, const char *key) {
+    size_t n;
+    char *plan = graph_text(q->graph, 2, &n);
+    if (!plan) return;
+    plan[0] = (char)('0' + q->chosen), plan[1] = '\n';
+    store_put(&((struct gpu *)d->own)->store, ctx, key, plan, n);
+    free(plan);
+}
+
+/* Tries the engines of one form; *best: milliseconds of the best so far, < 0: none yet. */
+static void try_form(struct device *d, struct question *q, int form, struct trial_space *space, double *best) {
+    const struct graph_spec *s = &q->form[form];
+    bool fused = s->pass == CONV_FORWARD && (s->act != ACT_LINEAR || s->bias || s->skip);
+    bool rest = s->pass == CONV_FORWARD && !fused && (q->desc->bias || q->desc->act != ACT_LINEAR || q->desc->skip || s->narrow);
+    int trials = library_of(d)->trials, most = fused && trials > COMPILED_TRIALS ? COMPILED_TRIALS : trials;
+    struct graph_engine list[MOST_TRIALS];
+    struct graph *g = graph_new(s, library_of(d)->handle, NULL);
+    int n = g ? graph_engines(g, list, space->block ? most : MOST_TRIALS) : 0;
+    for (int i = 0; i < n && !d->failed; ++i) {
+        size_t bytes;
+        if (!g) g = graph_new(s, library_of(d)->handle, NULL);
+        if (!g || !graph_plan(g, &list[i], &bytes) || !fits(d, bytes)) continue;
+        double ms = space->block ? time_of(d, g, s, q->desc, rest, bytes, space) : 0;
+        if (ms < 0 || (*best >= 0 && ms >= *best)) continue;
+        *best = ms;
+        take(q, g, form, bytes);
+        g = NULL;
+        if (!space->block) break; /* cuDNN's expectation is all there is */
+    }
+    graph_free(g);
+}
+
+/* False: there is no engine for any form. */
+static bool answer(struct device *d, struct ctx *ctx, struct question *q) {
+    char key[KEY];
+    struct trial_space space = { 0 };
+    double best = -1;
+    key_of(d, q, key);
+    if (recall(d, ctx, q, key)) return true;
+    bool wanted = library_of(d)->trials > 1, tried = wanted && space_open(d, &q->form->shape, &space);
+    for (int form = 0; form < q->n && (tried || !q->graph); ++form) try_form(d, q, form, &space, &best);
+    space_close(&space);
+    if (q->graph && tried == wanted) keep(d, ctx, q, key);
+    return q->graph != NULL;
+}
+
+/* --- Plans --------------------------------------------------------------------------------------------------------------------------- */
+
+static struct conv_shape shape_of(const struct conv_desc *c) {
+    return (struct conv_shape){ c->x.n, c->x.c, c->x.h, c->x.w, c->y.c, c->y.h, c->y.w, c->groups, c->size, c->stride_x, c->stride_y, c->dilation, c->pad };
+}
+
+/* Engines of graphs that are compiled take functions of the device's fast kind; where digits count, only what comes with cuDNN fuses. */
+static bool may_fuse(const struct device *d, const struct conv_desc *c) {
+    return graph_fuses(c->act) && (d->precision != PRECISION_FP32 || ((c->act == ACT_LINEAR || c->act == ACT_RELU) && !c->skip));
+}
+
+static bool forward_graph(struct device *d, struct ctx *ctx, struct conv *c, const struct conv_desc *desc, size_t *bytes) {
+    struct graph_spec plain = { .pass = CONV_FORWARD, .shape = shape_of(desc), .precision = d->precision, .act = ACT_LINEAR,
+                                .narrow = precision_factor(d->precision) != FACTOR_FLOAT }, fused = plain;
+    struct question q = { .desc = desc };
+    fused.narrow = false, fused.bias = desc->bias, fused.skip = desc->skip, fused.act = desc->act;
+    bool more = may_fuse(d, desc) && (desc->bias || desc->skip || desc->act != ACT_LINEAR);
+    if (more) q.form[q.n++] = fused;
+    q.form[q.n++] = plain;
+    if (!answer(d, ctx, &q)) return false;
+    c->forward = q.graph;
+    c->form.fused = more && q.chosen == 0;
+    c->form.narrow[CONV_FORWARD] = q.form[q.chosen].narrow;
+    if (q.bytes > *bytes) *bytes = q.bytes;
+    return true;
+}
+
+static bool backward_graph(struct device *d, struct ctx *ctx, struct conv *c, const struct conv_desc *desc, enum conv_pass pass, bool add,
+                           struct graph **out, size_t *bytes) {
+    bool narrow = precision_factor(d->precision) != FACTOR_FLOAT;
+    struct graph_spec s = { .pass = pass, .shape = shape_of(desc), .precision = d->precision, .act = ACT_LINEAR, .narrow = narrow, .add = add };
+    struct question q = { .form = { s }, .n = 1, .desc = desc };
+    if (!answer(d, ctx, &q)) return false;
+    *out = q.graph;
+    c->form.narrow[pass] = narrow;
+    if (q.bytes > *bytes) *bytes = q.bytes;
+    return true;
+}
+
+static bool graphs(struct device *d, struct ctx *ctx, struct conv *c, const struct conv_desc *desc, size_t *bytes) {
+    c->form.factor = precision_factor(d->precision);
+    if (!forward_graph(d, ctx, c, desc, bytes)) return false;
+    if (!desc->backward) return true;
+    if (!backward_graph(d, ctx, c, desc, CONV_DATA, false, &c->data[0], bytes) || !backward_graph(d, ctx, c, desc, CONV_WEIGHTS, false, &c->weights, bytes))
+        return false;
+    return c->form.narrow[CONV_DATA] || backward_graph(d, ctx, c, desc, CONV_DATA, true, &c->data[1], bytes);
+}
+
+static void drop_graphs(struct conv *c) {
+    graph_free(c->forward), graph_free(c->data[0]), graph_free(c->data[1]), graph_free(c->weights);
+    c->forward = c->data[0] = c->data[1] = c->weights = NULL;
+}
+
+static void conv_close(struct device *d, struct device_conv *conv) {
+    struct conv *c = (struct conv *)conv;
+    cudaSetDevice(((struct gpu *)d->own)->number);
+    drop_graphs(c);
+    legacy_close(c->legacy);
     free(c);
 }
 
-static cudnnStatus_t describe_map(cudnnTensorDescriptor_t *out, const struct tensor *t) {
-    cudnnStatus_t st = cudnnCreateTensorDescriptor(out);
-    if (st != CUDNN_STATUS_SUCCESS) return st;
-    return cudnnSetTensor4dDescriptor(*out, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, t->n, t->c, t->h, t->w);
+/* Once, as it is worth knowing where speed is missed. */
+static void tell(struct device *d, struct ctx *ctx, const struct conv_desc *c) {
+    if (!library_of(d)->told)
+        ctx_log(ctx, LOG_INFO, "cuDNN has no engine in %s for %dx%d convolutions of %dx%dx%d to %d channels (and perhaps others): its older calls serve",
+                precision_name(d->precision), c->size, c->size, c->x.w, c->x.h, c->x.c, c->y.c);
+    library_of(d)->told = true;
 }
 
-static cudnnStatus_t describe(struct device *d, struct device_conv *c, const struct conv_desc *desc) {
-    cudnnStatus_t st = describe_map(&c->x, &desc->x);
-    if (st == CUDNN_STATUS_SUCCESS) st = describe_map(&c->y, &desc->y);
-    if (st == CUDNN_STATUS_SUCCESS) st = cudnnCreateFilterDescriptor(&c->w);
-    if (st == CUDNN_STATUS_SUCCESS)
-        st = cudnnSetFilter4dDescriptor(c->w, CUDNN_DATA_FLOAT, CUDNN_TENSOR_NHWC, desc->y.c, desc->x.c / desc->groups, desc->size, desc->size);
-    if (st == CUDNN_STATUS_SUCCESS) st = cudnnCreateConvolutionDescriptor(&c->conv);
-    if (st == CUDNN_STATUS_SUCCESS)
-        st = cudnnSetConvolution2dDescriptor(c->conv, desc->pad, desc->pad, desc->stride_y, desc->stride_x, desc->dilation, desc->dilation,
-                                             CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT);
-    if (st == CUDNN_STATUS_SUCCESS) st = cudnnSetConvolutionGroupCount(c->conv, desc->groups);
-    if (st == CUDNN_STATUS_SUCCESS) st = cudnnSetConvolutionMathType(c->conv, math_of(d->precision));
-    return st;
-}
-
-static bool usable(cudnnStatus_t status, cudnnDeterminism_t repeats, size_t bytes) {
-    return status == CUDNN_STATUS_SUCCESS && repeats == CUDNN_DETERMINISTIC && bytes <= WORKSPACE_LIMIT;
-}
-
-/* The three kinds of lists of algorithms, best first, are three types. */
-#define FIRST_USABLE(list, n, choice)                                                                                \
-    for (int i_ = 0; i_ < (n); ++i_)                                                                                 \
-        if (usable((list)[i_].status, (list)[i_].determinism, (list)[i_].memory)) {                                  \
-            (choice)->algorithm = (int)(list)[i_].algo, (choice)->bytes = (list)[i_].memory, (choice)->math = (list)[i_].mathType; \
-            break;                                                                                                   \
-        }
-
-/* What cuDNN expects to be best; false when nothing can be used. */
-static bool guess(struct library *lib, struct device_conv *c, int pass) {
-    struct found *choice = &c->choice[pass];
-    int n = 0;
-    choice->algorithm = -1;
-    if (pass == PASS_FORWARD) {
-        cudnnConvolutionFwdAlgoPerf_t list[MOST_ALGORITHMS];
-        if (cudnnGetConvolutionForwardAlgorithm_v7(lib->handle, c->x, c->w, c->conv, c->y, MOST_ALGORITHMS, &n, list) == CUDNN_STATUS_SUCCESS)
-            FIRST_USABLE(list, n, choice)
-    } else if (pass == PASS_DATA) {
-        cudnnConvolutionBwdDataAlgoPerf_t list[MOST_ALGORITHMS];
-        if (cudnnGetConvolutionBackwardDataAlgorithm_v7(lib->handle, c->w, c->y, c->conv, c->x, MOST_ALGORITHMS, &n, list) == CUDNN_STATUS_SUCCESS)
-            FIRST_USABLE(list, n, choice)
-    } else {
-        cudnnConvolutionBwdFilterAlgoPerf_t list[MOST_ALGORITHMS];
-        if (cudnnGetConvolutionBackwardFilterAlgorithm_v7(lib->handle, c->x, c->y, c->conv, c->w, MOST_ALGORITHMS, &n, list) == CUDNN_STATUS_SUCCESS)
-            FIRST_USABLE(list, n, choice)
+static struct device_conv *conv_open(struct device *d, struct ctx *ctx, const struct conv_desc *desc) {
+    struct conv *c = mem_zero(ctx, 1, sizeof *c);
+    size_t bytes = 0;
+    if (!c || cudaSetDevice(((struct gpu *)d->own)->number) != cudaSuccess) {
+        free(c);
+        return NULL;
     }
-    return choice->algorithm >= 0;
-}
-
-static struct device_conv *conv_open(struct device *d, const struct conv_desc *desc) {
-    struct ctx quiet = { 0 };
-    struct device_conv *c = mem_zero(&quiet, 1, sizeof *c);
-    if (!c) return NULL;
-    c->key = (struct key){ desc->x.n, desc->x.c, desc->x.h, desc->x.w, desc->y.c, desc->groups, desc->size, desc->stride_x, desc->stride_y,
-                           desc->dilation, desc->pad, 0 };
-    bool fits = describe(d, c, desc) == CUDNN_STATUS_SUCCESS;
-    for (int pass = 0; fits && pass < (desc->backward ? PASSES : PASS_DATA); ++pass) fits = guess(library_of(d), c, pass);
-    if (fits) return c;
-    conv_close(c);
-    return NULL;
-}
-
-/* --- Trials ------------------------------------------------------------------------------------------------------------------ */
-
-static bool remembered(const struct library *lib, struct device_conv *c, int pass) {
-    struct key key = c->key;
-    key.pass = pass;
-    for (size_t i = 0; i < lib->n_found; ++i)
-        if (memcmp(&lib->found[i].key, &key, sizeof key) == 0) {
-            c->choice[pass] = lib->found[i];
-            return true;
-        }
-    return false;
-}
-
-static void remember(struct library *lib, struct device_conv *c, int pass) {
-    struct ctx quiet = { 0 };
-    c->choice[pass].key = c->key;
-    c->choice[pass].key.pass = pass;
-    if (mem_grow(&quiet, &lib->found, &lib->cap_found, lib->n_found + 1, sizeof *lib->found) == ST_OK)
-        lib->found[lib->n_found++] = c->choice[pass];
-}
-
-/* Tries what there is on the memory of this pass, of which `out` is about to be overwritten anyway; nothing that can be used
- * leaves the guess. */
-static void try_all(struct device *d, struct device_conv *c, int pass, const void *a, const void *b, void *out) {
-    struct library *lib = library_of(d);
-    struct found *choice = &c->choice[pass], guessed = *choice;
-    size_t bytes = guessed.bytes > ((size_t)1 << 28) ? guessed.bytes : (size_t)1 << 28;
-    void *space = gpu_workspace(d, bytes);
-    int n = 0;
-    if (!space) return;
-    choice->algorithm = -1;
-    if (pass == PASS_FORWARD) {
-        cudnnConvolutionFwdAlgoPerf_t list[MOST_ALGORITHMS];
-        if (cudnnFindConvolutionForwardAlgorithmEx(lib->handle, c->x, a, c->w, b, c->conv, c->y, out, MOST_ALGORITHMS, &n, list, space, bytes) ==
-            CUDNN_STATUS_SUCCESS)
-            FIRST_USABLE(list, n, choice)
-    } else if (pass == PASS_DATA) {
-        cudnnConvolutionBwdDataAlgoPerf_t list[MOST_ALGORITHMS];
-        if (cudnnFindConvolutionBackwardDataAlgorithmEx(lib->handle, c->w, a, c->y, b, c->conv, c->x, out, MOST_ALGORITHMS, &n, list, space,
-                                                        bytes) == CUDNN_STATUS_SUCCESS)
-            FIRST_USABLE(list, n, choice)
-    } else {
-        cudnnConvolutionBwdFilterAlgoPerf_t list[MOST_ALGORITHMS];
-        if (cudnnFindConvolutionBackwardFilterAlgorithmEx(lib->handle, c->x, a, c->y, b, c->conv, c->w, out, MOST_ALGORITHMS, &n, list, space,
-                                                          bytes) == CUDNN_STATUS_SUCCESS)
-            FIRST_USABLE(list, n, choice)
+    if (!graphs(d, ctx, c, desc, &bytes)) {
+        drop_graphs(c);
+        c->form = (struct device_conv){ .factor = FACTOR_FLOAT };
+        c->legacy = legacy_open(library_of(d)->handle, d->precision, desc, &bytes);
+        tell(d, ctx, desc);
     }
-    if (choice->algorithm < 0) *choice = guessed;
-    remember(lib, c, pass);
+    if (!c->forward && !c->legacy) {
+        free(c);
+        return NULL;
+    }
+    gpu_workspace(d, bytes ? bytes : 1);
+    return &c->form;
 }
 
-/* The pass's algorithm is chosen and its workspace there. */
-static void *ready(struct device *d, struct device_conv *c, int pass, const void *a, const void *b, void *out) {
-    if (d->failed) return NULL;
-    cudaSetDevice(((struct gpu *)d->own)->number);
-    bool known = c->choice[pass].key.n != 0 || remembered(library_of(d), c, pass);
-    if (!known && out) try_all(d, c, pass, a, b, out);
-    if (d->failed || failed(d, cudnnSetConvolutionMathType(c->conv, c->choice[pass].math), "mode of arithmetic")) return NULL;
-    return gpu_workspace(d, c->choice[pass].bytes ? c->choice[pass].bytes : 1);
+/* --- Passes ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void conv_forward(struct device *d, struct device_conv *conv, const void *x, const void *w, const float *bias, const float *skip, void *y) {
+    struct conv *c = (struct conv *)conv;
+    struct gpu *g = d->own;
+    void *const operand[OPERANDS] = { NULL, (void *)x, (void *)w, y, (void *)bias, (void *)skip };
+    cudaSetDevice(g->number);
+    if (c->legacy) failed(d, legacy_forward(c->legacy, library_of(d)->handle, x, w, y, g->workspace), "forward pass");
+    else failed(d, graph_run(c->forward, library_of(d)->handle, operand, g->workspace), "forward pass");
 }
 
-static void conv_forward(struct device *d, struct device_conv *c, const float *x, const float *w, float *y) {
-    const float one = 1, zero = 0;
-    void *space = ready(d, c, PASS_FORWARD, x, w, y);
-    const struct found *f = &c->choice[PASS_FORWARD];
-    if (space)
-        failed(d, cudnnConvolutionForward(library_of(d)->handle, &one, c->x, x, c->w, w, c->conv, (cudnnConvolutionFwdAlgo_t)f->algorithm, space,
-                                          f->bytes, &zero, c->y, y), "forward pass");
+static void conv_backward_data(struct device *d, struct device_conv *conv, const void *w, const void *dy, void *dx, bool add) {
+    struct conv *c = (struct conv *)conv;
+    struct gpu *g = d->own;
+    void *const operand[OPERANDS] = { NULL, dx, (void *)w, (void *)dy, NULL, NULL };
+    cudaSetDevice(g->number);
+    if (c->legacy) failed(d, legacy_data(c->legacy, library_of(d)->handle, w, dy, dx, add, g->workspace), "backward pass");
+    else failed(d, graph_run(c->data[add], library_of(d)->handle, operand, g->workspace), "backward pass");
 }
 
-/* A gradient that is added to must not be tried on: the guess serves until there is a pass that overwrites. */
-static void conv_backward_data(struct device *d, struct device_conv *c, const float *w, const float *dy, float *dx, bool add) {
-    const float one = 1, beta = add ? 1 : 0;
-    void *space = ready(d, c, PASS_DATA, w, dy, add ? NULL : dx);
-    const struct found *f = &c->choice[PASS_DATA];
-    if (space)
-        failed(d, cudnnConvolutionBackwardData(library_of(d)->handle, &one, c->w, w, c->y, dy, c->conv, (cudnnConvolutionBwdDataAlgo_t)f->algorithm,
-                                               space, f->bytes, &beta, c->x, dx), "backward pass");
-}
-
-static void conv_backward_weights(struct device *d, struct device_conv *c, const float *x, const float *dy, float *dw) {
-    const float one = 1, zero = 0;
-    void *space = ready(d, c, PASS_WEIGHTS, x, dy, dw);
-    const struct found *f = &c->choice[PASS_WEIGHTS];
-    if (space)
-        failed(d, cudnnConvolutionBackwardFilter(library_of(d)->handle, &one, c->x, x, c->y, dy, c->conv,
-                                                 (cudnnConvolutionBwdFilterAlgo_t)f->algorithm, space, f->bytes, &zero, c->w, dw), "weight gradients");
+static void conv_backward_weights(struct device *d, struct device_conv *conv, const void *x, const void *dy, void *dw) {
+    struct conv *c = (struct conv *)conv;
+    struct gpu *g = d->own;
+    void *const operand[OPERANDS] = { NULL, (void *)x, dw, (void *)dy, NULL, NULL };
+    cudaSetDevice(g->number);
+    if (c->legacy) failed(d, legacy_weights(c->legacy, library_of(d)->handle, x, dy, dw, g->workspace), "weight gradients");
+    else failed(d, graph_run(c->weights, library_of(d)->handle, operand, g->workspace), "weight gradients");
 }
 
 static const struct device_conv_ops conv_ops = { .open = conv_open, .close = conv_close, .forward = conv_forward,
                                                  .backward_data = conv_backward_data, .backward_weights = conv_backward_weights };
+
+/* DARKNET_GPU_TRIALS: engines tried per convolution; 1: cuDNN's first choice, untried. */
+static int trials(void) {
+    const char *value = getenv("DARKNET_GPU_TRIALS");
+    int n = value ? atoi(value) : MOST_TRIALS;
+    return n < 1 ? 1 : n > MOST_TRIALS ? MOST_TRIALS : n;
+}
 
 enum status gpu_conv_open(struct ctx *ctx, struct device *d) {
     struct gpu *g = d->own;
@@ -219,9 +317,9 @@ enum status gpu_conv_open(struct ctx *ctx, struct device *d) {
     cudnnStatus_t st = cudnnCreate(&lib->handle);
     if (st == CUDNN_STATUS_SUCCESS) st = cudnnSetStream(lib->handle, g->stream);
     if (st != CUDNN_STATUS_SUCCESS) return ctx_fail(ctx, ST_BACKEND, "GPU %d: cuDNN: %s", g->number, cudnnGetErrorString(st));
+    lib->trials = trials();
     size_t version = cudnnGetVersion();
-    static const char *const digits[] = { "fp32", "tf32", "fp16" };
-    snprintf(g->library, sizeof g->library, "cuDNN %zu.%zu.%zu, %s", version / 10000, version / 100 % 100, version % 100, digits[d->precision]);
+    snprintf(g->library, sizeof g->library, "cuDNN %zu.%zu.%zu", version / 10000, version / 100 % 100, version % 100);
     g->ops.conv = &conv_ops;
     return ST_OK;
 }
@@ -230,6 +328,5 @@ void gpu_conv_close(struct device *d) {
     struct library *lib = library_of(d);
     if (!lib) return;
     if (lib->handle) cudnnDestroy(lib->handle);
-    free(lib->found);
     free(lib);
 }

@@ -28,7 +28,8 @@ static bool enter(struct device *d) { return !d->failed && !failed(d, cudaSetDev
 
 static void *gpu_alloc(struct device *d, size_t bytes) {
     void *block = NULL;
-    if (!enter(d)) return NULL;
+    if (!device_free_to(d) || !enter(d)) return NULL;
+    ++d->allocations;
     cudaError_t code = cudaMalloc(&block, bytes ? bytes : 1);
     if (code == cudaErrorMemoryAllocation) {
         cudaGetLastError(); /* it would be told again */
@@ -44,7 +45,7 @@ static void *gpu_alloc(struct device *d, size_t bytes) {
 
 /* cudaFree waits for the work that may still use the block. */
 static void gpu_free(struct device *d, void *block) {
-    if (!block) return;
+    if (!block || !device_free_to(d)) return;
     cudaSetDevice(own(d)->number);
     failed(d, cudaFree(block), "freeing memory");
 }
@@ -55,22 +56,24 @@ static void gpu_zero(struct device *d, void *block, size_t bytes) {
 
 /* From pageable memory the call returns when the bytes have been taken over, in the stream's order. */
 static void gpu_upload(struct device *d, const void *host, size_t bytes, void *to) {
-    if (enter(d)) failed(d, cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, own(d)->stream), "copying to it");
+    if (device_free_to(d) && enter(d)) failed(d, cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, own(d)->stream), "copying to it");
 }
 
 static void gpu_download(struct device *d, const void *from, size_t bytes, void *host) {
-    if (!enter(d) || failed(d, cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, own(d)->stream), "copying from it") ||
+    if (!device_free_to(d) || !enter(d) || failed(d, cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, own(d)->stream), "copying from it") ||
         failed(d, cudaStreamSynchronize(own(d)->stream), "computing"))
         memset(host, 0, bytes); /* what a caller sees of a fault that it will only hear of later */
 }
 
 static void gpu_wait(struct device *d) {
-    if (enter(d)) failed(d, cudaStreamSynchronize(own(d)->stream), "computing");
+    if (device_free_to(d) && enter(d)) failed(d, cudaStreamSynchronize(own(d)->stream), "computing");
 }
 
 extern "C" void *gpu_workspace(struct device *d, size_t bytes) {
     struct gpu *g = own(d);
     if (bytes <= g->workspace_bytes) return g->workspace;
+    if (!device_free_to(d)) return NULL;
+    ++d->generation;
     gpu_free(d, g->workspace);
     g->workspace_bytes = 0;
     g->workspace = gpu_alloc(d, bytes);
@@ -79,15 +82,39 @@ extern "C" void *gpu_workspace(struct device *d, size_t bytes) {
     return g->workspace;
 }
 
-/* --- Matrix products ------------------------------------------------------------------------------------------------------ */
+/* --- Notes: CUDA graphs ----------------------------------------------------------------------------------------------------- */
 
-/* cuBLAS counts by columns: the transposed product of what is meant, with the factors exchanged. */
-static void gpu_product(struct device *d, const struct product *p) {
-    const float one = 1, beta = p->beta;
-    if (!enter(d)) return;
-    cublasStatus_t st = cublasSgemm(own(d)->blas, p->tb ? CUBLAS_OP_T : CUBLAS_OP_N, p->ta ? CUBLAS_OP_T : CUBLAS_OP_N, p->n, p->m, p->k, &one,
-                                    p->b, (int)p->ldb, p->a, (int)p->lda, &beta, p->c, (int)p->ldc);
-    if (st != CUBLAS_STATUS_SUCCESS) device_fault(d, ST_BACKEND, "GPU: cuBLAS: %s", cublasGetStatusString(st));
+/* Work of other threads on other devices may go on meanwhile. */
+static bool gpu_record(struct device *d) {
+    bool begun = enter(d) && cudaStreamBeginCapture(own(d)->stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess;
+    cudaGetLastError();
+    return begun;
+}
+
+/* A capture that did not come about is no fault: the work is done without. */
+static void *gpu_recorded(struct device *d) {
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t note = NULL;
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    cudaSetDevice(own(d)->number);
+    if (cudaStreamIsCapturing(own(d)->stream, &status) != cudaSuccess || status != cudaStreamCaptureStatusNone) {
+        cudaError_t code = cudaStreamEndCapture(own(d)->stream, &graph);
+        if (code != cudaSuccess || !graph || d->spoilt || cudaGraphInstantiate(&note, graph, 0) != cudaSuccess) note = NULL;
+    }
+    if (graph) cudaGraphDestroy(graph);
+    cudaGetLastError();
+    return note;
+}
+
+static void gpu_replay(struct device *d, void *note) {
+    if (enter(d)) failed(d, cudaGraphLaunch((cudaGraphExec_t)note, own(d)->stream), "playing a pass");
+}
+
+/* Launches of it may still be at work. */
+static void gpu_forget(struct device *d, void *note) {
+    cudaSetDevice(own(d)->number);
+    cudaStreamSynchronize(own(d)->stream);
+    cudaGraphExecDestroy((cudaGraphExec_t)note);
 }
 
 /* --- Kernels --------------------------------------------------------------------------------------------------------------- */
@@ -158,10 +185,15 @@ __device__ static void finish_columns(const Args *a, size_t columns, size_t chun
     FINISH(a, column, sum);
 }
 
+/* What the sums of batch norm take on the largest card there is; direct convolutions may want more, once. */
+enum { USUAL_PARTS = 8 << 20 };
+
 /* Room for the chunks' sums; NULL: a fault was kept. */
 static double *parts(struct device *d, size_t bytes) {
     struct gpu *g = own(d);
     if (bytes <= g->part_bytes) return g->part;
+    if (!device_free_to(d)) return NULL;
+    ++d->generation;
     gpu_free(d, g->part);
     g->part_bytes = 0;
     g->part = (double *)gpu_alloc(d, bytes);
@@ -206,17 +238,18 @@ static double *parts(struct device *d, size_t bytes) {
 
 static void gpu_describe(const struct device *d, char *text, size_t size) {
     const struct gpu *g = (const struct gpu *)d->own;
-    snprintf(text, size, "GPU %d: %s, %.0f GB, CUDA %d.%d, %s", g->number, g->name, d->memory / 1e9, CUDART_VERSION / 1000,
-             CUDART_VERSION % 1000 / 10, g->library[0] ? g->library : "matrix products of cuBLAS");
+    snprintf(text, size, "GPU %d: %s, %.0f GB, CUDA %d.%d, %s, %s", g->number, g->name, d->memory / 1e9, CUDART_VERSION / 1000,
+             CUDART_VERSION % 1000 / 10, g->library[0] ? g->library : "matrix products of cuBLAS", precision_name(d->precision));
 }
 
 static void gpu_close(struct device *d) {
     struct gpu *g = own(d);
     cudaSetDevice(g->number);
     gpu_conv_close(d);
+    gpu_products_close(d);
+    store_close(&g->store);
     gpu_free(d, g->workspace);
     gpu_free(d, g->part);
-    if (g->blas) cublasDestroy(g->blas);
     if (g->stream) cudaStreamDestroy(g->stream);
     free(g);
     free(d);
@@ -231,6 +264,11 @@ static void fill_ops(struct device_ops *ops) {
     ops->download = gpu_download;
     ops->wait = gpu_wait;
     ops->product = gpu_product;
+    ops->product_plan = gpu_product_plan;
+    ops->record = gpu_record;
+    ops->recorded = gpu_recorded;
+    ops->replay = gpu_replay;
+    ops->forget = gpu_forget;
     ops->describe = gpu_describe;
     ops->close = gpu_close;
 #define EACH(name, args) ops->name = name##_run;
@@ -267,11 +305,8 @@ static enum status set_up(struct ctx *ctx, struct device *d) {
     snprintf(g->name, sizeof g->name, "%s", properties.name);
     g->units = properties.multiProcessorCount;
     d->memory = (double)properties.totalGlobalMem;
-    cublasStatus_t st = cublasCreate(&g->blas);
-    if (st == CUBLAS_STATUS_SUCCESS) st = cublasSetStream(g->blas, g->stream);
-    if (st == CUBLAS_STATUS_SUCCESS)
-        st = cublasSetMathMode(g->blas, d->precision == PRECISION_FP32 ? CUBLAS_DEFAULT_MATH : CUBLAS_TF32_TENSOR_OP_MATH);
-    if (st != CUBLAS_STATUS_SUCCESS) return ctx_fail(ctx, ST_BACKEND, "GPU %d: cuBLAS: %s", g->number, cublasGetStatusString(st));
+    if (store_open(ctx, &g->store) != ST_OK || gpu_products_open(ctx, d) != ST_OK) return ctx->code;
+    if (!parts(d, USUAL_PARTS)) return ctx_fail(ctx, d->code, "%s", d->error);
     return gpu_conv_open(ctx, d);
 }
 
