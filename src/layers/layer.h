@@ -75,6 +75,7 @@ struct pass {
     struct backend *be;
     enum net_mode mode;
     int batch, net_w, net_h;
+    int first_image;              /* place of image 0 in a mini-batch of which other devices compute the rest; draws go by it */
     int steps;                    /* frames per sequence; divides batch; 1 without recurrence */
     struct tensor **x, *y;
     struct tensor **dx, *dy;
@@ -120,7 +121,7 @@ struct head_info {
     int embedding;                         /* values per embedding; 0: the head has none */
     struct track_options track;            /* of [yolo], for following objects over frames */
 };
-struct loss_stats { bool none; /* this layer has no loss after all (noloss=1): it does not count */ double loss, iou_sum, class_loss, iou_loss; int count; long long boxes, rewritten; char line[512]; };
+struct loss_stats { bool none; /* this layer has no loss after all (noloss=1): it does not count */ double loss, averaged /* part of loss that is a mean over count */, iou_sum, class_loss, iou_loss; int count; long long boxes, rewritten; char line[512]; };
 struct loss_args {
     const struct truth_list *truth;        /* boxes: one list per image of the batch; NULL where the data has none */
     const float *target;                   /* dense truth, target_size values per image (class vector, values); or NULL */

@@ -297,9 +297,10 @@ void yolo_summarise(const struct yolo_job *j, int batch) {
     int count = s->count ? s->count : 1;
     double class_loss = y->obj_normalizer * (all - box);
     s->loss = all;
-    if (y->show_details && y->iou_loss != IOU_MSE)
-        s->loss =
-            y->iou_normalizer * (y->iou_loss == IOU_GIOU ? j->giou_error : j->iou_error) / count + class_loss;
+    if (y->show_details && y->iou_loss != IOU_MSE) {
+        s->averaged = y->iou_normalizer * (y->iou_loss == IOU_GIOU ? j->giou_error : j->iou_error) / count;
+        s->loss = s->averaged + class_loss;
+    }
     s->class_loss = class_loss / batch;
     s->iou_loss = (all - class_loss) / batch;
     const char *kind = y->iou_loss == IOU_MSE ? "mse" : y->iou_loss == IOU_GIOU ? "giou" : "iou";

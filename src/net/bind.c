@@ -22,6 +22,7 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
     p->be = net->be;
     p->mode = net_layer_mode(net, i);
     p->batch = net->batch;
+    p->first_image = net->first_image;
     p->net_w = net->opt.width;
     p->net_h = net->opt.height;
     p->x = b->in;

@@ -37,6 +37,10 @@ struct net {
     const struct net_hook *hook;
     const struct truth_list *boxes; /* of the batch to come, for layers that look at them in training; may stay NULL */
     uint64_t seed, iteration;
+    int first_image;               /* see struct pass */
+    /* During net_backward, NULL: nobody asks.  From element `from` of dev_grad on everything has been queued that this pass adds. */
+    void (*gradients_done)(void *user, size_t from);
+    void *gradients_user;
     double *layer_seconds;         /* NULL, or net->n sums to which every forward pass adds each layer's time */
     double *backward_seconds;      /* the same of backward passes */
 };
@@ -44,6 +48,8 @@ struct net {
 /* Parse, resolve inputs, compute shapes.  `strict`: unknown keys are errors.  net_open_doc takes the document. */
 enum status net_open(struct ctx *, const char *cfg_path, bool strict, struct net **);
 enum status net_open_doc(struct ctx *, struct cfg_doc *, bool strict, struct net **);
+/* Another network of net's cfg, input size and training options, with a copy of its parameters; not bound. */
+enum status net_open_twin(struct ctx *, const struct net *, struct net **);
 void net_close(struct net *);
 
 /* --- weights.c: .weights files (darknet-compat 4) --- */

@@ -81,6 +81,16 @@ static enum status backward_layer(struct ctx *ctx, struct net *net, int i) {
     return ST_OK;
 }
 
+/* Layers come from last to first, as do their arrays; an array that several layers share belongs to the first of them. */
+static void tell_gradients(const struct net *net, int i) {
+    const struct layer *l = &net->layer[i];
+    for (int k = 0; k < l->n_param && net->gradients_done; ++k) {
+        if (!param_owned(&l->param[k])) continue;
+        net->gradients_done(net->gradients_user, l->param[k].offset);
+        return;
+    }
+}
+
 static bool any_differentiable(const struct net_buffers *b, int s) {
     for (int i = b->segment[s]; i < b->segment[s + 1]; ++i)
         if (b->differentiable[i]) return true;
@@ -94,7 +104,10 @@ enum status net_backward(struct ctx *ctx, struct net *net) {
         if (!any_differentiable(b, s)) continue;
         TRY(segment_again(ctx, net, s));
         for (int i = b->segment[s + 1] - 1; i >= b->segment[s]; --i)
-            if (b->differentiable[i] && !passes_through(net, i)) TRY(backward_layer(ctx, net, i));
+            if (b->differentiable[i] && !passes_through(net, i)) {
+                TRY(backward_layer(ctx, net, i));
+                tell_gradients(net, i);
+            }
     }
     return net->be->ops->sync(net->be, ctx);
 }

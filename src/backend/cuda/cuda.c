@@ -181,3 +181,16 @@ void cuda_describe(const struct backend *be, char *text, size_t size) {
 }
 
 int cuda_count(char *why, size_t size) { return device_cuda_count(why, size); }
+
+enum status cuda_collective(struct ctx *ctx, struct backend *const *be, int ranks, struct collective **out) {
+    struct device **dev = mem_zero(ctx, (size_t)ranks, sizeof *dev);
+    bool all = dev != NULL;
+    *out = NULL;
+    for (int i = 0; i < ranks && all; ++i) {
+        all = strcmp(be[i]->ops->name, "cuda") == 0;
+        if (all) dev[i] = cuda_device(be[i]);
+    }
+    enum status st = all ? device_cuda_collective(ctx, dev, ranks, out) : ctx->code;
+    free(dev);
+    return st;
+}

@@ -2,7 +2,7 @@
 #ifndef BACKEND_CUDA_CUDA_H
 #define BACKEND_CUDA_CUDA_H
 
-#include "backend/backend.h"
+#include "backend/collective.h"
 
 /* Whether a kind, well-formed or not, means this backend. */
 bool cuda_names(const char *kind);
@@ -14,5 +14,7 @@ void cuda_close(struct backend *be);
 void cuda_describe(const struct backend *be, char *text, size_t size);
 /* How many devices can be used; 0: `why` says in one line what is wrong. */
 int cuda_count(char *why, size_t size);
+/* A collective of these backends' devices; *out stays NULL where they are not all devices of their own or the build has none. */
+enum status cuda_collective(struct ctx *ctx, struct backend *const *be, int ranks, struct collective **out);
 
 #endif

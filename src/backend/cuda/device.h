@@ -3,6 +3,7 @@
 #ifndef BACKEND_CUDA_DEVICE_H
 #define BACKEND_CUDA_DEVICE_H
 
+#include "backend/collective.h"
 #include "backend/cuda/kernels.h"
 
 struct device;
@@ -69,5 +70,7 @@ enum status device_host_open(struct ctx *, struct device **);
 enum status device_cuda_open(struct ctx *, int n, enum precision, struct device **);
 enum precision device_fast_precision(void); /* what this build prefers where digits need not be counted */
 int device_cuda_count(char *why, size_t size); /* usable devices; 0: why says what is wrong */
+/* *out stays NULL where two are one device, or without NCCL. */
+enum status device_cuda_collective(struct ctx *, struct device *const *, int n, struct collective **out);
 
 #endif
