@@ -7,16 +7,24 @@
 #include "base/text.h"
 
 /* Set by main before a command runs, and read from then on. */
-static struct { bool asked, none, several, told; int gpu; const char *precision; } choice;
+static struct { bool asked, none, told; int gpu[DEVICES_MAX], n; const char *precision; } choice;
 
 static enum status read_gpus(struct ctx *ctx, const char *flag, const char *value) {
     bool listed = strcmp(flag, "-gpus") == 0;
-    const char *rest;
-    if (!text_int(value, &choice.gpu, &rest) || rest[listed ? strspn(rest, "0123456789,- ") : 0])
-        return ctx_fail(ctx, ST_USAGE, "%s: needs %s, not '%s'", flag, listed ? "numbers with commas between" : "a number", value);
-    choice.none = choice.gpu < 0;
+    const char *rest = value;
+    choice.n = 0;
+    do {
+        int number;
+        bool more = choice.n > 0;
+        if (!text_int(rest + more, &number, &rest) || (*rest && !(listed && *rest == ',')) || (more && number < 0))
+            return ctx_fail(ctx, ST_USAGE, "%s: needs %s, not '%s'", flag, listed ? "numbers with commas between" : "a number", value);
+        for (int i = 0; i < choice.n; ++i)
+            if (choice.gpu[i] == number) return ctx_fail(ctx, ST_USAGE, "%s %s: GPU %d is named twice", flag, value, number);
+        if (choice.n == DEVICES_MAX) return ctx_fail(ctx, ST_USAGE, "%s: at most %d GPUs", flag, DEVICES_MAX);
+        choice.gpu[choice.n++] = number;
+    } while (*rest == ',');
+    choice.none = choice.gpu[0] < 0;
     choice.asked = !choice.none;
-    choice.several = strchr(rest, ',') != NULL;
     return ST_OK;
 }
 
@@ -48,17 +56,59 @@ void device_tell(struct ctx *ctx) {
     if (choice.told) ctx_log(ctx, LOG_WARN, "-i and -gpus choose a GPU: %s%s", why, n < 0 ? "" : ": computing on the CPU");
 }
 
-enum status device_open(struct ctx *ctx, bool exact, struct backend **be) {
-    char why[256], kind[64];
-    const char *usual = getenv("DARKNET_DEVICE"); /* what counts where no flag chooses: cpu */
-    if (!choice.asked && usual && strcmp(usual, "cpu") == 0) return backend_open(ctx, "cpu", be);
-    if (choice.none || choice.told) return backend_open(ctx, "cpu", be);
-    if (backend_gpus(why, sizeof why) <= 0) return backend_open(ctx, "auto", be);
-    if (choice.several) return ctx_fail(ctx, ST_UNSUPPORTED, "-gpus: several GPUs at once are not part of this version; name one of them");
-    snprintf(kind, sizeof kind, "cuda:%d:%s", choice.gpu, choice.precision ? choice.precision : exact ? "fp32" : "fast");
+/* GPU number i of those that were named. */
+static enum status open_gpu(struct ctx *ctx, bool exact, int i, struct backend **be) {
+    char kind[64], text[128];
+    snprintf(kind, sizeof kind, "cuda:%d:%s", choice.gpu[i], choice.precision ? choice.precision : exact ? "fp32" : "fast");
     TRY(backend_open(ctx, kind, be));
-    char text[128];
     backend_describe(*be, text, sizeof text);
     ctx_log(ctx, LOG_INFO, "%s", text);
     return ST_OK;
+}
+
+/* What the environment's DARKNET_DEVICE says, where it counts: "cpu", or kinds with commas between. */
+static const char *from_environment(void) {
+    const char *usual = choice.asked ? NULL : getenv("DARKNET_DEVICE");
+    return usual && (strcmp(usual, "cpu") == 0 || strchr(usual, ',')) ? usual : NULL;
+}
+
+/* The kind in place i of such a list. */
+static bool kind_in(const char *list, int i, char *kind, size_t size) {
+    for (; i > 0; --i) {
+        list = strchr(list, ',');
+        if (!list++) return false;
+    }
+    snprintf(kind, size, "%.*s", (int)strcspn(list, ","), list);
+    return true;
+}
+
+static enum status open_first(struct ctx *ctx, bool exact, struct backend **be) {
+    char why[256], kind[64];
+    const char *usual = from_environment();
+    if (usual && kind_in(usual, 0, kind, sizeof kind)) return backend_open(ctx, kind, be);
+    if (choice.none || choice.told) return backend_open(ctx, "cpu", be);
+    if (backend_gpus(why, sizeof why) <= 0) return backend_open(ctx, "auto", be);
+    return open_gpu(ctx, exact, 0, be);
+}
+
+enum status device_open(struct ctx *ctx, bool exact, struct backend **be) {
+    TRY(open_first(ctx, exact, be));
+    if (choice.n > 1 && !choice.told) ctx_log(ctx, LOG_INFO, "-gpus: this command computes on GPU %d alone", choice.gpu[0]);
+    return ST_OK;
+}
+
+enum status device_open_all(struct ctx *ctx, bool exact, struct backend **be, struct devices *others) {
+    const char *usual = from_environment();
+    char kind[64];
+    *others = (struct devices){ .n = 0 };
+    TRY(open_first(ctx, exact, be));
+    for (int i = 1; usual && i <= DEVICES_MAX && kind_in(usual, i, kind, sizeof kind); ++others->n, ++i)
+        TRY(backend_open(ctx, kind, &others->be[others->n]));
+    for (int i = 1; !choice.told && i < choice.n; ++others->n, ++i) TRY(open_gpu(ctx, exact, i, &others->be[others->n]));
+    return ST_OK;
+}
+
+void device_close_all(struct devices *others) {
+    for (int i = 0; i < others->n; ++i) backend_close(others->be[i]);
+    others->n = 0;
 }

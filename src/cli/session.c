@@ -5,7 +5,6 @@
 
 #include "base/io.h"
 #include "cli/console.h"
-#include "cli/device.h"
 #include "layers/head.h"
 
 /* From the names of all classes those that map= chooses. */
@@ -75,7 +74,7 @@ static enum status open_all(struct session *s, const struct session_request *r) 
     if (r->weights) TRY(net_load(ctx, s->net, r->weights, r->policy, &s->layers));
     if (r->class_map) TRY(read_map(s));
     if (!r->no_names) TRY(read_names(s, r->data, r->exact_names));
-    return device_open(ctx, false, &s->be);
+    return r->several ? device_open_all(ctx, false, &s->be, &s->others) : device_open(ctx, false, &s->be);
 }
 
 enum status session_open(struct session *s, const struct session_request *r) {
@@ -86,6 +85,7 @@ enum status session_open(struct session *s, const struct session_request *r) {
 void session_close(struct session *s) {
     net_close(s->net);
     backend_close(s->be);
+    device_close_all(&s->others);
     list_free(&s->names);
     data_free(&s->data);
     free(s->map);

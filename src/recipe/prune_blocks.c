@@ -7,6 +7,7 @@
 #include "base/io.h"
 #include "base/rng.h"
 #include "recipe/latency_table.h"
+#include "recipe/score_devices.h"
 
 struct net *prune_before(const struct prune_job *job) { return job->whole ? job->whole : job->net; }
 
@@ -25,18 +26,21 @@ void prune_blocks_free(struct prune_job *job) {
  * response of the objects, or in a classifier of the loss.  Weights know nothing of that.  Random stays random. */
 static enum status score_blocks(struct ctx *ctx, struct prune_job *job) {
     struct blocks *b = &job->blocks;
-    struct score_source src = prune_source(job);
+    struct score_devices by;
     struct saliency_options opt = job->opt.saliency;
     struct saliency objects = { 0 };
     struct loss_evidence loss = { 0 };
     struct rng r = rng_stream(opt.seed, 0x626c6b73, 0);
     opt.blocks = b;
     opt.centred = job->opt.compensate;
-    if (job->opt.compensate) TRY(saliency_means(ctx, job->net, job->be, job->channels, &src, opt.batch, job->mean));
+    enum status st = score_devices_open(ctx, job, &by);
+    if (st == ST_OK && job->opt.compensate) st = saliency_means_by(ctx, job->net, &by.team, job->channels, opt.batch, job->mean);
     bool random = !strcmp(job->opt.criterion, "random");
-    if (!random)
-        TRY(saliency_collect(ctx, job->net, job->be, job->channels, &src, &opt, job->mean, job->opt.classifier ? NULL : &objects,
-                             job->opt.classifier ? &loss : NULL));
+    if (st == ST_OK && !random)
+        st = saliency_collect_by(ctx, job->net, &by.team, job->channels, &opt, job->mean, job->opt.classifier ? NULL : &objects,
+                                 job->opt.classifier ? &loss : NULL);
+    score_devices_close(&by);
+    TRY(st);
     for (int k = 0; k < b->n; ++k) b->item[k].score = random ? rng_uniform(&r) : job->opt.classifier ? loss.block[k] : objects.block[k];
     saliency_free(&job->detail);
     job->detail = objects;

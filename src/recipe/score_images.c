@@ -153,6 +153,18 @@ enum status score_images_open_classes(struct ctx *ctx, const struct net *net, co
     return ctx->code;
 }
 
+enum status score_images_again(struct ctx *ctx, const struct score_images *s, struct score_images **out) {
+    struct score_images *copy = *out = mem_zero(ctx, 1, sizeof *copy);
+    if (!copy) return ST_MEMORY;
+    *copy = *s;
+    copy->input = (struct image){ 0 };
+    copy->truth = (struct truth_list){ 0 };
+    copy->chosen = mem_zero(ctx, (size_t)s->n, sizeof *copy->chosen);
+    copy->target = s->labels ? mem_zero(ctx, (size_t)s->labels->n, sizeof *copy->target) : NULL;
+    if (copy->chosen) memcpy(copy->chosen, s->chosen, (size_t)s->n * sizeof *copy->chosen);
+    return ctx->code;
+}
+
 struct score_source score_images_source(struct score_images *s) {
     return (struct score_source){ .count = s->n, .target_size = s->labels ? s->labels->n : 0, .get = get, .user = s };
 }

@@ -16,7 +16,7 @@ struct team_threads {
     team_task *task;
     void *user;
     unsigned round;
-    int left, failed;        /* members still at work; the first that failed, -1: none */
+    int left, failed;        /* members still at work; whose failure is told, -1: none has failed */
     bool closing;
 };
 
@@ -26,7 +26,7 @@ static void done(struct team *t, int rank, enum status st) {
     struct team_threads *h = t->threads;
     pthread_mutex_lock(&h->lock);
     bool first = st != ST_OK && h->failed < 0;
-    if (first) h->failed = rank;
+    if (first || (st != ST_OK && st != ST_BACKEND && rank < h->failed)) h->failed = rank; /* ST_BACKEND: perhaps for want of the others */
     pthread_mutex_unlock(&h->lock);
     if (first && t->sums) t->sums->ops->abort(t->sums);
 }
