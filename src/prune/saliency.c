@@ -18,6 +18,9 @@ enum { BIN_SMALL, BIN_MEDIUM, BIN_LARGE, BIN_GUARD, BINS };
 /* One vote: the responses of all groups to one object (or to the background of one image). */
 struct vote { float *t; double total; int bin, image; };
 
+/* saliency_rows of one image at one resolution. */
+struct grid { int image, w, h; float *rows; };
+
 struct scoring {
     struct ctx *ctx;
     struct net *net;
@@ -34,8 +37,9 @@ struct scoring {
     int target_size;
     double **t;                    /* per image: (objects + 1) rows of `columns` */
     double *dot, *sum;
-    float *maps;
-    size_t dot_cap, sum_cap, maps_cap;
+    size_t dot_cap, sum_cap, grid_cap;
+    struct grid *grid;             /* rows of weights at every resolution met in this batch */
+    int n_grid;
     /* the backward pass at work */
     bool by_object, by_loss;
     struct loss_evidence *loss;    /* NULL: not wanted */
@@ -140,28 +144,59 @@ static enum status seed_loss(struct scoring *s) {
 
 /* --- responses ------------------------------------------------------------------------------------------------------- */
 
+static void forget_grids(struct scoring *s) {
+    for (int i = 0; i < s->n_grid; ++i) free(s->grid[i].rows);
+    s->n_grid = 0;
+}
+
+/* Layers of one resolution share the rows of an image. */
+static enum status rows_at(struct scoring *s, const struct pass *p, int image, int w, int h, const float **rows) {
+    int k = s->truth[image].n;
+    for (int i = 0; i < s->n_grid; ++i)
+        if (s->grid[i].image == image && s->grid[i].w == w && s->grid[i].h == h) return *rows = s->grid[i].rows, ST_OK;
+    TRY(mem_grow(p->ctx, &s->grid, &s->grid_cap, (size_t)s->n_grid + 1, sizeof *s->grid));
+    struct grid *g = &s->grid[s->n_grid];
+    *g = (struct grid){ .image = image, .w = w, .h = h };
+    g->rows = mem_zero(p->ctx, (size_t)(k + 2) * (size_t)w * (size_t)h, sizeof *g->rows);
+    if (!g->rows) return ST_MEMORY;
+    ++s->n_grid;
+    saliency_rows(s->truth[image].item, k, w, h, p->net_w, p->net_h, s->opt->context, s->opt->background, g->rows);
+    *rows = g->rows;
+    return ST_OK;
+}
+
+/* s->dot and s->sum of n rows of weights, each value of dot less the mean times that of sum where responses are centred. */
+static enum status respond_to_rows(struct scoring *s, struct pass *p, int image, const float *rows, int n, bool elementwise, const double *mean,
+                                   const struct tensor *x, const struct tensor *dx) {
+    size_t c = (size_t)x->c, all = (size_t)n * c;
+    TRY(mem_grow(p->ctx, &s->dot, &s->dot_cap, all, sizeof *s->dot));
+    TRY(mem_grow(p->ctx, &s->sum, &s->sum_cap, all, sizeof *s->sum));
+    memset(s->dot, 0, all * sizeof *s->dot);
+    memset(s->sum, 0, all * sizeof *s->sum);
+    if (elementwise) {
+        p->be->ops->channel_abs_dot(p->be, x, dx, image, n, rows, s->opt->centred ? mean : NULL, s->dot);
+        return ST_OK;
+    }
+    p->be->ops->channel_dot(p->be, x, dx, image, n, rows, s->dot, s->sum);
+    for (size_t o = 0; s->opt->centred && o < (size_t)n; ++o)
+        for (size_t i = 0; i < c; ++i) s->dot[o * c + i] -= mean[i] * s->sum[o * c + i];
+    return ST_OK;
+}
+
 /* Adds to every object's responses: channel i of x, with gradient dx, belongs to column[i]. */
 static enum status respond_to_objects(struct scoring *s, struct pass *p, const int *column, const double *mean, const struct tensor *x,
                                       const struct tensor *dx) {
-    int c = x->c, cells = x->h * x->w;
+    int c = x->c;
     for (int b = 0; b < s->valid; ++b) {
-        int k = s->truth[b].n, rows = k + 1;
-        size_t n = (size_t)rows * (size_t)c;
-        TRY(mem_grow(p->ctx, &s->maps, &s->maps_cap, (size_t)rows * (size_t)cells, sizeof *s->maps));
-        TRY(mem_grow(p->ctx, &s->dot, &s->dot_cap, n, sizeof *s->dot));
-        TRY(mem_grow(p->ctx, &s->sum, &s->sum_cap, n, sizeof *s->sum));
-        saliency_maps(s->truth[b].item, k, x->w, x->h, p->net_w, p->net_h, s->opt->context, s->opt->background, s->maps);
-        memset(s->dot, 0, n * sizeof *s->dot);
-        memset(s->sum, 0, n * sizeof *s->sum);
-        if (s->opt->form == FORM_ELEMENTWISE)
-            p->be->ops->channel_abs_dot(p->be, x, dx, b, rows, s->maps, s->opt->centred ? mean : NULL, s->dot);
-        else
-            p->be->ops->channel_dot(p->be, x, dx, b, rows, s->maps, s->dot, s->sum);
-        bool centre = s->opt->centred && s->opt->form != FORM_ELEMENTWISE;
-        for (int o = 0; o < rows; ++o) {
-            double *t = s->t[b] + (size_t)o * (size_t)s->columns;
-            const double *dot = s->dot + (size_t)o * (size_t)c, *sum = s->sum + (size_t)o * (size_t)c;
-            for (int i = 0; i < c; ++i) t[column[i]] += centre ? dot[i] - mean[i] * sum[i] : dot[i];
+        int k = s->truth[b].n;
+        const float *rows;
+        TRY(rows_at(s, p, b, x->w, x->h, &rows));
+        TRY(respond_to_rows(s, p, b, rows, k + 2, s->opt->form == FORM_ELEMENTWISE, mean, x, dx));
+        const double *everywhere = s->dot + (size_t)(k + 1) * (size_t)c;
+        for (int o = 0; o <= k; ++o) {
+            double *t = s->t[b] + (size_t)o * (size_t)s->columns, share = o < k ? (double)(float)s->opt->background : 1;
+            const double *dot = s->dot + (size_t)o * (size_t)c;
+            for (int i = 0; i < c; ++i) t[column[i]] += dot[i] + share * everywhere[i];
         }
     }
     return ST_OK;
@@ -169,17 +204,12 @@ static enum status respond_to_objects(struct scoring *s, struct pass *p, const i
 
 static enum status respond_to_loss(struct scoring *s, struct pass *p, const int *column, const double *mean, const struct tensor *x,
                                    const struct tensor *dx) {
-    int c = x->c, cells = x->h * x->w;
-    TRY(mem_grow(p->ctx, &s->maps, &s->maps_cap, (size_t)cells, sizeof *s->maps));
-    TRY(mem_grow(p->ctx, &s->dot, &s->dot_cap, (size_t)c, sizeof *s->dot));
-    TRY(mem_grow(p->ctx, &s->sum, &s->sum_cap, (size_t)c, sizeof *s->sum));
-    for (int i = 0; i < cells; ++i) s->maps[i] = 1;
     for (int b = 0; b < s->valid; ++b) {
+        const float *rows;
+        TRY(rows_at(s, p, b, x->w, x->h, &rows));
+        TRY(respond_to_rows(s, p, b, rows + (size_t)(s->truth[b].n + 1) * (size_t)x->h * (size_t)x->w, 1, false, mean, x, dx));
         double *t = s->loss_t + (size_t)b * (size_t)s->columns;
-        memset(s->dot, 0, (size_t)c * sizeof *s->dot);
-        memset(s->sum, 0, (size_t)c * sizeof *s->sum);
-        p->be->ops->channel_dot(p->be, x, dx, b, 1, s->maps, s->dot, s->sum);
-        for (int i = 0; i < c; ++i) t[column[i]] += s->opt->centred ? s->dot[i] - mean[i] * s->sum[i] : s->dot[i];
+        for (int i = 0; i < x->c; ++i) t[column[i]] += s->dot[i];
     }
     return ST_OK;
 }
@@ -273,6 +303,7 @@ static enum status score_batches(struct scoring *s, const struct score_source *s
     for (int first = 0; first < src->count; first += net->batch) {
         s->valid = src->count - first < net->batch ? src->count - first : net->batch;
         s->first_image = src->first + first;
+        forget_grids(s);
         for (int b = s->valid; b < net->batch; ++b) s->truth[b].n = 0;
         TRY(fill_batch(s->ctx, net, src, first, s->valid, x, s->truth, s->target));
         for (int b = 0; b < s->valid; ++b) {
@@ -522,7 +553,7 @@ enum status saliency_collect(struct ctx *ctx, struct net *net, struct backend *b
         if (s.truth) free(s.truth[b].item);
     }
     saliency_free_votes(s.vote, s.n_vote);
-    free(s.t), free(s.truth), free(s.dot), free(s.sum), free(s.maps), free(s.loss_t), free(s.block_of), free(s.column), free(s.target), free(x);
+    free(s.t), free(s.truth), free(s.dot), free(s.sum), forget_grids(&s), free(s.grid), free(s.loss_t), free(s.block_of), free(s.column), free(s.target), free(x);
     if (ctx->code != ST_OK && out) saliency_free(out);
     if (ctx->code != ST_OK && loss) loss_evidence_free(loss);
     return ctx->code != ST_OK ? ctx->code : st;

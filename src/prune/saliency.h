@@ -83,8 +83,11 @@ enum status saliency_collect(struct ctx *, struct net *, struct backend *, const
 
 /* m_o(p) of section 3 on a grid of w x h cells of an input of net_w x net_h pixels; map: h*w floats. */
 void saliency_map(struct box box, int w, int h, int net_w, int net_h, double context, double background, float *map);
-/* Maps of k boxes with shared cells divided in proportion of their claims, and, behind them, what no box claims. */
-void saliency_maps(const struct truth *object, int k, int w, int h, int net_w, int net_h, double context, double background, float *maps);
+/* Rows that give the sums over all maps of k boxes without visiting every cell for every box; cells that several boxes claim are
+ * divided in proportion of their claims.  k rows: what each map has beyond the background, mostly 0; one: minus what boxes claim,
+ * at most 1; one of ones.  So with s the sums under the rows, map o has s[o] + background*s[k+1], and the place that no box claims
+ * has s[k+1] + s[k]. */
+void saliency_rows(const struct truth *object, int k, int w, int h, int net_w, int net_h, double context, double background, float *rows);
 
 double kendall_tau(const double *a, const double *b, const uint8_t *use, int n);
 

@@ -7,14 +7,23 @@
 #include "eval/classify.h"
 #include "eval/detect.h"
 
+/* Pictures are read a few at a time, one per processor. */
+enum { READ_AT_ONCE = 16 };
+
+struct reading {
+    struct ctx ctx;
+    struct image input;
+    struct truth_list truth;
+    float *target;
+};
+
 struct score_images {
     const struct net *net;
     const struct text_list *list;
     int n, classes, *chosen;
-    struct image input;
-    struct truth_list truth;
     const struct text_list *labels; /* of a classifier, or NULL */
-    float *target;
+    struct reading reading[READ_AT_ONCE];
+    int first, n_read;              /* images first .. first + n_read - 1 are read */
 };
 
 static int by_value(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
@@ -106,36 +115,48 @@ static void into_input(struct truth_list *truth, const struct image *picture, in
 }
 
 /* As `classifier valid` sees it. */
-static enum status get_class(struct score_images *s, struct ctx *ctx, int i, struct score_image *out) {
-    const char *path = s->list->item[s->chosen[i]];
-    struct image picture = { 0 }, shorter = { 0 };
+static enum status read_class(const struct score_images *s, struct reading *r, const char *path, const struct image *picture) {
+    struct image shorter = { 0 };
     int w = s->net->opt.width, h = s->net->opt.height;
-    enum status st = image_read(ctx, path, s->net->opt.channels, &picture);
-    image_free(&s->input);
-    if (st == ST_OK) st = image_resize_shorter(ctx, &picture, w, &shorter);
-    if (st == ST_OK) st = image_crop(ctx, &shorter, (shorter.w - w) / 2, (shorter.h - h) / 2, w, h, &s->input);
-    image_free(&picture);
+    enum status st = image_resize_shorter(&r->ctx, picture, w, &shorter);
+    if (st == ST_OK) st = image_crop(&r->ctx, &shorter, (shorter.w - w) / 2, (shorter.h - h) / 2, w, h, &r->input);
     image_free(&shorter);
-    for (int k = 0; k < s->labels->n; ++k) s->target[k] = 0;
-    s->target[classify_label(s->labels, path)] = 1;
-    *out = (struct score_image){ .x = s->input.data, .target = s->target };
+    for (int k = 0; k < s->labels->n; ++k) r->target[k] = 0;
+    r->target[classify_label(s->labels, path)] = 1;
+    return st;
+}
+
+static enum status read_boxes(const struct score_images *s, struct reading *r, const char *path, const struct image *picture) {
+    const struct net_options *opt = &s->net->opt;
+    TRY(labels_of(&r->ctx, path, s->classes, false, &r->truth));
+    TRY(detect_input(&r->ctx, s->net, picture, opt->letter_box, &r->input));
+    if (opt->letter_box) into_input(&r->truth, picture, opt->width, opt->height);
+    return ST_OK;
+}
+
+static enum status read_one(const struct score_images *s, struct reading *r, int i) {
+    const char *path = score_images_path(s, i);
+    struct image picture = { 0 };
+    ctx_clear(&r->ctx);
+    image_free(&r->input);
+    TRY(image_read(&r->ctx, path, s->net->opt.channels, &picture));
+    enum status st = s->labels ? read_class(s, r, path, &picture) : read_boxes(s, r, path, &picture);
+    image_free(&picture);
     return st;
 }
 
 static enum status get(void *user, struct ctx *ctx, int i, struct score_image *out) {
     struct score_images *s = user;
-    const char *path = s->list->item[s->chosen[i]];
-    struct image picture;
-    if (s->labels) return get_class(s, ctx, i, out);
-    enum status st = labels_of(ctx, path, s->classes, false, &s->truth);
-    if (st == ST_OK) st = image_read(ctx, path, s->net->opt.channels, &picture);
-    if (st != ST_OK) return st;
-    image_free(&s->input);
-    st = detect_input(ctx, s->net, &picture, s->net->opt.letter_box, &s->input);
-    if (st == ST_OK && s->net->opt.letter_box) into_input(&s->truth, &picture, s->net->opt.width, s->net->opt.height);
-    image_free(&picture);
-    *out = (struct score_image){ .x = s->input.data, .truth = s->truth };
-    return st;
+    if (i < s->first || i >= s->first + s->n_read) {
+        s->first = i;
+        s->n_read = s->n - i < READ_AT_ONCE ? s->n - i : READ_AT_ONCE;
+#pragma omp parallel for schedule(dynamic)
+        for (int k = 0; k < s->n_read; ++k) (void)read_one(s, &s->reading[k], i + k);
+    }
+    const struct reading *r = &s->reading[i - s->first];
+    if (r->ctx.code != ST_OK) return ctx_fail(ctx, r->ctx.code, "%s", r->ctx.error);
+    *out = (struct score_image){ .x = r->input.data, .truth = r->truth, .target = r->target };
+    return ST_OK;
 }
 
 enum status score_images_open_classes(struct ctx *ctx, const struct net *net, const struct text_list *list, const struct text_list *labels, int count,
@@ -143,7 +164,8 @@ enum status score_images_open_classes(struct ctx *ctx, const struct net *net, co
     TRY(draw(ctx, net, list, count, seed, labels->n, out));
     struct score_images *s = *out;
     s->labels = labels;
-    s->target = mem_zero(ctx, (size_t)labels->n, sizeof *s->target);
+    for (int k = 0; k < READ_AT_ONCE && ctx->code == ST_OK; ++k)
+        s->reading[k].target = mem_zero(ctx, (size_t)labels->n, sizeof *s->reading[k].target);
     for (int i = 0; i < s->n && ctx->code == ST_OK; ++i)
         if (classify_label(labels, score_images_path(s, i)) < 0)
             ctx_fail(ctx, ST_FORMAT, "%s: no label occurs in this path, so its class is not known", score_images_path(s, i));
@@ -157,11 +179,13 @@ enum status score_images_again(struct ctx *ctx, const struct score_images *s, st
     struct score_images *copy = *out = mem_zero(ctx, 1, sizeof *copy);
     if (!copy) return ST_MEMORY;
     *copy = *s;
-    copy->input = (struct image){ 0 };
-    copy->truth = (struct truth_list){ 0 };
+    copy->n_read = 0;
     copy->chosen = mem_zero(ctx, (size_t)s->n, sizeof *copy->chosen);
-    copy->target = s->labels ? mem_zero(ctx, (size_t)s->labels->n, sizeof *copy->target) : NULL;
     if (copy->chosen) memcpy(copy->chosen, s->chosen, (size_t)s->n * sizeof *copy->chosen);
+    for (int k = 0; k < READ_AT_ONCE; ++k) {
+        copy->reading[k] = (struct reading){ .ctx.code = ST_OK };
+        if (s->labels) copy->reading[k].target = mem_zero(ctx, (size_t)s->labels->n, sizeof *copy->reading[k].target);
+    }
     return ctx->code;
 }
 
@@ -173,9 +197,11 @@ const char *score_images_path(const struct score_images *s, int i) { return s->l
 
 void score_images_close(struct score_images *s) {
     if (!s) return;
-    image_free(&s->input);
-    free(s->truth.item);
-    free(s->target);
+    for (int k = 0; k < READ_AT_ONCE; ++k) {
+        image_free(&s->reading[k].input);
+        free(s->reading[k].truth.item);
+        free(s->reading[k].target);
+    }
     free(s->chosen);
     free(s);
 }

@@ -32,8 +32,10 @@ CPU_KERNELS(avx512)
 #define CPU_PRAGMA(text) _Pragma(#text)
 #ifdef _OPENMP
 #define PARALLEL_FOR(work) CPU_PRAGMA(omp parallel for schedule(static) if ((work) > 30000))
+#define PARALLEL_TASKS(work) CPU_PRAGMA(omp parallel for schedule(dynamic) if ((work) > 30000)) /* of unequal size */
 #else
 #define PARALLEL_FOR(work)
+#define PARALLEL_TASKS(work)
 #endif
 
 /* The next loop touches only element i in step i: operands are the same memory or apart. */

@@ -398,31 +398,63 @@ static void gate_backward_gate(struct backend *be, const struct tensor *x, const
 
 /* ---- the pruner's response ---- */
 
+enum { LANES = 16 };            /* channels whose sums stay in registers */
+struct window { int x0, y0, x1, y1; };
+
+static bool any_weight(const float *weight, int n) {
+    float largest = 0;
+    for (int i = 0; i < n; ++i) largest = weight[i] * weight[i] > largest ? weight[i] * weight[i] : largest;
+    return largest > 0;
+}
+
+/* The cells that count: boxes cover a small part of most maps. */
+static struct window window_of(const float *map, int w, int h) {
+    struct window v = { w, h, 0, 0 };
+    for (int y = 0; y < h; ++y) {
+        const float *row = map + (ptrdiff_t)y * w;
+        if (!any_weight(row, w)) continue;
+        int first = 0, last = w;
+        while (row[first] == 0) ++first;
+        while (row[last - 1] == 0) --last;
+        v.x0 = first < v.x0 ? first : v.x0, v.x1 = last > v.x1 ? last : v.x1;
+        v.y0 = y < v.y0 ? y : v.y0, v.y1 = y + 1;
+    }
+    return v;
+}
+
+#define RESPONSE_OF(width)                                                                                                        \
+    for (int py = v.y0; py < v.y1; ++py) {                                                                                        \
+        const float *in = pixel(x, n, py, v.x0) + first, *slope = pixel(g, n, py, v.x0) + first, *row = map + (ptrdiff_t)py * x->w; \
+        for (int px = v.x0; px < v.x1; ++px, in += x->sw, slope += g->sw) {                                                       \
+            double weight = (double)row[px];                                                                                      \
+            for (ptrdiff_t c = 0; c < (width); ++c) {                                                                             \
+                double weighted = weight * (double)slope[c];                                                                      \
+                sums[c] += weighted;                                                                                              \
+                dots[c] += weighted * (double)in[c];                                                                              \
+            }                                                                                                                     \
+        }                                                                                                                         \
+    }
+
+static void respond(const struct tensor *x, const struct tensor *g, int n, const float *map, struct window v, ptrdiff_t first,
+                    ptrdiff_t width, double *dot, double *sum) {
+    double dots[LANES] = {0}, sums[LANES] = {0};
+    if (width == LANES) { RESPONSE_OF(LANES) }
+    else { RESPONSE_OF(width) }
+    for (ptrdiff_t c = 0; c < width; ++c) dot[c] += dots[c], sum[c] += sums[c];
+}
+
 static void channel_dot(struct backend *be, const struct tensor *x, const struct tensor *g, int n, int k,
                         const float *maps, double *dot, double *sum) {
     if (!unit(x) || !unit(g)) {
         ref_f32_ops.channel_dot(be, x, g, n, k, maps, dot, sum);
         return;
     }
-    ptrdiff_t blocks = blocks_of(x->c), plane = (ptrdiff_t)x->h * x->w;
-    PARALLEL_FOR(plane * x->c * k)
-    for (ptrdiff_t task = 0; task < k * blocks; ++task) {
-        ptrdiff_t map = task / blocks, first = task % blocks * BLOCK, width = block_width(x->c, first);
-        double dots[BLOCK] = {0}, sums[BLOCK] = {0};
-        for (int p = 0; p < plane; ++p) {
-            double weight = (double)maps[map * plane + p];
-            if (weight == 0) continue;
-            const float *in = pixel(x, n, p / x->w, p % x->w) + first, *slope = pixel(g, n, p / x->w, p % x->w) + first;
-            for (ptrdiff_t c = 0; c < width; ++c) {
-                double weighted = weight * (double)slope[c];
-                sums[c] += weighted;
-                dots[c] += weighted * (double)in[c];
-            }
-        }
-        for (ptrdiff_t c = 0; c < width; ++c) {
-            dot[map * x->c + first + c] += dots[c];
-            sum[map * x->c + first + c] += sums[c];
-        }
+    ptrdiff_t plane = (ptrdiff_t)x->h * x->w, blocks = (x->c + LANES - 1) / LANES;
+    PARALLEL_TASKS(plane * x->c * k)
+    for (ptrdiff_t task = k * blocks - 1; task >= 0; --task) { /* a map of everything comes last, and costs most */
+        ptrdiff_t row = task / blocks, first = task % blocks * LANES, width = x->c - first < LANES ? x->c - first : LANES;
+        const float *map = maps + row * plane;
+        respond(x, g, n, map, window_of(map, x->w, x->h), first, width, dot + row * x->c + first, sum + row * x->c + first);
     }
 }
 
@@ -435,17 +467,20 @@ static void channel_abs_dot(struct backend *be, const struct tensor *x, const st
     ptrdiff_t blocks = blocks_of(x->c), plane = (ptrdiff_t)x->h * x->w;
     PARALLEL_FOR(plane * x->c * k)
     for (ptrdiff_t task = 0; task < k * blocks; ++task) {
-        ptrdiff_t map = task / blocks, first = task % blocks * BLOCK, width = block_width(x->c, first);
+        ptrdiff_t row = task % k, first = task / k * BLOCK, width = block_width(x->c, first);
+        const float *map = maps + row * plane;
+        struct window v = window_of(map, x->w, x->h);
         double dots[BLOCK] = {0}, centre[BLOCK] = {0};
         if (mean) memcpy(centre, mean + first, (size_t)width * sizeof *mean);
-        for (int p = 0; p < plane; ++p) {
-            double weight = (double)maps[map * plane + p];
-            if (weight == 0) continue;
-            const float *in = pixel(x, n, p / x->w, p % x->w) + first, *slope = pixel(g, n, p / x->w, p % x->w) + first;
-            for (ptrdiff_t c = 0; c < width; ++c)
-                dots[c] += weight * fabs((double)slope[c] * ((double)in[c] - centre[c]));
+        for (int py = v.y0; py < v.y1; ++py) {
+            for (int px = v.x0; px < v.x1; ++px) {
+                double weight = (double)map[py * x->w + px];
+                const float *in = pixel(x, n, py, px) + first, *slope = pixel(g, n, py, px) + first;
+                for (ptrdiff_t c = 0; c < width; ++c)
+                    dots[c] += weight * fabs((double)slope[c] * ((double)in[c] - centre[c]));
+            }
         }
-        for (ptrdiff_t c = 0; c < width; ++c) dot[map * x->c + first + c] += dots[c];
+        for (ptrdiff_t c = 0; c < width; ++c) dot[row * x->c + first + c] += dots[c];
     }
 }
 
