@@ -12,6 +12,7 @@
 #ifndef BACKEND_BACKEND_H
 #define BACKEND_BACKEND_H
 
+#include "backend/yolo.h"
 #include "base/ctx.h"
 
 typedef void real; /* opaque outside the backends */
@@ -74,6 +75,8 @@ struct local_desc { int size, stride, pad; };
  * channels): HSV saturation and value times a factor, then an offset per channel.  1, 1, 0: nothing.
  * angle: radians that the window is turned about the middle of the picture, read bilinearly, 0 outside. */
 struct crop_place { int x, y; bool flip; double saturation, exposure, shift[3], angle; };
+
+struct yolo_plan;
 
 struct backend;
 struct backend_ops {
@@ -265,6 +268,15 @@ struct backend_ops {
      * corner and scale: host. */
     void (*drop_blocks)(struct backend *, const struct tensor *x, struct tensor *y, const int32_t *corner, int side,
                         const double *scale, bool add);
+
+    /* Target assignment and loss of [yolo] (backend/yolo.h); NULL: the host does it.  yolo_loss only queues: objects of one image
+     * stand side by side, images in their order; delta, dense, of x's shape (N, anchors*entries, H, W), becomes +dL/dx.  yolo_sums
+     * waits for what was queued last. */
+    enum status (*yolo_new)(struct backend *, struct ctx *, const struct yolo_desc *, const struct yolo_tables *, struct yolo_plan **);
+    void (*yolo_free)(struct backend *, struct yolo_plan *);
+    enum status (*yolo_loss)(struct backend *, struct ctx *, struct yolo_plan *, const struct yolo_object *, int n, const struct tensor *x,
+                             struct tensor *delta);
+    enum status (*yolo_sums)(struct backend *, struct ctx *, struct yolo_plan *, struct yolo_sums *);
 
     /* Flat vectors. */
     void (*axpy)(struct backend *, size_t n, double alpha, const real *x, real *y);      /* y += alpha*x */

@@ -89,6 +89,7 @@ struct pass {
     int max_batches;
     const struct truth_list *boxes; /* of every image, for layers that look at them in training; NULL: not known */
     const struct net_hook *hook;  /* may be NULL */
+    bool host_heads;              /* TRAIN: somebody looks at head_x and head_delta, so losses stay on the host */
 };
 
 /* reader: sees the gradient that one convolution (not depthwise) sends to its input: where deleting a channel acts.
@@ -129,6 +130,8 @@ struct loss_args {
     int batch, net_w, net_h, steps;        /* steps: frames per sequence, as in struct pass */
     uint64_t seen, iteration;              /* before this batch */
     int max_batches;
+    struct backend *be;
+    const struct tensor *x;                /* the layer's first input */
     bool adversarial;                      /* the pass that looks for a disturbance of the input (darknet-compat 1.7, 3.4) */
 };
 /* The utility of one prediction for one object (pruning.md 2): obj*z_obj + cls*z_class + iou*IoU(box, truth). */
@@ -190,6 +193,9 @@ struct layer_ops {
     enum status (*reset)(struct layer *, struct pass *);
     /* Heads and losses: training loss as Darknet logs it, and its +gradient into head_delta (overwritten). */
     enum status (*loss)(struct ctx *, struct layer *, const struct loss_args *, struct loss_stats *);
+    /* NULL, or what makes stats of a loss that was only queued; true for `loss_queued` of a bound layer whose loss is. */
+    bool (*loss_queued)(const struct layer *);
+    enum status (*loss_end)(struct ctx *, struct layer *, const struct loss_args *, struct loss_stats *);
     /* Running numbers of training, apart from parameters, without which a run cannot go on as if it had not stopped; returns
      * how many there are at *value.  NULL: none. */
     int (*memory)(struct layer *, double **value);

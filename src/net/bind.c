@@ -50,6 +50,7 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
     p->max_batches = net->opt.max_batches;
     p->boxes = net->boxes;
     p->hook = net->hook;
+    p->host_heads = net->host_heads || b->labels_read;
 }
 
 static bool passes_through(const struct net *net, int i) { return net->buffers->owner[i] != i; }
@@ -69,12 +70,14 @@ static enum status buffers_new(struct ctx *ctx, struct net *net) {
     b->clear = mem_zero(ctx, n, sizeof *b->clear);
     b->differentiable = mem_zero(ctx, n, sizeof *b->differentiable);
     b->again = mem_zero(ctx, n, sizeof *b->again);
+    b->stats = mem_zero(ctx, n, sizeof *b->stats);
     net->y = mem_zero(ctx, n, sizeof *net->y);
     net->dy = mem_zero(ctx, n, sizeof *net->dy);
     if (ctx->code != ST_OK) return ctx->code;
     for (int i = 0; i < net->n; ++i) {
         const struct layer *l = &net->layer[i];
         if (l->n_in > widest) widest = l->n_in;
+        b->labels_read |= strcmp(l->ops->name, "contrastive") == 0;
         b->add[i] = mem_zero(ctx, (size_t)l->n_in, sizeof **b->add);
         b->first_writer[i] = -1;
     }
@@ -201,7 +204,7 @@ void net_unbind(struct net *net) {
         ops->free(net->be, b->scratch);
         for (int i = 0; b->add && i < net->n; ++i) free(b->add[i]);
         free(b->owner), free(b->channel), free(b->home), free(b->place), free(b->skip), free(b->add), free(b->first_writer), free(b->clear), free(b->differentiable), free(b->in), free(b->din);
-        free(b->kept), free(b->segment), free(b->again);
+        free(b->kept), free(b->segment), free(b->again), free(b->stats);
         free(b);
     }
     ops->free(net->be, net->input.data);

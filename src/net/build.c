@@ -161,6 +161,7 @@ enum status net_open_twin(struct ctx *ctx, const struct net *net, struct net **o
     twin->opt.max_batches = net->opt.max_batches;
     twin->iteration = net->iteration;
     twin->checkpoint_activations = net->checkpoint_activations;
+    twin->host_heads = net->host_heads;
     memcpy(twin->param, net->param, net->n_param * sizeof *net->param);
     *out = twin;
     return ST_OK;

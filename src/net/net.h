@@ -29,6 +29,7 @@ struct net {
     bool checkpoint_activations;   /* set before net_bind with TRAIN: less memory, segments are computed twice */
     bool wants_dinput;             /* set before net_bind with SCORE: backward leaves dU/dinput in dinput */
     struct tensor dinput;
+    bool host_heads;               /* set before net_bind with TRAIN: head_x and head_delta of heads are wanted */
     bool wants_dweights;           /* set before net_bind with SCORE: backward adds the gradients of convolutions' and dense
                                     * layers' weights, with batch norm folded into them, to dev_grad */
     struct tensor *y, *dy;         /* per layer; y of aliases is the input's tensor; data NULL where there is none */
@@ -87,6 +88,11 @@ enum status net_forward(struct ctx *, struct net *, const float *x);
 struct net_truth { const struct truth_list *boxes; const float *target; int target_size; bool adversarial; };
 /* Losses of all layers that have one; *loss as Darknet counts it (their mean).  stats: per layer, may be NULL. */
 enum status net_loss(struct ctx *, struct net *, const struct net_truth *, double *loss, struct loss_stats *stats);
+/* The same in two steps, so that a device need not wait in between: net_loss_begin leaves what backward needs, net_loss_end, not
+ * later than the next forward pass, the numbers.  net_loss_queued: numbers are not there yet. */
+enum status net_loss_begin(struct ctx *, struct net *, const struct net_truth *);
+bool net_loss_queued(const struct net *);
+enum status net_loss_end(struct ctx *, struct net *, double *loss, struct loss_stats *stats);
 /* Back-propagates head_delta of every head; TRAIN: parameter gradients are added to dev_grad, and outputs give up their
  * memory to gradients. */
 enum status net_backward(struct ctx *, struct net *);

@@ -35,25 +35,51 @@ static enum status segment_again(struct ctx *ctx, struct net *net, int s) {
     return ST_OK;
 }
 
-enum status net_loss(struct ctx *ctx, struct net *net, const struct net_truth *truth, double *loss, struct loss_stats *stats) {
-    struct loss_args args = { .truth = truth->boxes, .target = truth->target, .target_size = truth->target_size, .batch = net->batch, .net_w = net->opt.width, .net_h = net->opt.height, .steps = net->steps,
-                              .seen = net->seen, .iteration = net->iteration, .max_batches = net->opt.max_batches,
-                              .adversarial = truth->adversarial };
+static bool queued(const struct layer *l) { return l->ops->loss_queued && l->ops->loss_queued(l); }
+
+bool net_loss_queued(const struct net *net) {
+    for (int i = 0; i < net->n; ++i)
+        if (queued(&net->layer[i])) return true;
+    return false;
+}
+
+enum status net_loss_begin(struct ctx *ctx, struct net *net, const struct net_truth *truth) {
+    struct net_buffers *b = net->buffers;
+    b->loss = (struct loss_args){ .truth = truth->boxes, .target = truth->target, .target_size = truth->target_size, .batch = net->batch,
+                                  .net_w = net->opt.width, .net_h = net->opt.height, .steps = net->steps, .seen = net->seen,
+                                  .iteration = net->iteration, .max_batches = net->opt.max_batches, .be = net->be,
+                                  .adversarial = truth->adversarial };
+    for (int i = 0; i < net->n; ++i) {
+        struct layer *l = &net->layer[i];
+        if (!l->ops->loss) continue;
+        b->stats[i] = (struct loss_stats){ 0 };
+        b->loss.x = l->in[0] == LAYER_INPUT ? &net->input : &net->y[l->in[0]];
+        TRY(l->ops->loss(ctx, l, &b->loss, &b->stats[i]));
+    }
+    return ST_OK;
+}
+
+enum status net_loss_end(struct ctx *ctx, struct net *net, double *loss, struct loss_stats *stats) {
+    struct net_buffers *b = net->buffers;
     double sum = 0;
     int losses = 0;
     for (int i = 0; i < net->n; ++i) {
         struct layer *l = &net->layer[i];
         if (!l->ops->loss) continue;
-        struct loss_stats own = { 0 };
-        TRY(l->ops->loss(ctx, l, &args, &own));
-        if (stats) stats[i] = own;
-        if (own.none) continue;
-        sum += own.loss;
+        if (queued(l)) TRY(l->ops->loss_end(ctx, l, &b->loss, &b->stats[i]));
+        if (stats) stats[i] = b->stats[i];
+        if (b->stats[i].none) continue;
+        sum += b->stats[i].loss;
         ++losses;
     }
     if (!losses) return ctx_fail(ctx, ST_UNSUPPORTED, "%s: no layer of this network has a loss to train on", net->doc->path);
     *loss = sum / losses;
     return isfinite(*loss) ? ST_OK : ctx_fail(ctx, ST_NUMERIC, "the loss is %g", *loss);
+}
+
+enum status net_loss(struct ctx *ctx, struct net *net, const struct net_truth *truth, double *loss, struct loss_stats *stats) {
+    TRY(net_loss_begin(ctx, net, truth));
+    return net_loss_end(ctx, net, loss, stats);
 }
 
 enum status net_recompute(struct ctx *ctx, struct net *net, int i) {

@@ -255,6 +255,7 @@ static enum status prepare(struct ctx *ctx, struct trainer *t) {
     t->net->opt.max_batches = t->max; /* heads and rate policies look at it */
     t->net->seen = t->iteration * (uint64_t)t->step_images;
     t->net->checkpoint_activations = t->opt->checkpoint_activations;
+    t->net->host_heads = t->opt->second_loss != NULL;
     t->begun = true;
     TRY(team_open(ctx, t->be, t->net, t->opt->others, t->opt->n_other, &t->team));
     TRY(open_source(ctx, t)); /* reads ahead while the net is bound */
@@ -320,13 +321,26 @@ static enum status disturb(struct ctx *ctx, struct trainer *t, uint64_t number, 
     return adversary_disturb(ctx, &t->adversary, t->net, *x, rate, o->contrastive ? 2 : 1, x);
 }
 
+/* The loss's numbers.  When they are none it tells why: by what the pass has left, or, when backward has taken the outputs' memory,
+ * by another one. */
+static enum status member_loss(struct ctx *ctx, const struct trainer *t, struct member *m) {
+    char what[256];
+    bool again = net_loss_queued(m->net);
+    enum status st = net_loss_end(ctx, m->net, &m->loss, m->stats);
+    if (st != ST_NUMERIC && (st != ST_OK || isfinite(m->loss))) return st;
+    struct team_share share;
+    struct ctx quiet = { 0 };
+    if (again && team_share(&quiet, m, t->part.b, t->part.x, m->net->batch * t->team.n, &share) == ST_OK) net_forward(&quiet, m->net, share.x);
+    diagnose_forward(m->net, what, sizeof what);
+    return not_finite(ctx, t, what, t->part.b);
+}
+
 /* Forward, loss and backward of a member's share of a sub-batch. */
 static enum status member_step(struct ctx *ctx, void *user, struct member *m) {
     const struct trainer *t = user;
     const struct part *part = &t->part;
     struct net *net = m->net;
     struct team_share share;
-    char what[256];
     struct rng noise = rng_stream(t->opt->seed, part->number, NOISE_STREAM);
     TRY(team_share(ctx, m, part->b, part->x, net->batch * t->team.n, &share));
     net->seed = rng_u64(&noise);
@@ -337,15 +351,13 @@ static enum status member_step(struct ctx *ctx, void *user, struct member *m) {
     if (plan_sequence((void *)t, part->number) == part->number) TRY(net_reset(ctx, net));
     struct net_truth truth = { .boxes = share.boxes, .target = share.target, .target_size = part->b->target_size };
     TRY(net_forward(ctx, net, share.x));
-    enum status st = net_loss(ctx, net, &truth, &m->loss, m->stats);
-    if (st == ST_NUMERIC || (st == ST_OK && !isfinite(m->loss))) {
-        diagnose_forward(net, what, sizeof what);
-        return not_finite(ctx, t, what, part->b);
-    }
-    TRY(st);
+    TRY(net_loss_begin(ctx, net, &truth));
+    bool later = net_loss_queued(net); /* a device computes it: on to the backward pass */
+    if (!later) TRY(member_loss(ctx, t, m));
     if (t->opt->second_loss) TRY(t->opt->second_loss(ctx, t->opt->second_user, net, share.x, share.boxes, &m->loss));
     if (part->last) team_send_gradients(ctx, m);
     TRY(net_backward(ctx, net));
+    if (later) TRY(member_loss(ctx, t, m));
     if (!m->sending) m->squares = m->be->ops->sum_squares(m->be, net->n_param, net->dev_grad);
     return ctx->code;
 }

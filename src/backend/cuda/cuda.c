@@ -128,6 +128,7 @@ static enum status open_on(struct ctx *ctx, struct backend *be, struct device *d
     cuda_norm_ops(&state->ops);
     cuda_vector_ops(&state->ops);
     cuda_conv_ops(&state->ops);
+    cuda_yolo_ops(&state->ops);
     be->ops = &state->ops;
     be->elem_size = sizeof(float);
     be->channels_last = true;
