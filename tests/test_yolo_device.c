@@ -47,7 +47,7 @@ static bool make(const char *kind, const char *text, const float *x, bool host, 
     out->delta = calloc(out->n + 1, sizeof *out->delta);
     out->stats = stats[net->n - 1];
     if (ok && l->head_delta) memcpy(out->delta, l->head_delta, out->n * sizeof *out->delta);
-    CHECK(!ok || (l->head_delta == NULL) == (!host && be->ops->yolo_new && !strstr(text, "num_sigmas")), "%s: where the loss is computed", kind);
+    CHECK(!ok || (l->head_delta == NULL) == (!host && be->yolo && !strstr(text, "num_sigmas")), "%s: where the loss is computed", kind);
     if (ok && !l->head_delta) { /* through the layer's backward pass */
         struct pass p;
         struct shape in = l->in_shape[0];

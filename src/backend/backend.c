@@ -38,7 +38,8 @@ enum status backend_open(struct ctx *ctx, const char *kind, struct backend **out
     enum status status = ST_OK;
     if (strcmp(kind, "auto") == 0) status = open_best(ctx, be);
     else if (cuda_names(kind)) status = cuda_open(ctx, be, kind);
-    else if (strcmp(kind, "cuda-emulated") == 0) status = cuda_open_emulated(ctx, be);
+    else if (strcmp(kind, "cuda-emulated") == 0) status = cuda_open_emulated(ctx, be, 0);
+    else if (strncmp(kind, "cuda-emulated@", 14) == 0) status = cuda_open_emulated(ctx, be, 1e6 * atof(kind + 14));
     else if (strcmp(kind, "cpu") == 0) status = cpu_open(ctx, be, false);
     else if (strcmp(kind, "cpu-plain") == 0) status = cpu_open(ctx, be, true);
     else if (strcmp(kind, "ref") == 0) set_up(be, &ref_f32_ops, sizeof(float));

@@ -76,8 +76,6 @@ struct local_desc { int size, stride, pad; };
  * angle: radians that the window is turned about the middle of the picture, read bilinearly, 0 outside. */
 struct crop_place { int x, y; bool flip; double saturation, exposure, shift[3], angle; };
 
-struct yolo_plan;
-
 struct backend;
 struct backend_ops {
     const char *name;
@@ -269,15 +267,6 @@ struct backend_ops {
     void (*drop_blocks)(struct backend *, const struct tensor *x, struct tensor *y, const int32_t *corner, int side,
                         const double *scale, bool add);
 
-    /* Target assignment and loss of [yolo] (backend/yolo.h); NULL: the host does it.  yolo_loss only queues: objects of one image
-     * stand side by side, images in their order; delta, dense, of x's shape (N, anchors*entries, H, W), becomes +dL/dx.  yolo_sums
-     * waits for what was queued last. */
-    enum status (*yolo_new)(struct backend *, struct ctx *, const struct yolo_desc *, const struct yolo_tables *, struct yolo_plan **);
-    void (*yolo_free)(struct backend *, struct yolo_plan *);
-    enum status (*yolo_loss)(struct backend *, struct ctx *, struct yolo_plan *, const struct yolo_object *, int n, const struct tensor *x,
-                             struct tensor *delta);
-    enum status (*yolo_sums)(struct backend *, struct ctx *, struct yolo_plan *, struct yolo_sums *);
-
     /* Flat vectors. */
     void (*axpy)(struct backend *, size_t n, double alpha, const real *x, real *y);      /* y += alpha*x */
     void (*scale)(struct backend *, size_t n, double alpha, real *x);                    /* x *= alpha */
@@ -293,8 +282,20 @@ struct backend_ops {
     void (*adam)(struct backend *, const struct update_range *, int n_range, real *w, real *g, real *m, real *v, const struct adam_rule *);
 };
 
+/* Target assignment and loss of [yolo] (backend/yolo.h).  `loss` only queues: objects of one image stand side by side, images in
+ * their order; delta, dense, of x's shape (N, anchors*entries, H, W), becomes +dL/dx.  `sums` waits for what was queued last. */
+struct yolo_plan;
+struct yolo_ops {
+    enum status (*open)(struct backend *, struct ctx *, const struct yolo_desc *, const struct yolo_tables *, struct yolo_plan **);
+    void (*close)(struct backend *, struct yolo_plan *);
+    enum status (*loss)(struct backend *, struct ctx *, struct yolo_plan *, const struct yolo_object *, int n, const struct tensor *x,
+                        struct tensor *delta);
+    enum status (*sums)(struct backend *, struct ctx *, struct yolo_plan *, struct yolo_sums *);
+};
+
 struct backend {
     const struct backend_ops *ops;
+    const struct yolo_ops *yolo; /* NULL: the host does it */
     size_t elem_size;  /* bytes of a real */
     bool channels_last;
     bool host;         /* elements are floats in the caller's memory, which operations may be given as they are */
@@ -302,13 +303,16 @@ struct backend {
     void *state;       /* engine, streams, ... */
     size_t bytes, peak_bytes; /* allocated through alloc/alloc_index now, and at most so far */
     double memory;     /* bytes of a device's own memory; 0: it is the machine's */
+    void (*room)(struct backend *, double *left, double *total); /* of that memory now; NULL: it is the machine's */
+    double refused;    /* bytes of the last allocation that there was no memory for */
 };
 
 /* kind: "cpu" (oneDNN where built in, else the plain kernels, for the best instruction set);
  * "cuda", "cuda:N", "cuda:N:tf32", "cuda:N:fp16", "cuda:N:fast" (GPU number N, 0; what convolutions multiply by, fp32 otherwise,
  * fast: tf32, or fp16 in a build with CUDNN_HALF=1);
  * "auto" (the first GPU, else, with a warning where the build could have used one, the cpu); "ref" (float), "ref64" (double);
- * for tests "cpu-plain" (baseline instructions, no oneDNN) and "cuda-emulated" (the CUDA backend, its kernels run by the CPU). */
+ * for tests "cpu-plain" (baseline instructions, no oneDNN) and "cuda-emulated" (the CUDA backend, its kernels run by the CPU;
+ * "cuda-emulated@N": with N MB of memory). */
 enum status backend_open(struct ctx *, const char *kind, struct backend **);
 void backend_close(struct backend *);
 /* What this backend computes with, e.g. "CPU: oneDNN 2.6.3, AVX2, 2 threads". */

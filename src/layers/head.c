@@ -180,7 +180,7 @@ enum status head_prepare(struct layer *l, struct pass *p, int classes, const cha
 void head_release(struct layer *l, struct backend *be) {
     struct head_run *run = l->run;
     if (run) {
-        if (run->plan) be->ops->yolo_free(be, run->plan);
+        if (run->plan) be->yolo->close(be, run->plan);
         be->ops->free(be, run->delta);
         free(run->multiplier);
         free(run->map);

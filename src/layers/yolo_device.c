@@ -28,7 +28,7 @@ static struct yolo_desc description(const struct yolo *y, const struct pass *p) 
 enum status yolo_device_prepare(struct layer *l, struct pass *p) {
     const struct yolo *y = l->state;
     struct head_run *run = l->run;
-    if (p->mode != NET_TRAIN || p->host_heads || !p->be->ops->yolo_new || needs_host(y)) return ST_OK;
+    if (p->mode != NET_TRAIN || p->host_heads || !p->be->yolo || needs_host(y)) return ST_OK;
     struct yolo_desc desc = description(y, p);
     double *size = mem_zero(p->ctx, 2 * (size_t)y->num, sizeof *size);
     int32_t *number = mem_zero(p->ctx, (size_t)desc.anchors, sizeof *number);
@@ -38,7 +38,7 @@ enum status yolo_device_prepare(struct layer *l, struct pass *p) {
         struct yolo_tables tables = { size, number, run->multiplier };
         struct shape in = l->in_shape[0];
         in.n = p->batch;
-        if (p->be->ops->yolo_new(p->be, p->ctx, &desc, &tables, &run->plan) == ST_OK) run->delta = p->be->ops->alloc(p->be, p->ctx, shape_count(in));
+        if (p->be->yolo->open(p->be, p->ctx, &desc, &tables, &run->plan) == ST_OK) run->delta = p->be->ops->alloc(p->be, p->ctx, shape_count(in));
     }
     free(size), free(number);
     free(l->head_x), free(l->head_delta);
@@ -76,7 +76,7 @@ enum status yolo_device_loss(struct ctx *ctx, struct layer *l, const struct loss
     TRY(head_boxes(ctx, l, args));
     TRY(list_objects(ctx, l, args, &object, &n));
     struct tensor delta = shape_tensor(args->be, l->in_shape[0], args->batch, run->delta);
-    enum status st = args->be->ops->yolo_loss(args->be, ctx, run->plan, object, n, args->x, &delta);
+    enum status st = args->be->yolo->loss(args->be, ctx, run->plan, object, n, args->x, &delta);
     free(object);
     return st;
 }
@@ -85,7 +85,7 @@ enum status yolo_loss_end(struct ctx *ctx, struct layer *l, const struct loss_ar
     const struct yolo *y = l->state;
     const struct head_run *run = l->run;
     struct yolo_sums s;
-    TRY(args->be->ops->yolo_sums(args->be, ctx, run->plan, &s));
+    TRY(args->be->yolo->sums(args->be, ctx, run->plan, &s));
     *stats = (struct loss_stats){ .iou_sum = s.iou, .count = (int)s.count, .boxes = s.boxes, .rewritten = s.rewritten };
     struct yolo_job j = { .l = l, .y = y, .g = yolo_grid(l), .stats = stats, .iou_error = s.iou_error, .giou_error = s.giou_error,
                           .own_class = s.own_class, .object = s.object, .any_object = s.any_object, .over50 = s.over50,

@@ -60,6 +60,7 @@ static enum status buffers_new(struct ctx *ctx, struct net *net) {
     size_t n = (size_t)net->n;
     int widest = 1;
     if (!b) return ST_MEMORY;
+    b->short_layer = -1;
     b->owner = mem_zero(ctx, n, sizeof *b->owner);
     b->channel = mem_zero(ctx, n, sizeof *b->channel);
     b->home = mem_zero(ctx, n, sizeof *b->home);
@@ -129,7 +130,8 @@ static enum status bind_layers(struct ctx *ctx, struct net *net) {
         struct pass p;
         net_pass(ctx, net, i, &p);
         enum status st = l->ops->prepare ? l->ops->prepare(l, &p) : ST_OK;
-        if (st == ST_MEMORY) { /* say where */
+        if (st == ST_MEMORY) net->buffers->short_layer = i;
+        if (st == ST_MEMORY && !net->be->room) { /* say where */
             char why[sizeof ctx->error];
             memcpy(why, ctx->error, sizeof why);
             ctx_clear(ctx);
@@ -186,9 +188,12 @@ enum status net_bind(struct ctx *ctx, struct net *net, struct backend *be, enum 
     }
     net->steps = mode == NET_TRAIN ? net->opt.time_steps : 1;
     assert(batch % net->steps == 0);
+    double left = 0, total = 0;
+    if (be->room) be->room(be, &left, &total);
     enum status st = allocate(ctx, net);
     if (st == ST_OK) st = bind_layers(ctx, net);
     if (st == ST_OK) st = net_push(ctx, net);
+    if (st == ST_MEMORY && be->room && net->buffers) st = net_explain_memory(ctx, net, net->buffers->short_layer, left);
     if (st != ST_OK) net_unbind(net);
     return st;
 }

@@ -18,11 +18,14 @@ enum status cuda_fault(struct backend *be, struct ctx *ctx) {
 
 /* Says what there is beside what was asked for; after a fault nothing is given out. */
 static void *no_memory(struct backend *be, struct ctx *ctx, double bytes) {
-    const struct device *dev = cuda_device(be);
+    struct device *dev = cuda_device(be);
+    double left, total;
+    be->refused = bytes;
+    dev->ops->room(dev, &left, &total);
     if (dev->failed) cuda_fault(be, ctx);
-    else if (dev->memory > 0)
-        ctx_fail(ctx, ST_MEMORY, "the GPU is out of memory: %.0f MB asked for, %.0f of its %.0f MB are in use here; a smaller batch or more subdivisions need less",
-                 bytes / 1e6, (double)be->bytes / 1e6, dev->memory / 1e6);
+    else if (total > 0)
+        ctx_fail(ctx, ST_MEMORY, "the GPU is out of memory: %.1f MB asked for, %.1f MB free of %.1f MB, %.1f MB of them in use here", bytes / 1e6,
+                 left / 1e6, total / 1e6, (double)be->bytes / 1e6);
     else ctx_fail(ctx, ST_MEMORY, "out of memory: %.0f bytes", bytes);
     return NULL;
 }
@@ -48,6 +51,11 @@ static void block_drop(struct backend *be, void *at) {
         state->dev->ops->free(state->dev, at);
         return;
     }
+}
+
+static void cuda_room(struct backend *be, double *left, double *total) {
+    struct device *dev = cuda_device(be);
+    dev->ops->room(dev, left, total);
 }
 
 static real *cuda_alloc(struct backend *be, struct ctx *ctx, size_t n) { return block_new(be, ctx, n, sizeof(float)); }
@@ -128,11 +136,12 @@ static enum status open_on(struct ctx *ctx, struct backend *be, struct device *d
     cuda_norm_ops(&state->ops);
     cuda_vector_ops(&state->ops);
     cuda_conv_ops(&state->ops);
-    cuda_yolo_ops(&state->ops);
     be->ops = &state->ops;
+    be->yolo = &cuda_yolo_ops;
     be->elem_size = sizeof(float);
     be->channels_last = true;
     be->memory = dev->memory;
+    if (dev->memory > 0) be->room = cuda_room;
     be->state = state;
     return ST_OK;
 }
@@ -162,9 +171,9 @@ enum status cuda_open(struct ctx *ctx, struct backend *be, const char *kind) {
     return open_on(ctx, be, dev, "cuda");
 }
 
-enum status cuda_open_emulated(struct ctx *ctx, struct backend *be) {
+enum status cuda_open_emulated(struct ctx *ctx, struct backend *be, double limit) {
     struct device *dev;
-    TRY(device_host_open(ctx, &dev));
+    TRY(device_host_open(ctx, limit, &dev));
     return open_on(ctx, be, dev, "cuda-emulated");
 }
 

@@ -9,7 +9,7 @@ bool cuda_names(const char *kind);
 /* kind: "cuda", "cuda:N" for device number N (0), "cuda:N:tf32", "cuda:N:fp16", "cuda:N:fast" (what the build prefers).  ST_UNSUPPORTED, with the reason, where there is none or this build has no CUDA. */
 enum status cuda_open(struct ctx *ctx, struct backend *be, const char *kind);
 /* The same code with the host in the device's place: for tests. */
-enum status cuda_open_emulated(struct ctx *ctx, struct backend *be);
+enum status cuda_open_emulated(struct ctx *ctx, struct backend *be, double limit); /* bytes of memory; 0: any */
 void cuda_close(struct backend *be);
 void cuda_describe(const struct backend *be, char *text, size_t size);
 /* How many devices can be used; 0: `why` says in one line what is wrong. */

@@ -36,6 +36,7 @@ struct device_ops {
     void (*upload)(struct device *, const void *host, size_t bytes, void *to);   /* host memory may change when it returns */
     void (*download)(struct device *, const void *from, size_t bytes, void *host); /* waits */
     void (*wait)(struct device *);
+    void (*room)(struct device *, double *free, double *total); /* bytes; total 0: not known */
     void (*product)(struct device *, const struct product *);
     void (*describe)(const struct device *, char *text, size_t size);
     void (*close)(struct device *);
@@ -65,7 +66,8 @@ struct device {
 void device_fault(struct device *, enum status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* The host in the device's place. */
-enum status device_host_open(struct ctx *, struct device **);
+/* limit: bytes that it is to have; 0: as many as the machine. */
+enum status device_host_open(struct ctx *, double limit, struct device **);
 /* Device number n. */
 enum status device_cuda_open(struct ctx *, int n, enum precision, struct device **);
 enum precision device_fast_precision(void); /* what this build prefers where digits need not be counted */

@@ -1,4 +1,5 @@
 /* The host in the place of a device: kernels as loops, in the order of sums that gpu/device.cu has.  For tests. */
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,20 +19,30 @@ void device_fault(struct device *d, enum status code, const char *fmt, ...) {
 
 /* Blocks stand alone, so that a sanitizer sees every step beyond one. */
 static void *host_alloc(struct device *d, size_t bytes) {
-    (void)d;
-    if (!mem_fits((double)bytes)) return NULL;
-    size_t whole = (bytes + 63) / 64 * 64;
+    size_t whole = bytes ? (bytes + 63) / 64 * 64 : 64;
     void *block = NULL;
-    if (posix_memalign(&block, 64, whole ? whole : 64)) return NULL;
-    memset(block, 0, whole ? whole : 64);
+    double *used = d->own;
+    if (!mem_fits((double)bytes) || (d->memory > 0 && *used + (double)whole > d->memory)) return NULL;
+    if (posix_memalign(&block, 64, whole)) return NULL;
+    *used += (double)malloc_usable_size(block);
+    memset(block, 0, whole);
     return block;
 }
-static void host_free(struct device *d, void *block) { (void)d, free(block); }
+static void host_free(struct device *d, void *block) {
+    double *used = d->own;
+    if (block) *used -= (double)malloc_usable_size(block);
+    free(block);
+}
+static void host_room(struct device *d, double *left, double *total) {
+    double *used = d->own;
+    *total = d->memory;
+    *left = d->memory - *used > 0 ? d->memory - *used : 0;
+}
 static void host_zero(struct device *d, void *block, size_t bytes) { (void)d, memset(block, 0, bytes); }
 static void host_upload(struct device *d, const void *host, size_t bytes, void *to) { (void)d, memcpy(to, host, bytes); }
 static void host_download(struct device *d, const void *from, size_t bytes, void *host) { (void)d, memcpy(host, from, bytes); }
 static void host_wait(struct device *d) { (void)d; }
-static void host_close(struct device *d) { free(d); }
+static void host_close(struct device *d) { free(d->own), free(d); }
 static void host_describe(const struct device *d, char *text, size_t size) {
     (void)d;
     snprintf(text, size, "CUDA kernels run by the CPU, 1 thread");
@@ -91,7 +102,7 @@ static void add_double(double *sum, double *lost, double term) { (void)lost, *su
 
 static const struct device_ops host_ops = {
     .alloc = host_alloc, .free = host_free, .zero = host_zero, .upload = host_upload, .download = host_download,
-    .wait = host_wait, .product = host_product, .describe = host_describe, .close = host_close,
+    .wait = host_wait, .room = host_room, .product = host_product, .describe = host_describe, .close = host_close,
 #define EACH(name, args) .name = name##_run,
 #define COLUMNS(name, args, terms, type) .name = name##_run,
 #include "backend/cuda/kernels.inc"
@@ -99,9 +110,14 @@ static const struct device_ops host_ops = {
 #undef COLUMNS
 };
 
-enum status device_host_open(struct ctx *ctx, struct device **out) {
-    *out = mem_zero(ctx, 1, sizeof **out);
-    if (!*out) return ST_MEMORY;
-    (*out)->ops = &host_ops;
+enum status device_host_open(struct ctx *ctx, double limit, struct device **out) {
+    struct device *d = *out = mem_zero(ctx, 1, sizeof *d);
+    if (!d || !(d->own = mem_zero(ctx, 1, sizeof(double)))) { /* own: bytes given out */
+        free(d);
+        *out = NULL;
+        return ST_MEMORY;
+    }
+    d->ops = &host_ops;
+    d->memory = limit;
     return ST_OK;
 }

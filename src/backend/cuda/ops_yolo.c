@@ -133,9 +133,4 @@ static enum status yolo_sums(struct backend *be, struct ctx *ctx, struct yolo_pl
     return cuda_fault(be, ctx);
 }
 
-void cuda_yolo_ops(struct backend_ops *ops) {
-    ops->yolo_new = yolo_new;
-    ops->yolo_free = yolo_free;
-    ops->yolo_loss = yolo_loss;
-    ops->yolo_sums = yolo_sums;
-}
+const struct yolo_ops cuda_yolo_ops = { .open = yolo_new, .close = yolo_free, .loss = yolo_loss, .sums = yolo_sums };

@@ -110,7 +110,7 @@ static bool all_apart(struct device *const *dev, int n) {
 }
 
 static enum status set_up(struct ctx *ctx, struct nccl_collective *c) {
-    int n = c->base.ranks, number[64];
+    int n = c->base.ranks, number[64] = { 0 };
     ncclComm_t comm[64] = { 0 };
     for (int i = 0; i < n; ++i) number[i] = gpu_of(&c->rank[i])->number;
     TRY(nccl_ok(ctx, c->rank, ncclCommInitAll(comm, n, number)));
