@@ -5,6 +5,7 @@
 # make install-deps    scripts/setup: the Debian/Ubuntu packages this needs
 # make GPU=1 [CUDNN=1]  the same programs for NVIDIA GPUs as well; CUDNN=1: convolutions by cuDNN (else cuBLAS), CUDNN_HALF=1: by
 #                      tensor cores on half precision; ARCH="-gencode arch=compute_86,code=sm_86" for one kind of card only
+# make OPENCV=1         videos, cameras and windows (detector demo), by OpenCV 4
 # Switches: V=1 shows the commands, DEPS=folder names include/ and lib/ of libraries beside the system's, ONEDNN=0 leaves oneDNN out, JPEG=0 libjpeg, EXPAT=0 libexpat, WERROR=1, DEBUG=1, CC=clang. AVX and OPENMP, known from Darknet, are always on.
 
 CC ?= cc
@@ -22,10 +23,6 @@ OPENMP_FLAG := $(shell printf '\043include <omp.h>\nint main(void) { return omp_
 EXPAT ?= $(shell echo 'int main(void) { return XML_ExpatVersion() == NULL; }' | $(CC) $(CPPFLAGS) -include expat.h -x c - $(LDFLAGS) -lexpat -o /dev/null 2>/dev/null && echo 1 || echo 0)
 ONEDNN ?= $(shell echo 'int main(void) { return dnnl_version() == NULL; }' | $(CC) $(CPPFLAGS) -include oneapi/dnnl/dnnl.h -x c - $(LDFLAGS) -ldnnl -o /dev/null 2>/dev/null && echo 1 || echo 0)
 JPEG ?= $(shell printf '\043include <stdio.h>\n\043include <jpeglib.h>\nint main(void) { return jpeg_std_error(NULL) == NULL; }\n' | $(CC) $(CPPFLAGS) -x c - $(LDFLAGS) -ljpeg -o /dev/null 2>/dev/null && echo 1 || echo 0)
-
-ifeq ($(OPENCV),1)
-$(error OPENCV=1: windows and video are not part of this version; build without it)
-endif
 
 MODE := release
 CFLAGS ?= -O3
@@ -71,6 +68,17 @@ endif
 ifeq ($(GPU),1)
 include scripts/gpu.mk
 endif
+ifeq ($(OPENCV),1)
+OPENCV_FLAGS := $(shell pkg-config --cflags opencv4 2>/dev/null || echo -I/usr/include/opencv4)
+OPENCV_LIBS := -lopencv_highgui -lopencv_videoio -lopencv_imgproc -lopencv_core -lstdc++
+ifneq ($(shell printf '\043include <opencv2/highgui.hpp>\n\043include <opencv2/videoio.hpp>\nint main() { return cv::VideoCapture().isOpened(); }\n' | $(CXX) $(OPENCV_FLAGS) -x c++ - $(LDFLAGS) $(OPENCV_LIBS) -o /dev/null 2>/dev/null && echo yes),yes)
+$(error OPENCV=1: OpenCV 4 not found; Debian and Ubuntu: apt-get install libopencv-videoio-dev libopencv-highgui-dev)
+endif
+OPENCV_INSTEAD := src/vision/video_none.c
+OPENCV_SRC := src/vision/opencv/video.cpp
+LDLIBS += $(OPENCV_LIBS)
+MODE := $(MODE)-opencv
+endif
 MODE := $(MODE)-$(notdir $(firstword $(CC)))
 OUT := build/$(MODE)
 
@@ -87,10 +95,10 @@ ISA_base :=
 ISA_avx2 := -mavx2 -mfma
 ISA_avx512 := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mavx2 -mfma -mprefer-vector-width=512
 
-SRC := $(filter-out $(KERNELS) $(GPU_INSTEAD),$(wildcard src/*/*.c src/*/*/*.c) $(GPU_SRC))
+SRC := $(filter-out $(KERNELS) $(GPU_INSTEAD) $(OPENCV_INSTEAD),$(wildcard src/*/*.c src/*/*/*.c) $(GPU_SRC))
 CLI := $(filter src/cli/%,$(SRC))
 LIB := $(filter-out $(CLI),$(SRC))
-LIB_OBJ := $(LIB:%.c=$(OUT)/%.o) $(foreach i,$(ISAS),$(KERNELS:%.c=$(OUT)/%_$(i).o)) $(GPU_KERNELS:%.cu=$(OUT)/%.o)
+LIB_OBJ := $(LIB:%.c=$(OUT)/%.o) $(foreach i,$(ISAS),$(KERNELS:%.c=$(OUT)/%_$(i).o)) $(GPU_KERNELS:%.cu=$(OUT)/%.o) $(OPENCV_SRC:%.cpp=$(OUT)/%.o)
 CLI_OBJ := $(CLI:%.c=$(OUT)/%.o)
 TESTS := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 
@@ -125,6 +133,10 @@ $(OUT)/src/backend/cuda/gpu/%.o: src/backend/cuda/gpu/%.cu
 	@mkdir -p $(@D)
 	$(call say,  NVCC $<)
 	$(Q)$(NVCC) $(NVCC_FLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
+$(OUT)/src/vision/opencv/%.o: src/vision/opencv/%.cpp
+	@mkdir -p $(@D)
+	$(call say,  CXX $<)
+	$(Q)$(CXX) $(CPPFLAGS) $(OPENCV_FLAGS) -std=c++17 -O2 -Wall -Wextra -fPIC $(if $(WERROR),-Werror) -c -o $@ $<
 $(OUT)/src/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(call say,  CC $<)

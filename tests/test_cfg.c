@@ -186,7 +186,7 @@ static const struct cfg_key sample_keys[] = {
       .choices = kinds, .lenient = true },
     CFG_FLOAT_IN(struct sample, rate, .5, 0, 1), CFG_INTS(struct sample, layers),
     CFG_FLOATS(struct sample, anchors), CFG_TEXT(struct sample, map), CFG_IGNORED("stream"),
-    CFG_MISSING("xnor", 0), CFG_MISSING("share_index", -1000000000), CFG_TRAINING("clip", 0),
+    CFG_MISSING("xnor", 0), CFG_MISSING("share_index", -1000000000),
     CFG_END
 };
 
@@ -196,7 +196,7 @@ static void test_values(void) {
     struct sample s = { 0 };
     struct cfg_doc *doc = parse(&ctx,
                                 "[c]\nfilters=64#n\npad=3;n\nkind=leaky\nrate=1e-1 # x\nlayers=-1, 61 ,2#,3\n"
-                                "anchors=1.5,2,.25\nmap=data/x.map\nstream=7\nxnor=0\nclip=1\n",
+                                "anchors=1.5,2,.25\nmap=data/x.map\nstream=7\nxnor=0\n",
                                 true);
     CHECK(keys_read(&ctx, &doc->section[0], sample_keys, &s) == ST_OK, "%s", ctx.error);
     CHECK(s.filters == 64 && s.pad == 1 && s.kind == 7 && s.rate == .1, "%d %d %d %g", s.filters, s.pad,
@@ -209,14 +209,6 @@ static void test_values(void) {
     const struct cfg_key *tables[] = { sample_keys };
     CHECK(keys_check_unused(&ctx, &doc->section[0], tables, 1, true) == ST_OK, "%s", ctx.error);
     CHECK(j.n == 0, "no warning expected: %s", j.last);
-    CHECK(keys_check_training(&ctx, &doc->section[0], sample_keys) == ST_UNSUPPORTED,
-          "clip=1 must stop training");
-    CHECK(
-        !strcmp(
-            ctx.error,
-            "a.cfg:11: [c] clip: training with it is not supported in this version, remove it or "
-                  "set it to 0"),
-        "%s", ctx.error);
     keys_free(sample_keys, &s);
     CHECK(!s.layers.v && !s.anchors.v, "freed");
     cfg_free(doc);
@@ -225,11 +217,9 @@ static void test_values(void) {
 static void test_defaults(void) {
     struct ctx ctx = { 0 };
     struct sample s = { 0 };
-    struct cfg_doc *doc = parse(&ctx, "[c]\nfilters\nclip=0.0\n", true);
+    struct cfg_doc *doc = parse(&ctx, "[c]\nfilters\n", true);
     CHECK(keys_read(&ctx, &doc->section[0], sample_keys, &s) == ST_OK, "%s", ctx.error);
     CHECK(s.filters == 5 && s.pad == 0 && s.kind == 4 && s.rate == .5 && !s.layers.n && !s.map, "defaults");
-    CHECK(keys_check_training(&ctx, &doc->section[0], sample_keys) == ST_OK, "a neutral value trains: %s",
-          ctx.error);
     keys_free(sample_keys, &s);
     cfg_free(doc);
 }
@@ -453,7 +443,6 @@ static void test_damage(void) {
         net_options_check_training(&ctx, doc, &o);
         const struct cfg_section *last = &doc->section[doc->n - 1];
         keys_read(&ctx, last, sample_keys, &s);
-        keys_check_training(&ctx, last, sample_keys);
         keys_check_unused(&ctx, last, tables, 1, i % 3);
         ++edits;
         ctx_clear(&ctx);

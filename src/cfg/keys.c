@@ -140,18 +140,6 @@ static enum status check_missing(struct ctx *ctx, const struct cfg_section *s, c
                        way_out(key, way));
 }
 
-enum status keys_check_training(struct ctx *ctx, const struct cfg_section *s, const struct cfg_key *table) {
-    for (const struct cfg_key *key = table; key && key->name; ++key) {
-        if (key->type != CFG_T_TRAINING) continue;
-        const char *value = cfg_value(s, key->name);
-        char way[64];
-        if (value && !neutral(key, value))
-            return cfg_fail_as(ctx, ST_UNSUPPORTED, s, key->name,
-                               "training with it is not supported in this version, %s", way_out(key, way));
-    }
-    return ST_OK;
-}
-
 /* --- Tables --------------------------------------------------------------------------------------------- */
 
 static void set_default(const struct cfg_key *key, void *target) {
@@ -165,7 +153,6 @@ static void set_default(const struct cfg_key *key, void *target) {
     case CFG_T_FLOATS: list_store(key, to, NULL, 0); break;
     case CFG_T_TEXT: *(const char **)to = NULL; break;
     case CFG_T_IGNORED:
-    case CFG_T_TRAINING:
     case CFG_T_MISSING: break;
     }
 }
@@ -190,8 +177,7 @@ static enum status read_key(struct ctx *ctx, const struct cfg_section *s, const 
     case CFG_T_FLOATS: return read_list(ctx, s, key, value, to);
     case CFG_T_TEXT: *(const char **)to = value; return ST_OK;
     case CFG_T_MISSING: return check_missing(ctx, s, key, value);
-    case CFG_T_IGNORED:
-    case CFG_T_TRAINING: break;
+    case CFG_T_IGNORED: break;
     }
     return ST_OK;
 }

@@ -16,7 +16,6 @@ enum cfg_type {
     CFG_T_FLOATS,   /* struct cfg_floats */
     CFG_T_TEXT,     /* const char *, owned by the document; NULL when absent */
     CFG_T_IGNORED,  /* known, without effect here or upstream: accepted in silence */
-    CFG_T_TRAINING, /* known, its effect on training is not built: read in silence, keys_check_training refuses it */
     CFG_T_MISSING   /* known upstream, its effect is not built: an error unless the value is neutral (def) */
 };
 struct cfg_choice { const char *name; int value; }; /* ends with name NULL */
@@ -42,7 +41,6 @@ struct cfg_key {
 #define CFG_TEXT(S, f)                { .name = #f, .type = CFG_T_TEXT, .offset = offsetof(S, f) }
 #define CFG_IGNORED(n)                { .name = n, .type = CFG_T_IGNORED }
 #define CFG_MISSING(n, neutral)       { .name = n, .type = CFG_T_MISSING, .def = (neutral) }
-#define CFG_TRAINING(n, neutral)      { .name = n, .type = CFG_T_TRAINING, .def = (neutral) }
 #define CFG_END                       { .name = NULL }
 
 /* Fills `target` from the section: defaults first, then what the section says, marking entries used.  Lists point to
@@ -50,8 +48,6 @@ struct cfg_key {
  * choice.  Text behind a number is a warning unless it starts with '#' or ';' (Darknet's readers ignore it). */
 enum status keys_read(struct ctx *, const struct cfg_section *, const struct cfg_key *table, void *target);
 void keys_free(const struct cfg_key *table, void *target);
-/* Before training: fails for a CFG_T_TRAINING key of the table that is set to anything but its neutral value. */
-enum status keys_check_training(struct ctx *, const struct cfg_section *, const struct cfg_key *table);
 /* After all tables of a section were read: every entry still unused gets a warning "path:line: [section] unknown key
  * 'kye', did you mean 'key'?"; with `strict` an error.  A repeated known key is named as such (the first one counts).  `tables`: n tables of names. */
 enum status keys_check_unused(struct ctx *, const struct cfg_section *, const struct cfg_key *const *tables, int n, bool strict);

@@ -158,7 +158,6 @@ void net_options_free(struct net_options *o) { keys_free(net_option_keys, o); }
 enum status net_options_check_training(struct ctx *ctx, const struct cfg_doc *doc,
                                        const struct net_options *o) {
     const struct cfg_section *s = &doc->section[0];
-    TRY(keys_check_training(ctx, s, net_option_keys));
     TRY(check_pairs(ctx, s, o));
     if ((o->adam || o->adamw) && (o->B1 < 0 || o->B1 >= 1 || o->B2 < 0 || o->B2 >= 1 || o->eps <= 0))
         return cfg_fail(ctx, s, "adam", "needs 0 <= B1 < 1, 0 <= B2 < 1 and eps > 0");

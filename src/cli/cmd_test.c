@@ -1,5 +1,4 @@
 /* detector test: boxes of one picture, or of every picture that a list on stdin names. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +9,9 @@
 #include "cli/layer_times.h"
 #include "cli/options.h"
 #include "cli/session.h"
+#include "cli/shown.h"
 #include "eval/detect.h"
-#include "vision/draw.h"
+#include "vision/video.h"
 
 struct test_flags {
     double thresh, iou_thresh, hier;
@@ -31,7 +31,7 @@ static const struct option test_options[] = {
     { "letter_box", OPTION_FLAG, offsetof(struct test_flags, letter_box), NULL, "keep the picture's aspect",
       NULL, 1, 0 },
     { "dont_show", OPTION_FLAG, offsetof(struct test_flags, dont_show), NULL,
-      "no window; there never is one here", NULL, 1, 0 },
+      "no window (OPENCV=1 builds open one)", NULL, 1, 0 },
     { "benchmark_layers", OPTION_FLAG, offsetof(struct test_flags, benchmark_layers), NULL,
       "print how long each layer took, the slowest first", NULL, 1, 0 },
     { "strict", OPTION_FLAG, offsetof(struct test_flags, strict), NULL, "unknown cfg keys are errors", NULL,
@@ -53,129 +53,7 @@ struct tester {
     int failed;
 };
 
-/* --- What counts as seen -------------------------------------------------------------------------------- */
-
-/* One box with its best class; `order` keeps sorting stable. */
-struct shown {
-    const struct detection *d;
-    int best, order;
-};
-
-/* Names that begin so are never shown, as in Darknet. */
-static bool hidden(const char *name) { return strncmp(name, "dont_show", 9) == 0; }
-
-static int select_shown(const struct tester *t, struct shown *shown) {
-    int n = 0;
-    char number[16];
-    for (int i = 0; i < t->list.n; ++i) {
-        const struct detection *d = &t->list.item[i];
-        float best = (float)t->flags.thresh;
-        int k = -1;
-        for (int j = 0; j < t->list.classes; ++j)
-            if (d->prob[j] > best && !hidden(session_name(&t->s, j, number))) best = d->prob[j], k = j;
-        if (k < 0) continue;
-        shown[n] = (struct shown){ d, k, n };
-        ++n;
-    }
-    return n;
-}
-
-static int by_left(const void *a, const void *b) {
-    const struct shown *p = a, *q = b;
-    float l = p->d->box.x - p->d->box.w / 2, r = q->d->box.x - q->d->box.w / 2;
-    return l < r ? -1 : l > r ? 1 : p->order - q->order;
-}
-
-static int by_confidence(const void *a, const void *b) {
-    const struct shown *p = a, *q = b;
-    float l = p->d->prob[p->best], r = q->d->prob[q->best];
-    return l < r ? -1 : l > r ? 1 : p->order - q->order;
-}
-
-/* --- Text ----------------------------------------------------------------------------------------------- */
-
-static void print_class(const struct tester *t, const struct detection *d, int k, int w, int h) {
-    char number[16];
-    printf("%s: %.0f%%", session_name(&t->s, k, number), (double)(d->prob[k] * 100));
-    if (t->flags.ext_output)
-        printf("\t(left_x: %4.0f   top_y: %4.0f   width: %4.0f   height: %4.0f)",
-               (double)roundf((d->box.x - d->box.w / 2) * (float)w),
-               (double)roundf((d->box.y - d->box.h / 2) * (float)h), (double)roundf(d->box.w * (float)w),
-               (double)roundf(d->box.h * (float)h));
-    putchar('\n');
-}
-
-static void print_shown(const struct tester *t, const struct shown *shown, int n, int w, int h) {
-    for (int i = 0; i < n; ++i) {
-        const struct detection *d = shown[i].d;
-        print_class(t, d, shown[i].best, w, h);
-        for (int k = 0; k < t->list.classes; ++k)
-            if (d->prob[k] > (float)t->flags.thresh && k != shown[i].best) print_class(t, d, k, w, h);
-    }
-}
-
-/* --- Picture -------------------------------------------------------------------------------------------- */
-
-static void draw_label(const struct tester *t, struct pixels *px, const struct shown *s, float left,
-                       float top) {
-    char text[512], number[16];
-    size_t at = (size_t)snprintf(text, sizeof text, "%s: %.2f", session_name(&t->s, s->best, number),
-                                 (double)s->d->prob[s->best]);
-    for (int k = 0; k < t->list.classes && at < sizeof text; ++k)
-        if (s->d->prob[k] > (float)t->flags.thresh && k != s->best)
-            at += (size_t)snprintf(text + at, sizeof text - at, ", %s", session_name(&t->s, k, number));
-    int step = (int)((float)px->h * 0.002f); /* Darknet's letters come in eight sizes */
-    float size = 12.0f * (float)((step > 7 ? 7 : step) + 1), margin = size / 4, height = size + 2 * margin;
-    struct colour tile = draw_class_colour(s->best, t->list.classes), ink = { 0, 0, 0, 1 };
-    tile.alpha = 0.7f;
-    float y = top >= height ? top - height : top;
-    draw_rect(px, left, y, draw_text(NULL, 0, 0, size, text, ink) + 2 * margin, height, tile);
-    draw_text(px, left + margin, y + margin, size, text, ink);
-}
-
-static void draw_shown(const struct tester *t, struct pixels *px, const struct shown *shown, int n) {
-    int thick = (int)((float)px->h * 0.002f);
-    if (thick < 1) thick = 1;
-    for (int i = 0; i < n; ++i) {
-        struct box b = shown[i].d->box;
-        float left = fmaxf(truncf((b.x - b.w / 2) * (float)px->w), 0),
-              top = fmaxf(truncf((b.y - b.h / 2) * (float)px->h), 0);
-        float right = fminf(truncf((b.x + b.w / 2) * (float)px->w), (float)(px->w - 1));
-        float bottom = fminf(truncf((b.y + b.h / 2) * (float)px->h), (float)(px->h - 1));
-        if (right < left || bottom < top) continue;
-        draw_frame(px, left, top, right - left + 1, bottom - top + 1, (float)thick,
-                   draw_class_colour(shown[i].best, t->list.classes));
-        draw_label(t, px, &shown[i], left, top + (float)thick);
-    }
-}
-
 /* --- Files ---------------------------------------------------------------------------------------------- */
-
-/* Darknet's layout to the byte, blanks before line ends included; only names and paths are escaped. */
-static void json_image(struct tester *t, const char *path) {
-    FILE *f = t->json.file;
-    if (t->frames) fprintf(f, ", \n");
-    fprintf(f, "{\n \"frame_id\":%lld, \n \"filename\":\"", ++t->frames);
-    text_write_json(f, path);
-    fprintf(f, "\", \n \"objects\": [ \n");
-    bool first = true;
-    for (int i = 0; i < t->list.n; ++i)
-        for (int k = 0; k < t->list.classes; ++k) {
-            const struct detection *d = &t->list.item[i];
-            char number[16];
-            const char *name = session_name(&t->s, k, number);
-            if (!(d->prob[k] > 0.005f) || hidden(name)) continue;
-            fprintf(f, "%s  {\"class_id\":%d, \"name\":\"", first ? "" : ", \n", k);
-            text_write_json(f, name);
-            fprintf(
-                f,
-                "\", \"relative_coordinates\":{\"center_x\":%f, \"center_y\":%f, \"width\":%f, "
-                    "\"height\":%f}, \"confidence\":%f}",
-                (double)d->box.x, (double)d->box.y, (double)d->box.w, (double)d->box.h, (double)d->prob[k]);
-            first = false;
-        }
-    fprintf(f, "\n ] \n}");
-}
 
 static enum status save_labels(struct tester *t, const char *image) {
     struct ctx *ctx = &t->s.ctx;
@@ -229,16 +107,32 @@ static enum status show_picture(struct tester *t, const char *path, struct pixel
     printf("%s: Predicted in %f milli-seconds.\n", path, seconds * 1e3);
     struct shown *shown = mem_zero(ctx, (size_t)t->list.n, sizeof *shown);
     if (!shown) return ST_MEMORY;
-    int n = select_shown(t, shown);
-    qsort(shown, (size_t)n, sizeof *shown, by_left);
-    print_shown(t, shown, n, px->w, px->h);
+    float thresh = (float)t->flags.thresh;
+    int n = shown_select(&t->s, &t->list, thresh, shown);
+    shown_print(&t->s, t->list.classes, shown, n, thresh, t->flags.ext_output, px->w, px->h);
     fflush(stdout);
-    qsort(shown, (size_t)n, sizeof *shown, by_confidence);
-    draw_shown(t, px, shown, n);
+    shown_draw(&t->s, t->list.classes, shown, n, thresh, px);
     free(shown);
     TRY(pixels_write(ctx, "predictions.jpg", px, 80));
-    if (t->json.file) json_image(t, path);
-    return t->flags.save_labels ? save_labels(t, path) : ST_OK;
+    if (t->json.file) {
+        if (t->frames++) fprintf(t->json.file, ", \n");
+        shown_json(&t->s, &t->list, t->frames, path, t->json.file);
+    }
+    if (t->flags.save_labels) TRY(save_labels(t, path));
+    return ST_OK;
+}
+
+/* Until a key is pressed, where there is a screen. */
+static void show_window(struct tester *t, const struct pixels *px) {
+    if (t->flags.dont_show || !video_built()) return;
+    if (window_show(&t->s.ctx, "predictions", px, 0, 0) == ST_OK) {
+        window_key(0);
+        window_close_all();
+        return;
+    }
+    ctx_log(&t->s.ctx, LOG_WARN, "%s", t->s.ctx.error);
+    ctx_clear(&t->s.ctx);
+    t->flags.dont_show = true;
 }
 
 /* --- The pictures --------------------------------------------------------------------------------------- */
@@ -259,6 +153,7 @@ static enum status run_list(struct tester *t) {
         struct pixels px = { 0 };
         if (pixels_read(ctx, line, t->s.net->opt.channels, &px) == ST_OK) {
             st = show_picture(t, line, &px);
+            if (st == ST_OK) show_window(t, &px);
         } else {
             console_fail(ctx); /* the others of the list may be fine */
             ctx_clear(ctx);
@@ -295,6 +190,7 @@ static enum status work(struct tester *t, const struct arguments *words) {
         if (t->json.file) fprintf(t->json.file, "[\n");
         st = image ? show_picture(t, image, &px) : run_list(t);
     }
+    if (st == ST_OK && image) show_window(t, &px);
     pixels_free(&px);
     if (!t->json.file) return st;
     if (st != ST_OK) {

@@ -7,9 +7,8 @@ static const struct {
     const char *group, *name; /* name NULL: the whole group, or a top-level command */
     const char *line;
 } table[] = {
-#define VIDEO "video and cameras need OpenCV, which this version does without; 'detector test' takes pictures, also a list on stdin"
+#define VIDEO "left out; 'detector demo' takes videos and cameras in builds with OPENCV=1"
 #define EXPERIMENT "an experiment of Darknet's early days that is left out here"
-    { "detector", "demo", "detector demo: " VIDEO },
     { "yolo", "demo", "yolo demo: " VIDEO },
     { "coco", "demo", "coco demo: " VIDEO },
     { "classifier", "demo", "classifier demo: " VIDEO },

@@ -29,7 +29,7 @@ static const struct {
 } table[] = {
     { "detector", "test", detector_flags }, { "detector", "train", detector_flags }, { "detector", "valid", detector_flags },
     { "detector", "recall", detector_flags }, { "detector", "map", detector_flags }, { "detector", "calc_anchors", detector_flags },
-    { "detector", "draw", detector_flags }, { "classifier", NULL, classifier_flags }
+    { "detector", "draw", detector_flags }, { "detector", "demo", detector_flags }, { "classifier", NULL, classifier_flags }
 };
 
 static bool own_flag(const struct command *c, const char *name) {

@@ -142,15 +142,6 @@ static enum status bind_layers(struct ctx *ctx, struct net *net) {
     return ST_OK;
 }
 
-static enum status check_training(struct ctx *ctx, const struct net *net) {
-    TRY(net_options_check_training(ctx, net->doc, &net->opt));
-    for (int i = 0; i < net->n; ++i) {
-        TRY(keys_check_training(ctx, net->layer[i].section, layer_common_keys));
-        TRY(keys_check_training(ctx, net->layer[i].section, net->layer[i].ops->keys));
-    }
-    return ST_OK;
-}
-
 /* Nothing changes parameters while a network only runs, so host memory needs no second copy. */
 static bool borrows_params(const struct net *net) { return net->mode == NET_INFER && net->be->host; }
 
@@ -178,7 +169,7 @@ static enum status allocate(struct ctx *ctx, struct net *net) {
 
 enum status net_bind(struct ctx *ctx, struct net *net, struct backend *be, enum net_mode mode, int batch) {
     net_unbind(net);
-    if (mode == NET_TRAIN) TRY(check_training(ctx, net));
+    if (mode == NET_TRAIN) TRY(net_options_check_training(ctx, net->doc, &net->opt));
     net->be = be;
     net->mode = mode;
     net->batch = batch;
