@@ -136,7 +136,7 @@ static void check_options(const char *kind, const char *section, int entries, co
     for (size_t m = 0; m < 2; ++m) {
         int anchors = m ? 2 : 4, channels = anchors * entries;
         float *x = input(channels, 5 + m, new_coords);
-        for (size_t k = 0; k < sizeof options / sizeof *options; ++k) {
+        for (size_t k = 0; k < sizeof options / sizeof *options; k += getenv("YOLO_FEW") ? 7 : 1) { /* few: for slow tools */
             const char *option = options[k];
             if (!strcmp(section, "Gaussian_yolo") && strstr(option, "show_details")) continue;
             snprintf(name, sizeof name, "[%s] %s%s%s", section, masks[m], option, more);
@@ -209,6 +209,6 @@ int main(void) {
         check_numbers(kinds[i]);
         check_left_to_host(kinds[i]);
     }
-    CHECK(trained > 1000 && rewritten > 100, "%lld predictions were trained, %lld more than once", trained, rewritten);
+    CHECK(getenv("YOLO_FEW") || trained > 1000 && rewritten > 100, "%lld predictions were trained, %lld more than once", trained, rewritten);
     return test_end("yolo_device");
 }
