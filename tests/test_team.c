@@ -98,6 +98,7 @@ static struct net *open_text(const char *keys, const char *layers) {
 
 /* A run on `n` devices of one kind; keeps the loss in r->watch. */
 static enum status train_on(struct run *r, const char *kind, int n, struct net *net, const char *backup) {
+    r->opt.sum_piece = 100; /* so that sums begin in the middle of the backward pass */
     struct backend *others[8] = { NULL };
     struct ctx ctx = { 0 };
     for (int i = 0; i < n - 1; ++i) CHECK(backend_open(&ctx, kind, &others[i]) == ST_OK, "%s", ctx.error);

@@ -68,7 +68,7 @@ static enum status open_gpu(struct ctx *ctx, bool exact, int i, struct backend *
 
 /* What the environment's DARKNET_DEVICE says, where it counts: "cpu", or kinds with commas between. */
 static const char *from_environment(void) {
-    const char *usual = choice.asked ? NULL : getenv("DARKNET_DEVICE");
+    const char *usual = choice.asked || choice.none ? NULL : getenv("DARKNET_DEVICE");
     return usual && (strcmp(usual, "cpu") == 0 || strchr(usual, ',')) ? usual : NULL;
 }
 

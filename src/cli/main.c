@@ -38,7 +38,8 @@ static void overview(FILE *to, const char *group) {
         fprintf(to, "  %-56s %s\n", line, commands[i]->summary);
     }
     fprintf(to, "\ndarknet help COMMAND, or -h behind any command, lists its flags.\n"
-                "-i N or -gpus N chooses the GPU, -nogpu or -i -1 the CPU, -precision fp32|tf32|fp16 what a GPU's convolutions multiply by;\n"
+                "-i N or -gpus N chooses the GPU, -gpus 0,1 several to train or score on, -nogpu or -i -1 the CPU,\n"
+                "-precision fp32|tf32|fp16 what a GPU's convolutions multiply by;\n"
                 "they may stand anywhere.%s\n", backend_gpus(why, sizeof why) < 0 ? "  This build computes on the CPU." : "");
 }
 

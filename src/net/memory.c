@@ -186,14 +186,27 @@ enum status net_check_memory(struct ctx *ctx, const struct net *net, const char 
                        what, bytes / 1e9, there / 1e9);
 }
 
+/* Elements that one image takes: the arena's share, the picture and its copy on the way, what a backward pass writes beside, gradients
+ * that heads keep. */
+static double elements_of_image(const struct net *net) {
+    const struct net_options *o = &net->opt;
+    double widest = 0, heads = 0;
+    for (int i = 0; i < net->n && net->mode != NET_INFER; ++i) {
+        const struct layer *l = &net->layer[i];
+        widest = fmax(widest, (double)shape_count(l->out));
+        if (l->ops->loss) heads += (double)shape_count(l->in_shape[0]);
+    }
+    return (double)net->buffers->arena_size / net->batch + 2. * o->channels * o->height * o->width + widest + heads;
+}
+
 /* What would fit: parameters and what goes with them are there whatever the batch; outputs and gradients grow with it and with the
  * pictures' area. */
 static void what_fits(const struct net *net, double left, char *text, size_t size) {
     const struct net_options *o = &net->opt;
     double element = (double)net->be->elem_size, arrays = net->mode == NET_TRAIN ? o->adam || o->adamw ? 4 : 3 : 1;
     double fixed = arrays * (double)net->n_param * element;
-    double each = (double)net->buffers->arena_size * element / net->batch + (double)o->channels * o->height * o->width * element;
-    int images = left > fixed ? (int)fmin((left - fixed) / each * .95, 1e6) : 0, per = o->subdivisions > 0 ? o->batch / o->subdivisions : 1;
+    double each = elements_of_image(net) * element;
+    int images = left > fixed ? (int)fmin((left - fixed) / each * .9, 1e6) : 0, per = o->subdivisions > 0 ? o->batch / o->subdivisions : 1;
     *text = '\0';
     if (!net->buffers->arena_size) return;
     if (images >= 1 && net->mode == NET_TRAIN && images < per) {
@@ -203,7 +216,7 @@ static void what_fits(const struct net *net, double left, char *text, size_t siz
     } else if (images >= 1 && images < net->batch) {
         snprintf(text, size, "; %d images at a time would fit", images);
     } else if (left > fixed) { /* a share of one image */
-        double side = sqrt((left - fixed) / each * .95);
+        double side = sqrt((left - fixed) / each * .9);
         int w = (int)(o->width * fmin(side, 1)) / 32 * 32, h = (int)(o->height * fmin(side, 1)) / 32 * 32;
         if (w >= 32 && h >= 32) snprintf(text, size, "; width=%d height=%d, one image at a time, would fit", w, h);
     } else {
@@ -219,7 +232,7 @@ enum status net_explain_memory(struct ctx *ctx, const struct net *net, int layer
     what_fits(net, left, fits, sizeof fits);
     if (layer < 0) snprintf(why, sizeof why, " for what all layers share (this is the largest of them)");
     ctx_clear(ctx);
-    return cfg_fail_as(ctx, ST_MEMORY, l->section, NULL, "layer %d: the GPU is out of memory: %.1f MB asked for%s, %.1f MB free of %.1f MB%s", l->index,
+    return cfg_fail_as(ctx, ST_MEMORY, l->section, NULL, "layer %d: the GPU is out of memory: %.2f MB asked for%s, %.2f MB free of %.2f MB%s", l->index,
                        net->be->refused / 1e6, why, now / 1e6, total / 1e6, fits);
 }
 

@@ -6,13 +6,22 @@
 
 static bool passes_through(const struct net *net, int i) { return net->buffers->owner[i] != i; }
 
+/* A device that has no memory in the middle of a pass: where that was. */
+static enum status where_memory_ended(struct ctx *ctx, const struct net *net, const struct layer *l, enum status st) {
+    char why[sizeof ctx->error];
+    if (st != ST_MEMORY || !net->be->room) return st;
+    memcpy(why, ctx->error, sizeof why);
+    ctx_clear(ctx);
+    return cfg_fail_as(ctx, st, l->section, NULL, "layer %d: %s; a smaller batch or more subdivisions need less", l->index, why);
+}
+
 static enum status forward_layer(struct ctx *ctx, struct net *net, int i, bool again) {
     struct layer *l = &net->layer[i];
     struct pass p;
     net_pass(ctx, net, i, &p);
     p.again = again;
     double start = net->layer_seconds ? io_seconds() : 0;
-    TRY(l->ops->forward(l, &p));
+    TRY(where_memory_ended(ctx, net, l, l->ops->forward(l, &p)));
     if (!net->layer_seconds) return ST_OK;
     TRY(net->be->ops->sync(net->be, ctx));
     net->layer_seconds[i] += io_seconds() - start;
@@ -102,7 +111,7 @@ static enum status backward_layer(struct ctx *ctx, struct net *net, int i) {
     if (b->first_writer[i] < 0 && p.dy && p.dy->data) net->be->ops->fill(net->be, p.dy, 0);
     if (net->hook && net->hook->output && p.dy && p.dy->data) TRY(net->hook->output(net->hook->user, &p, l, p.y, p.dy));
     double start = net->backward_seconds ? io_seconds() : 0;
-    TRY(l->ops->backward(l, &p));
+    TRY(where_memory_ended(ctx, net, l, l->ops->backward(l, &p)));
     if (net->backward_seconds) net->backward_seconds[i] += io_seconds() - start;
     return ST_OK;
 }

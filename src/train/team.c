@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* Gradients travel in pieces of at least so many elements: large enough for the links, small enough to start early. */
-enum { BUCKET = 4 << 20 };
+enum { PIECE = 4 << 20 };
 
 struct team_threads {
     pthread_t *thread;
@@ -106,7 +106,7 @@ static void threads_close(struct team_threads *h) {
 /* --- Members ---------------------------------------------------------------------------------------------------------- */
 
 enum status team_open(struct ctx *ctx, struct backend *be, struct net *net, struct backend *const *others, int n_other, struct team *t) {
-    *t = (struct team){ .n = 1 + n_other, .member = mem_zero(ctx, 1 + (size_t)n_other, sizeof *t->member) };
+    *t = (struct team){ .n = 1 + n_other, .piece = PIECE, .member = mem_zero(ctx, 1 + (size_t)n_other, sizeof *t->member) };
     struct backend **all = mem_zero(ctx, (size_t)t->n, sizeof *all);
     for (int i = 0; i < t->n && ctx->code == ST_OK; ++i) {
         struct member *m = &t->member[i];
@@ -236,7 +236,7 @@ static enum status send_from(struct ctx *ctx, struct member *m, size_t from) {
 
 static void gradients_done(void *user, size_t from) {
     struct member *m = user;
-    if (m->sent >= from + BUCKET) send_from(m->ctx, m, from); /* its failure stands in ctx */
+    if (m->sent >= from + m->team->piece) send_from(m->ctx, m, from); /* its failure stands in ctx */
 }
 
 void team_send_gradients(struct ctx *ctx, struct member *m) {

@@ -37,6 +37,7 @@ typedef enum status team_task(struct ctx *, void *user, struct member *);
 struct team {
     int n;
     struct member *member;
+    size_t piece;                /* elements of gradients that are sent at a time, at least */
     struct collective *sums;     /* NULL with one member, and after a failure */
     struct team_threads *threads;
 };

@@ -258,6 +258,7 @@ static enum status prepare(struct ctx *ctx, struct trainer *t) {
     t->net->host_heads = t->opt->second_loss != NULL;
     t->begun = true;
     TRY(team_open(ctx, t->be, t->net, t->opt->others, t->opt->n_other, &t->team));
+    if (t->opt->sum_piece) t->team.piece = t->opt->sum_piece;
     TRY(open_source(ctx, t)); /* reads ahead while the net is bound */
     TRY(team_each(ctx, &t->team, bind_member, t));
     TRY(resume(ctx, t));

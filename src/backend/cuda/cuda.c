@@ -24,7 +24,7 @@ static void *no_memory(struct backend *be, struct ctx *ctx, double bytes) {
     dev->ops->room(dev, &left, &total);
     if (dev->failed) cuda_fault(be, ctx);
     else if (total > 0)
-        ctx_fail(ctx, ST_MEMORY, "the GPU is out of memory: %.1f MB asked for, %.1f MB free of %.1f MB, %.1f MB of them in use here", bytes / 1e6,
+        ctx_fail(ctx, ST_MEMORY, "the GPU is out of memory: %.2f MB asked for, %.2f MB free of %.2f MB, %.2f MB of them in use here", bytes / 1e6,
                  left / 1e6, total / 1e6, (double)be->bytes / 1e6);
     else ctx_fail(ctx, ST_MEMORY, "out of memory: %.0f bytes", bytes);
     return NULL;
