@@ -90,14 +90,16 @@ struct pass {
     const struct truth_list *boxes; /* of every image, for layers that look at them in training; NULL: not known */
     const struct net_hook *hook;  /* may be NULL */
     bool host_heads;              /* TRAIN: somebody looks at head_x and head_delta, so losses stay on the host */
+    const struct conv_range *range; /* what x[0] is expected to hold; NULL: not known */
 };
 
 /* reader: sees the gradient that one convolution (not depthwise) sends to its input: where deleting a channel acts.
  * output: sees a layer's output and its whole gradient, once every reader has sent its part and before the layer's own turn; not
  * called for layers that pass their input through.  joint: sees the gradient of a [shortcut]'s sum, before its activation: where
- * removing one of its inputs acts.  Any may be NULL. */
+ * removing one of its inputs acts.  input: sees what a layer is about to read in a forward pass.  Any may be NULL. */
 struct net_hook {
     void *user;
+    enum status (*input)(void *user, struct pass *, const struct layer *);
     enum status (*reader)(void *user, struct pass *, const struct layer *, const struct tensor *x, const struct tensor *dx);
     enum status (*output)(void *user, struct pass *, const struct layer *, const struct tensor *y, const struct tensor *dy);
     enum status (*joint)(void *user, struct pass *, const struct layer *, const struct tensor *dsum);

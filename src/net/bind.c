@@ -51,6 +51,7 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
     p->boxes = net->boxes;
     p->hook = net->hook;
     p->host_heads = net->host_heads || b->labels_read;
+    p->range = net->range && net->range[i].low ? &net->range[i] : NULL;
 }
 
 static bool passes_through(const struct net *net, int i) { return net->buffers->owner[i] != i; }

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "net/net.h"
 #include "net/internal.h"
+#include "net/ranges.h"
 
 static enum status unknown_section(struct ctx *ctx, const struct cfg_section *s) {
     const char *names[128];
@@ -170,6 +171,7 @@ enum status net_open_twin(struct ctx *ctx, const struct net *net, struct net **o
 void net_close(struct net *net) {
     if (!net) return;
     net_unbind(net);
+    ranges_free(net);
     for (int i = 0; i < net->n; ++i) {
         struct layer *l = &net->layer[i];
         if (l->state) keys_free(l->ops->keys, l->state);

@@ -20,6 +20,7 @@ static enum status forward_layer(struct ctx *ctx, struct net *net, int i, bool a
     struct pass p;
     net_pass(ctx, net, i, &p);
     p.again = again;
+    if (net->hook && net->hook->input) TRY(net->hook->input(net->hook->user, &p, l));
     double start = net->layer_seconds ? io_seconds() : 0;
     TRY(where_memory_ended(ctx, net, l, l->ops->forward(l, &p)));
     if (!net->layer_seconds) return ST_OK;
@@ -55,7 +56,7 @@ bool net_loss_queued(const struct net *net) {
 enum status net_loss_begin(struct ctx *ctx, struct net *net, const struct net_truth *truth) {
     struct net_buffers *b = net->buffers;
     b->loss = (struct loss_args){ .truth = truth->boxes, .target = truth->target, .target_size = truth->target_size, .batch = net->batch,
-                                  .net_w = net->opt.width, .net_h = net->opt.height, .steps = net->steps, .seen = net->seen,
+                                  .net_w = net->opt.width, .net_h = net->opt.height, .steps = net->steps, .seen = net->seen + net->seen_before,
                                   .iteration = net->iteration, .max_batches = net->opt.max_batches, .be = net->be,
                                   .adversarial = truth->adversarial };
     for (int i = 0; i < net->n; ++i) {
