@@ -21,6 +21,16 @@ NVCC_FLAGS = -std=c++17 -O3 -Isrc -Iinclude -Xcompiler -fPIC,-Wall,-Wextra $(if 
 LDFLAGS += -L$(CUDA)/lib64 -Wl,-rpath,$(CUDA)/lib64
 LDLIBS += -lcublasLt -lcublas -lcudart -lstdc++
 MODE := $(MODE)-gpu
+# Several GPUs: NCCL where it is (NCCL=0 leaves it out: they then meet in host memory).
+NCCL ?= $(shell printf '\043include <nccl.h>\nint main(void) { return ncclGetErrorString(ncclSuccess) == NULL; }\n' | $(CC) $(CPPFLAGS) -x c - $(LDFLAGS) -lnccl -o /dev/null 2>/dev/null && echo 1 || echo 0)
+ifeq ($(NCCL),1)
+GPU_COLLECTIVE := src/backend/cuda/gpu/collective_nccl.c
+LDLIBS += -lnccl
+else
+GPU_COLLECTIVE := src/backend/cuda/gpu/collective_none.c
+MODE := $(MODE)-nonccl
+$(info NCCL not found or left out: several GPUs will meet in host memory, which is slow)
+endif
 ifeq ($(CUDNN),1)
 ifneq ($(shell printf '\043include <cudnn.h>\n\043if CUDNN_MAJOR < 9\n\043error old\n\043endif\nint main(void) { return 0; }\n' | $(CC) $(CPPFLAGS) -x c - $(LDFLAGS) -lcudnn -o /dev/null 2>/dev/null && echo yes),yes)
 $(error CUDNN=1: cuDNN 9 not found beside $(CUDA); install it, or build with GPU=1 alone)
@@ -30,3 +40,4 @@ LDLIBS += -lcudnn
 CPPFLAGS += -DHAVE_CUDNN
 MODE := $(MODE)-cudnn$(if $(filter 1,$(CUDNN_HALF)),-half)
 endif
+GPU_SRC += $(GPU_COLLECTIVE)

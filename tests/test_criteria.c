@@ -81,7 +81,7 @@ static void rig_drop(struct rig *r) {
 static double *scores_of(struct rig *r, const char *name) {
     const struct criterion *c = criterion_find(name);
     double *score = calloc((size_t)r->ch->n_group, sizeof *score);
-    struct criterion_input in = { r->net, r->be, r->ch, &r->src, &r->opt, r->mean, NULL, NULL, NULL };
+    struct criterion_input in = { r->net, r->be, r->ch, &r->src, &r->opt, r->mean, NULL, NULL, NULL, NULL };
     CHECK(c && criteria_score(&r->ctx, &in, &c, 1, &score) == ST_OK, "%s: %s", name, r->ctx.error);
     return score;
 }
@@ -530,7 +530,7 @@ static void check_together(enum utility_kind utility) {
     int n = criterion_count();
     r->opt.utility = utility;
     for (int i = 0; i < n; ++i) list[i] = criterion_at(i), score[i] = calloc((size_t)r->ch->n_group, sizeof **score);
-    struct criterion_input in = { r->net, r->be, r->ch, &r->src, &r->opt, r->mean, NULL, NULL, NULL };
+    struct criterion_input in = { r->net, r->be, r->ch, &r->src, &r->opt, r->mean, NULL, NULL, NULL, NULL };
     CHECK(criteria_score(&r->ctx, &in, list, n, score) == ST_OK, "%s", r->ctx.error);
     for (int i = 0; i < n; ++i) {
         double *alone = scores_of(r, list[i]->name);

@@ -12,6 +12,7 @@
 #ifndef BACKEND_BACKEND_H
 #define BACKEND_BACKEND_H
 
+#include "backend/yolo.h"
 #include "base/ctx.h"
 
 typedef void real; /* opaque outside the backends */
@@ -300,9 +301,21 @@ struct pass_ops {
     void (*drop)(struct backend *, struct recording *);
 };
 
+/* Target assignment and loss of [yolo] (backend/yolo.h).  `loss` only queues: objects of one image stand side by side, images in
+ * their order; delta, dense, of x's shape (N, anchors*entries, H, W), becomes +dL/dx.  `sums` waits for what was queued last. */
+struct yolo_plan;
+struct yolo_ops {
+    enum status (*open)(struct backend *, struct ctx *, const struct yolo_desc *, const struct yolo_tables *, struct yolo_plan **);
+    void (*close)(struct backend *, struct yolo_plan *);
+    enum status (*loss)(struct backend *, struct ctx *, struct yolo_plan *, const struct yolo_object *, int n, const struct tensor *x,
+                        struct tensor *delta);
+    enum status (*sums)(struct backend *, struct ctx *, struct yolo_plan *, struct yolo_sums *);
+};
+
 struct backend {
     const struct backend_ops *ops;
     const struct pass_ops *passes; /* NULL: none */
+    const struct yolo_ops *yolo; /* NULL: the host does it */
     size_t elem_size;  /* bytes of a real */
     bool channels_last;
     bool host;         /* elements are floats in the caller's memory, which operations may be given as they are */
@@ -312,6 +325,8 @@ struct backend {
     void *state;       /* engine, streams, ... */
     size_t bytes, peak_bytes; /* allocated through alloc/alloc_index now, and at most so far */
     double memory;     /* bytes of a device's own memory; 0: it is the machine's */
+    void (*room)(struct backend *, double *left, double *total); /* of that memory now; NULL: it is the machine's */
+    double refused;    /* bytes of the last allocation that there was no memory for */
 };
 
 /* kind: "cpu" (oneDNN where built in, else the plain kernels, for the best instruction set), "cpu:bf16", "cpu:int8" (what convolutions
@@ -319,7 +334,8 @@ struct backend {
  * "cuda", "cuda:N", "cuda:N:PRECISION" with fp32, tf32, bf16, fp16 or fast (GPU number N, 0; what convolutions multiply, fp32 otherwise,
  * fast: tf32, or fp16 in a build with CUDNN_HALF=1);
  * "auto" (the first GPU, else, with a warning where the build could have used one, the cpu); "ref" (float), "ref64" (double);
- * for tests "cpu-plain" (baseline instructions, no oneDNN) and "cuda-emulated", "cuda-emulated:PRECISION" (the CUDA backend, its kernels run by the CPU). */
+ * for tests "cpu-plain" (baseline instructions, no oneDNN) and "cuda-emulated", "cuda-emulated:PRECISION" (the CUDA backend, its kernels
+ * run by the CPU), "cuda-emulated@N" (with N MB of memory). */
 enum status backend_open(struct ctx *, const char *kind, struct backend **);
 void backend_close(struct backend *);
 /* What this backend computes with, e.g. "CPU: oneDNN 2.6.3, AVX2, 2 threads". */

@@ -9,6 +9,9 @@
 #define ELEMENT_FN static inline
 #endif
 
+/* The seed whose element 0 is this one's element `first`. */
+ELEMENT_FN uint64_t hash_seed_from(uint64_t seed, uint64_t first) { return seed + first * UINT64_C(0x9e3779b97f4a7c15); }
+
 ELEMENT_FN float hash_uniform(uint64_t seed, uint64_t index) {
     uint64_t z = seed + (index + 1) * UINT64_C(0x9e3779b97f4a7c15);
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);

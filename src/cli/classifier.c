@@ -37,13 +37,14 @@ enum status classifier_open(struct classifier *c, const char *data, const char *
     TRY(open_lists(c, want));
     net_init_weights(c->net, seed);
     if (weights) TRY(net_load(ctx, c->net, weights, prefix ? LOAD_PREFIX : LOAD_WHOLE, &c->layers));
-    TRY(device_open(ctx, false, &c->be));
+    TRY(c->several ? device_open_all(ctx, false, &c->be, &c->others) : device_open(ctx, false, &c->be));
     return precision_prepare(ctx, c->net, cfg, weights, c->data.train ? c->data.train : c->data.valid);
 }
 
 void classifier_close(struct classifier *c) {
     net_close(c->net);
     backend_close(c->be);
+    device_close_all(&c->others);
     list_free(&c->names);
     list_free(&c->labels);
     data_free(&c->data);

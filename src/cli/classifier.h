@@ -2,6 +2,7 @@
 #ifndef CLI_CLASSIFIER_H
 #define CLI_CLASSIFIER_H
 
+#include "cli/device.h"
 #include "cli/options.h"
 #include "data/dataset.h"
 #include "eval/classify.h"
@@ -17,7 +18,9 @@ struct classifier {
     struct text_list names;     /* to show: names=, else labels= */
     struct text_list labels;    /* as they stand in paths: labels=, else data/labels.list */
     struct net *net;
+    bool several;               /* set by the caller: the command can use all of -gpus */
     struct backend *be;
+    struct devices others;
     int layers, outputs;
 };
 enum { CLASSIFIER_NAMES = 1, CLASSIFIER_LABELS = 2 };

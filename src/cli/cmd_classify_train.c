@@ -138,7 +138,7 @@ static enum status train(struct job *j, const char *base) {
                                  .measure_user = j, .base = base, .clear = j->flags.clear, .calc_map = j->flags.topk,
                                  .map_epochs = TOPK_EPOCHS, .seed = (uint64_t)j->flags.seed, .save = true,
                                  .save_every = c->data.save_weights > 0 ? c->data.save_weights : SAVE_EVERY,
-                                 .loader_threads = j->flags.threads, .news = train_show_news, .user = &show,
+                                 .loader_threads = j->flags.threads, .others = c->others.be, .n_other = c->others.n, .news = train_show_news, .user = &show,
                                  .stop = console_stop() };
     struct train_result result = { 0 };
     enum status st = train_run(&c->ctx, c->be, c->net, &c->data, &j->images, &j->valid, &opt, &result);
@@ -172,7 +172,7 @@ static enum status work(struct job *j, const char *data) {
 }
 
 static int train_main(const struct command *self, int argc, char **argv) {
-    struct job j = { .c.ctx = console_ctx(), .flags = { .seed = 1 } };
+    struct job j = { .c.ctx = console_ctx(), .c.several = true, .flags = { .seed = 1 } };
     struct arguments words;
     enum status st = options_parse(&j.c.ctx, argc, argv, self->options, &j.flags, &words, 3);
     if (st == ST_OK && words.n < 2) st = ctx_fail(&j.c.ctx, ST_USAGE, "classifier train: needs %s", self->words);

@@ -467,11 +467,20 @@ static char *command_line(int argc, char **argv, const char *name) {
     return text;
 }
 
+static enum status open_devices(struct ctx *ctx, struct all_flags *a, struct backend **be, struct devices *others) {
+    if (a->f.backend) return backend_open(ctx, a->f.backend, be);
+    TRY(device_open_all(ctx, true, be, others));
+    a->f.opt.others = others->be;
+    a->f.opt.n_other = others->n;
+    return ST_OK;
+}
+
 static int saliency_run(const struct command *self, int argc, char **argv) {
     if (drift_asked(argc, argv)) return drift_run_command(argc, argv);
     struct ctx ctx = console_ctx();
     struct all_flags a;
     struct backend *be = NULL;
+    struct devices others = { .n = 0 };
     struct prune_job *job = NULL;
     struct display display = { .what = "" };
     char *line = command_line(argc, argv, "detector saliency");
@@ -480,7 +489,7 @@ static int saliency_run(const struct command *self, int argc, char **argv) {
         a.f.opt.progress = display_phase;
         a.f.opt.user = &display;
         a.f.opt.flags = line;
-        st = a.f.backend ? backend_open(&ctx, a.f.backend, &be) : device_open(&ctx, true, &be);
+        st = open_devices(&ctx, &a, &be, &others);
     }
     if (st == ST_OK) st = prune_open(&ctx, be, &a.f.opt, &job);
     if (st == ST_OK && a.heat.folder) st = heatmaps_ready(&ctx, job, &a.heat);
@@ -495,6 +504,7 @@ static int saliency_run(const struct command *self, int argc, char **argv) {
     if (st == ST_OK && a.heat.folder) st = heatmaps(&ctx, job, &a.heat);
     prune_close(job);
     backend_close(be);
+    device_close_all(&others);
     free(line);
     return st == ST_OK ? 0 : console_fail(&ctx);
 }
@@ -503,6 +513,7 @@ static int prune_run(const struct command *self, int argc, char **argv) {
     struct ctx ctx = console_ctx();
     struct all_flags a;
     struct backend *be = NULL;
+    struct devices others = { .n = 0 };
     struct prune_job *job = NULL;
     struct display display = { .what = "" };
     char *line = command_line(argc, argv, !strcmp(self->group, "classifier") ? "classifier prune" : "detector prune");
@@ -512,7 +523,7 @@ static int prune_run(const struct command *self, int argc, char **argv) {
         a.f.opt.training = display_training;
         a.f.opt.user = &display;
         a.f.opt.flags = line;
-        st = a.f.backend ? backend_open(&ctx, a.f.backend, &be) : device_open(&ctx, true, &be);
+        st = open_devices(&ctx, &a, &be, &others);
     }
     if (st == ST_OK) st = prune_open(&ctx, be, &a.f.opt, &job);
     if (st == ST_OK && job->data.names) st = list_read(&ctx, job->data.names, &job->names);
@@ -541,6 +552,7 @@ static int prune_run(const struct command *self, int argc, char **argv) {
     }
     prune_close(job);
     backend_close(be);
+    device_close_all(&others);
     free(line);
     return st == ST_OK ? 0 : console_fail(&ctx);
 }

@@ -133,6 +133,8 @@ static enum status train(struct session *s, const struct train_flags *flags, con
                                  .sparsity = flags->sparsity,
                                  .checkpoint_activations = flags->checkpoint_activations,
                                  .loader_threads = flags->threads,
+                                 .others = s->others.be,
+                                 .n_other = s->others.n,
                                  .news = news,
                                  .user = &shown,
                                  .stop = console_stop() };
@@ -204,6 +206,7 @@ static enum status work(struct session *s, const struct train_flags *flags, cons
                                        .weights = weights,
                                        .strict = flags->strict,
                                        .no_names = true,
+                                       .several = true,
                                        .policy = LOAD_PREFIX,
                                        .seed = (uint64_t)flags->seed };
     enum status st = session_open(s, &request);

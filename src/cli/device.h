@@ -1,5 +1,6 @@
 /* What the commands compute on.  -i N, -gpus LIST, -nogpu and -precision KIND may stand anywhere on a command line, as in Darknet.
- * The environment's DARKNET_DEVICE=cpu stands for -nogpu where none of them chooses. */
+ * The environment's DARKNET_DEVICE=cpu stands for -nogpu where none of them chooses; a list, DARKNET_DEVICE=cpu,cpu, for several
+ * devices (for tests). */
 #ifndef CLI_DEVICE_H
 #define CLI_DEVICE_H
 
@@ -18,6 +19,12 @@ bool device_is_gpu(void);
 /* The GPU that was named, else the first one, else the CPU.  exact: results count to the last digits, so tf32, bf16 and fp16 are
  * for those who ask for them.  ST_UNSUPPORTED where it has not the precision that was asked for. */
 enum status device_open(struct ctx *, bool exact, struct backend **);
+/* For commands that several GPUs can share: the first as above, and the others that -gpus names.  Also after a failure the
+ * caller closes what was opened. */
+enum { DEVICES_MAX = 64 };
+struct devices { struct backend *be[DEVICES_MAX]; int n; };
+enum status device_open_all(struct ctx *, bool exact, struct backend **, struct devices *others);
+void device_close_all(struct devices *others);
 
 /* backend_open's name of the CPU in the precision that was asked for. */
 enum status device_cpu_kind(struct ctx *, const char **kind);

@@ -5,7 +5,6 @@
 
 #include "base/io.h"
 #include "cli/console.h"
-#include "cli/device.h"
 #include "cli/precision.h"
 #include "layers/head.h"
 
@@ -76,7 +75,7 @@ static enum status open_all(struct session *s, const struct session_request *r) 
     if (r->weights) TRY(net_load(ctx, s->net, r->weights, r->policy, &s->layers));
     if (r->class_map) TRY(read_map(s));
     if (!r->no_names) TRY(read_names(s, r->data, r->exact_names));
-    TRY(device_open(ctx, false, &s->be));
+    TRY(r->several ? device_open_all(ctx, false, &s->be, &s->others) : device_open(ctx, false, &s->be));
     return precision_prepare(ctx, s->net, r->cfg, r->weights, s->data.train ? s->data.train : s->data.valid);
 }
 
@@ -88,6 +87,7 @@ enum status session_open(struct session *s, const struct session_request *r) {
 void session_close(struct session *s) {
     net_close(s->net);
     backend_close(s->be);
+    device_close_all(&s->others);
     list_free(&s->names);
     data_free(&s->data);
     free(s->map);

@@ -3,7 +3,7 @@
 #ifndef CLI_SESSION_H
 #define CLI_SESSION_H
 
-#include "backend/backend.h"
+#include "cli/device.h"
 #include "data/dataset.h"
 #include "net/net.h"
 
@@ -13,6 +13,7 @@ struct session {
     struct text_list names;
     struct net *net;
     struct backend *be;
+    struct devices others; /* with request.several */
     int *map, n_map; /* map= of the .data file, for a head with a word tree: the classes that are asked for; NULL: all */
     int layers;  /* how many layers came from the weights file; 0: there was none */
     int classes; /* of the last head, or of map= */
@@ -24,6 +25,7 @@ struct session_request {
     bool strict;                      /* unknown cfg keys are errors */
     bool no_names;                    /* names= is not looked at */
     bool class_map;                   /* map= is read when the head has a word tree */
+    bool several;                     /* the command can use all of -gpus */
     bool exact_names;                 /* as many names as classes, or an error */
     enum load_policy policy;
     uint64_t seed;

@@ -73,6 +73,7 @@ static enum status forward(struct layer *l, struct pass *p) {
     const struct crop *c = l->state;
     struct crop_place *at = l->run;
     struct rng r = rng_stream(p->seed, p->iteration, 0x200000000u + (uint64_t)l->index);
+    for (int n = 0; n < p->first_image && p->mode == NET_TRAIN; ++n) random_place(l, &r, at);
     for (int n = 0; n < p->batch; ++n) {
         at[n] = (struct crop_place){ .x = (l->in_shape[0].w - l->out.w) / 2, .y = (l->in_shape[0].h - l->out.h) / 2,
                                      .saturation = 1, .exposure = 1 };

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "backend/hash.h"
 #include "layers/layer.h"
 
 struct dropout {
@@ -48,15 +49,15 @@ static void draw_blocks(const struct layer *l, const struct pass *p, int side, d
     struct shape s = l->out;
     struct rng r = rng_stream(mask_seed(l, p), p->iteration, 1);
     double some = 1 - pow(1 - seed_probability, (double)s.h * s.w), all = (double)s.c * s.h * s.w;
-    for (int n = 0; n < p->batch; ++n) {
+    for (int n = -p->first_image; n < p->batch; ++n) {
         double dropped = 0;
         for (int c = 0; c < s.c; ++c) {
             bool drop = rng_uniform(&r) < some;
             int x = rng_int(&r, 0, s.w - side), y = rng_int(&r, 0, s.h - side);
-            *corner++ = drop ? y * s.w + x : -1;
+            if (n >= 0) *corner++ = drop ? y * s.w + x : -1;
             if (drop) dropped += (double)side * side;
         }
-        factor[n] = dropped < all ? all / (all - dropped) : 0;
+        if (n >= 0) factor[n] = dropped < all ? all / (all - dropped) : 0;
     }
 }
 
@@ -80,7 +81,8 @@ static enum status drop_blocks(const struct layer *l, struct pass *p, const stru
 static enum status drop(const struct layer *l, struct pass *p, const struct tensor *x, struct tensor *y, bool add) {
     const struct dropout *d = l->state;
     if (d->dropblock) return drop_blocks(l, p, x, y, add);
-    p->be->ops->dropout(p->be, x, y, d->probability, mask_seed(l, p), add);
+    uint64_t first = (uint64_t)p->first_image * shape_count(l->out);
+    p->be->ops->dropout(p->be, x, y, d->probability, hash_seed_from(mask_seed(l, p), first), add);
     return ST_OK;
 }
 

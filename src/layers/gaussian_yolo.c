@@ -57,13 +57,7 @@ static void box_delta(const struct yolo_job *j, const struct head_cell *c, struc
 /* Upstream's uc_loss takes the planes of w and h for those of the uncertainties; here it is theirs. */
 static void summarise(const struct yolo_job *j, int batch) {
     struct loss_stats *s = j->stats;
-    double all, box, sigma = 0;
-    head_norms(j->l, &j->g, batch, &all, &box);
-    for (int b = 0; b < batch; ++b)
-        for (int p = 0; p < head_predictions(&j->g); ++p) {
-            struct head_cell c = head_cell(&j->g, b, p);
-            for (int e = HEAD_X; e <= HEAD_H; ++e) sigma += pow(j->delta[c.at + (size_t)yolo_sigma(j->y, e) * c.plane], 2);
-        }
+    double all = j->all, box = j->box, sigma = j->sigma;
     s->loss = all;
     s->class_loss = (all - box) / batch;
     s->iou_loss = (box - sigma) / batch;
@@ -112,6 +106,6 @@ static const struct head_ops head = { .info = info, .decode = yolo_decode, .assi
 
 const struct layer_ops gaussian_yolo_ops = {
     .name = "Gaussian_yolo", .state_size = sizeof(struct yolo), .keys = keys, .shape = shape, .prepare = yolo_prepare,
-    .views = layer_views, .forward = head_forward, .backward = head_backward, .release = head_release, .couple = couple, .reads = head_reads,
-    .describe = describe, .loss = yolo_loss, .head = &head
+    .views = layer_views, .forward = yolo_forward, .backward = yolo_backward, .release = head_release, .couple = couple, .reads = head_reads,
+    .describe = describe, .loss = yolo_loss, .loss_queued = yolo_loss_queued, .loss_end = yolo_loss_end, .head = &head
 };

@@ -53,6 +53,8 @@ struct head_run {
     struct word_tree *tree;
     int *label, *label_class; /* per image and prediction: track and class of the truth assigned to it in the last loss, or -1 */
     float *embedding;      /* (batch, C, H, W) of the embedding layer, or NULL */
+    struct yolo_plan *plan; /* the loss is computed where the network is: head_x and head_delta are NULL; else NULL */
+    real *delta;           /* with plan: +dL/dx, laid out as the backend likes */
 };
 const struct word_tree *head_word_tree(const struct layer *); /* of a bound head; NULL: none */
 /* A class map: one class number per line, each below `classes`.  The caller frees *map. */

@@ -75,6 +75,7 @@ struct pass {
     struct backend *be;
     enum net_mode mode;
     int batch, net_w, net_h;
+    int first_image;              /* place of image 0 in a mini-batch of which other devices compute the rest; draws go by it */
     int steps;                    /* frames per sequence; divides batch; 1 without recurrence */
     struct tensor **x, *y;
     struct tensor **dx, *dy;
@@ -89,6 +90,7 @@ struct pass {
     int max_batches;
     const struct truth_list *boxes; /* of every image, for layers that look at them in training; NULL: not known */
     const struct net_hook *hook;  /* may be NULL */
+    bool host_heads;              /* TRAIN: somebody looks at head_x and head_delta, so losses stay on the host */
     const struct conv_range *range; /* what x[0] is expected to hold; NULL: not known */
 };
 
@@ -123,7 +125,7 @@ struct head_info {
     int embedding;                         /* values per embedding; 0: the head has none */
     struct track_options track;            /* of [yolo], for following objects over frames */
 };
-struct loss_stats { bool none; /* this layer has no loss after all (noloss=1): it does not count */ double loss, iou_sum, class_loss, iou_loss; int count; long long boxes, rewritten; char line[512]; };
+struct loss_stats { bool none; /* this layer has no loss after all (noloss=1): it does not count */ double loss, averaged /* part of loss that is a mean over count */, iou_sum, class_loss, iou_loss; int count; long long boxes, rewritten; char line[512]; };
 struct loss_args {
     const struct truth_list *truth;        /* boxes: one list per image of the batch; NULL where the data has none */
     const float *target;                   /* dense truth, target_size values per image (class vector, values); or NULL */
@@ -131,6 +133,8 @@ struct loss_args {
     int batch, net_w, net_h, steps;        /* steps: frames per sequence, as in struct pass */
     uint64_t seen, iteration;              /* before this batch */
     int max_batches;
+    struct backend *be;
+    const struct tensor *x;                /* the layer's first input */
     bool adversarial;                      /* the pass that looks for a disturbance of the input (darknet-compat 1.7, 3.4) */
 };
 /* The utility of one prediction for one object (pruning.md 2): obj*z_obj + cls*z_class + iou*IoU(box, truth). */
@@ -195,6 +199,9 @@ struct layer_ops {
     enum status (*reset)(struct layer *, struct pass *);
     /* Heads and losses: training loss as Darknet logs it, and its +gradient into head_delta (overwritten). */
     enum status (*loss)(struct ctx *, struct layer *, const struct loss_args *, struct loss_stats *);
+    /* NULL, or what makes stats of a loss that was only queued; true for `loss_queued` of a bound layer whose loss is. */
+    bool (*loss_queued)(const struct layer *);
+    enum status (*loss_end)(struct ctx *, struct layer *, const struct loss_args *, struct loss_stats *);
     /* Running numbers of training, apart from parameters, without which a run cannot go on as if it had not stopped; returns
      * how many there are at *value.  NULL: none. */
     int (*memory)(struct layer *, double **value);

@@ -190,10 +190,12 @@ enum status yolo_prepare(struct layer *l, struct pass *p) {
         if (!run->embedding) return ST_MEMORY;
     }
     if (p->mode == NET_INFER) return ST_OK;
+    if (y->counters_per_class.n) TRY(class_multipliers(p->ctx, y, run));
+    TRY(yolo_device_prepare(l, p));
+    if (run->plan) return ST_OK;
     run->label = mem_zero(p->ctx, cells, sizeof *run->label);
     run->label_class = mem_zero(p->ctx, cells, sizeof *run->label_class);
-    if (!run->label || !run->label_class) return ST_MEMORY;
-    return y->counters_per_class.n ? class_multipliers(p->ctx, y, run) : ST_OK;
+    return p->ctx->code;
 }
 
 static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *all, const struct net_options *net) {
@@ -202,10 +204,24 @@ static enum status shape(struct ctx *ctx, struct layer *l, const struct layer *a
     return yolo_shape(ctx, l, &form, net);
 }
 
+enum status yolo_forward(struct layer *l, struct pass *p) {
+    const struct head_run *run = l->run;
+    return run->plan ? ST_OK : head_forward(l, p);
+}
+
+enum status yolo_backward(struct layer *l, struct pass *p) {
+    const struct head_run *run = l->run;
+    if (!run->plan) return head_backward(l, p);
+    struct tensor delta = shape_tensor(p->be, l->in_shape[0], p->batch, run->delta);
+    if (p->loss_scale != 1) p->be->ops->scale(p->be, (size_t)p->batch * shape_count(l->in_shape[0]), p->loss_scale, run->delta);
+    if (p->dx[0]) p->be->ops->copy_channels(p->be, &delta, 0, p->dx[0], 0, delta.c, 1, p->add[0]);
+    return ST_OK;
+}
+
 static enum status forward(struct layer *l, struct pass *p) {
     struct head_run *run = l->run;
     if (run->embedding) p->be->ops->to_nchw(p->be, p->x[1], run->embedding);
-    return head_forward(l, p);
+    return yolo_forward(l, p);
 }
 
 /* [contrastive] trains the embeddings; the head only reports them. */
@@ -468,12 +484,12 @@ const struct layer_ops yolo_ops = { .name = "yolo",
                                     .shape = shape,
                                     .prepare = yolo_prepare,
                                     .views = layer_views, .forward = forward,
-                                    .backward = head_backward,
+                                    .backward = yolo_backward,
                                     .release = head_release,
                                     .overwrites = overwrites,
                                     .couple = couple,
                                     .reads = head_reads,
                                     .describe = describe,
-                                    .loss = yolo_loss,
+                                    .loss = yolo_loss, .loss_queued = yolo_loss_queued, .loss_end = yolo_loss_end,
                                     .memory = memory,
                                     .head = &head };

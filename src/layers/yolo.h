@@ -67,6 +67,7 @@ struct yolo_job {
     struct loss_stats *stats;
     double iou_error, giou_error;                        /* sums over assigned boxes of 1 - overlap */
     double own_class, object, any_object, over50, over75, overlap; /* sums for the log line of [Gaussian_yolo] */
+    double all, box, sigma;                              /* squares of deltas: all, of boxes, of uncertainties */
 };
 
 struct yolo_form {
@@ -104,9 +105,17 @@ void yolo_overlap_delta(const struct yolo *, const struct head_cell *, const flo
 /* v, or 0 when it is no number, within max_delta. */
 float yolo_clipped(const struct yolo *, double v);
 
+/* yolo_device.c: the same on backends that can.  yolo_device_prepare decides whether they shall. */
+enum status yolo_device_prepare(struct layer *, struct pass *);
+enum status yolo_device_loss(struct ctx *, struct layer *, const struct loss_args *);
+bool yolo_loss_queued(const struct layer *);
+enum status yolo_loss_end(struct ctx *, struct layer *, const struct loss_args *, struct loss_stats *);
+
 /* Pieces of both layer_ops. */
 enum status yolo_shape(struct ctx *, struct layer *, const struct yolo_form *, const struct net_options *);
 enum status yolo_prepare(struct layer *, struct pass *);
+enum status yolo_forward(struct layer *, struct pass *);
+enum status yolo_backward(struct layer *, struct pass *);
 enum status yolo_loss(struct ctx *, struct layer *, const struct loss_args *, struct loss_stats *);
 void yolo_info(const struct layer *, int type_number, struct head_info *);
 enum status yolo_decode(struct ctx *, const struct layer *, int image, int net_w, int net_h, float thresh, struct detection_list *);

@@ -292,14 +292,14 @@ static void reject(struct yolo *y, const struct loss_args *args, float *d, size_
 void yolo_summarise(const struct yolo_job *j, int batch) {
     const struct yolo *y = j->y;
     struct loss_stats *s = j->stats;
-    double all, box;
-    head_norms(j->l, &j->g, batch, &all, &box);
+    double all = j->all, box = j->box;
     int count = s->count ? s->count : 1;
     double class_loss = y->obj_normalizer * (all - box);
     s->loss = all;
-    if (y->show_details && y->iou_loss != IOU_MSE)
-        s->loss =
-            y->iou_normalizer * (y->iou_loss == IOU_GIOU ? j->giou_error : j->iou_error) / count + class_loss;
+    if (y->show_details && y->iou_loss != IOU_MSE) {
+        s->averaged = y->iou_normalizer * (y->iou_loss == IOU_GIOU ? j->giou_error : j->iou_error) / count;
+        s->loss = s->averaged + class_loss;
+    }
     s->class_loss = class_loss / batch;
     s->iou_loss = (all - class_loss) / batch;
     const char *kind = y->iou_loss == IOU_MSE ? "mse" : y->iou_loss == IOU_GIOU ? "giou" : "iou";
@@ -316,6 +316,16 @@ void yolo_summarise(const struct yolo_job *j, int batch) {
                  "class_loss = %f, iou_loss = %f, total_loss = %f ", s->class_loss, s->iou_loss, all / batch);
 }
 
+static double uncertainty_norm(const struct yolo_job *j, int batch) {
+    double sigma = 0;
+    for (int b = 0; b < batch; ++b)
+        for (int p = 0; p < head_predictions(&j->g); ++p) {
+            struct head_cell c = head_cell(&j->g, b, p);
+            for (int e = HEAD_X; e <= HEAD_H; ++e) sigma += pow(j->delta[c.at + (size_t)yolo_sigma(j->y, e) * c.plane], 2);
+        }
+    return sigma;
+}
+
 enum status yolo_loss(struct ctx *ctx, struct layer *l, const struct loss_args *args,
                       struct loss_stats *stats) {
     struct yolo *y = l->state;
@@ -330,6 +340,7 @@ enum status yolo_loss(struct ctx *ctx, struct layer *l, const struct loss_args *
                           .delta = l->head_delta,
                           .stats = stats };
     size_t count = head_image(&j.g) * (size_t)args->batch, predictions = (size_t)head_predictions(&j.g) * (size_t)args->batch;
+    if (yolo_loss_queued(l)) return yolo_device_loss(ctx, l, args);
     *stats = (struct loss_stats){ .none = !l->head_delta };
     if (stats->none) return ST_OK;
     TRY(head_boxes(ctx, l, args));
@@ -342,6 +353,8 @@ enum status yolo_loss(struct ctx *ctx, struct layer *l, const struct loss_args *
         TRY(loss_image(ctx, &j));
     }
     reject(y, args, l->head_delta, count);
+    head_norms(l, &j.g, args->batch, &j.all, &j.box);
+    if (y->form->box_entries == 8) j.sigma = uncertainty_norm(&j, args->batch);
     y->form->summarise(&j, args->batch);
     float scale = -(float)y->delta_normalizer;
     for (size_t i = 0; i < count; ++i) l->head_delta[i] *= scale;

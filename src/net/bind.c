@@ -22,6 +22,7 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
     p->be = net->be;
     p->mode = net_layer_mode(net, i);
     p->batch = net->batch;
+    p->first_image = net->first_image;
     p->net_w = net->opt.width;
     p->net_h = net->opt.height;
     p->x = b->in;
@@ -50,6 +51,7 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
     p->max_batches = net->opt.max_batches;
     p->boxes = net->boxes;
     p->hook = net->hook;
+    p->host_heads = net->host_heads || b->labels_read;
     p->range = net->range && net->range[i].low ? &net->range[i] : NULL;
 }
 
@@ -60,6 +62,7 @@ static enum status buffers_new(struct ctx *ctx, struct net *net) {
     size_t n = (size_t)net->n;
     int widest = 1;
     if (!b) return ST_MEMORY;
+    b->short_layer = -1;
     b->owner = mem_zero(ctx, n, sizeof *b->owner);
     b->channel = mem_zero(ctx, n, sizeof *b->channel);
     b->home = mem_zero(ctx, n, sizeof *b->home);
@@ -70,12 +73,14 @@ static enum status buffers_new(struct ctx *ctx, struct net *net) {
     b->clear = mem_zero(ctx, n, sizeof *b->clear);
     b->differentiable = mem_zero(ctx, n, sizeof *b->differentiable);
     b->again = mem_zero(ctx, n, sizeof *b->again);
+    b->stats = mem_zero(ctx, n, sizeof *b->stats);
     net->y = mem_zero(ctx, n, sizeof *net->y);
     net->dy = mem_zero(ctx, n, sizeof *net->dy);
     if (ctx->code != ST_OK) return ctx->code;
     for (int i = 0; i < net->n; ++i) {
         const struct layer *l = &net->layer[i];
         if (l->n_in > widest) widest = l->n_in;
+        b->labels_read |= strcmp(l->ops->name, "contrastive") == 0;
         b->add[i] = mem_zero(ctx, (size_t)l->n_in, sizeof **b->add);
         b->first_writer[i] = -1;
     }
@@ -127,7 +132,8 @@ static enum status bind_layers(struct ctx *ctx, struct net *net) {
         struct pass p;
         net_pass(ctx, net, i, &p);
         enum status st = l->ops->prepare ? l->ops->prepare(l, &p) : ST_OK;
-        if (st == ST_MEMORY) { /* say where */
+        if (st == ST_MEMORY) net->buffers->short_layer = i;
+        if (st == ST_MEMORY && !net->be->room) { /* say where */
             char why[sizeof ctx->error];
             memcpy(why, ctx->error, sizeof why);
             ctx_clear(ctx);
@@ -187,10 +193,13 @@ enum status net_bind(struct ctx *ctx, struct net *net, struct backend *be, enum 
     }
     net->steps = mode == NET_TRAIN ? net->opt.time_steps : 1;
     assert(batch % net->steps == 0);
+    double left = 0, total = 0;
+    if (be->room) be->room(be, &left, &total);
     enum status st = allocate(ctx, net);
     if (st == ST_OK) st = bind_layers(ctx, net);
     if (st == ST_OK) st = net_find_stretches(ctx, net);
     if (st == ST_OK) st = net_push(ctx, net);
+    if (st == ST_MEMORY && be->room && net->buffers) st = net_explain_memory(ctx, net, net->buffers->short_layer, left);
     if (st != ST_OK) net_unbind(net);
     return st;
 }
@@ -207,7 +216,7 @@ void net_unbind(struct net *net) {
         ops->free(net->be, b->scratch);
         for (int i = 0; b->add && i < net->n; ++i) free(b->add[i]);
         free(b->owner), free(b->channel), free(b->home), free(b->place), free(b->skip), free(b->add), free(b->first_writer), free(b->clear), free(b->differentiable), free(b->in), free(b->din);
-        free(b->kept), free(b->segment), free(b->again);
+        free(b->kept), free(b->segment), free(b->again), free(b->stats);
         free(b);
     }
     ops->free(net->be, net->input.data);

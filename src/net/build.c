@@ -140,6 +140,34 @@ enum status net_open(struct ctx *ctx, const char *cfg_path, bool strict, struct 
     return net_open_doc(ctx, doc, strict, out);
 }
 
+enum status net_open_twin(struct ctx *ctx, const struct net *net, struct net **out) {
+    char *text;
+    size_t size;
+    struct cfg_doc *doc;
+    struct ctx quiet = { 0 }; /* what there is to say about this cfg was said when net was opened */
+    *out = NULL;
+    TRY(cfg_text(ctx, net->doc, &text, &size));
+    enum status st = cfg_parse(ctx, net->doc->path, text, size, true, &doc);
+    free(text);
+    TRY(st);
+    struct net *twin;
+    st = net_open_doc(&quiet, doc, false, &twin);
+    if (st == ST_OK) st = net_resize(&quiet, twin, net->opt.width, net->opt.height);
+    if (st != ST_OK) ctx_fail(ctx, st, "%s", quiet.error);
+    else if (twin->n_param != net->n_param) ctx_fail(ctx, ST_CFG, "%s: read a second time it is another network", net->doc->path);
+    if (ctx->code != ST_OK) {
+        net_close(twin);
+        return ctx->code;
+    }
+    twin->opt.max_batches = net->opt.max_batches;
+    twin->iteration = net->iteration;
+    twin->checkpoint_activations = net->checkpoint_activations;
+    twin->host_heads = net->host_heads;
+    memcpy(twin->param, net->param, net->n_param * sizeof *net->param);
+    *out = twin;
+    return ST_OK;
+}
+
 void net_close(struct net *net) {
     if (!net) return;
     net_unbind(net);

@@ -22,6 +22,11 @@ struct net_buffers {
     bool *differentiable;/* per layer: backward runs */
     struct stretch *stretch; /* of layers that are noted and replayed (replay.c): of forward passes, then of backward ones */
     int n_stretch;
+    size_t arena_size;     /* elements */
+    int short_layer;       /* the one that there was no memory for; -1: none */
+    bool labels_read;      /* [contrastive] looks at what [yolo] assigned */
+    struct loss_args loss; /* of the batch at work: between net_loss_begin and net_loss_end */
+    struct loss_stats *stats; /* per layer, likewise */
     struct tensor **in, **din; /* scratch arrays of a pass, as many as the widest layer has inputs */
 };
 
@@ -50,6 +55,10 @@ void net_point(struct net *);
 int net_owner(const struct net *, int from); /* LAYER_INPUT for the network's input */
 /* The owner in whose memory owner i's tensor lies in the end, and from which channel on. */
 int net_home(const struct net_buffers *, int i, int *channel);
+
+/* A device has no memory for what layer i asked for (-1: for what all share): which one, how much, what there is, and which batch or
+ * size the plan's arithmetic has room for in the `left` bytes that were free before the network was bound. */
+enum status net_explain_memory(struct ctx *, const struct net *, int layer, double left);
 
 /* Fails when that many bytes are more than the machine has. */
 enum status net_check_memory(struct ctx *, const struct net *, const char *what, double bytes);

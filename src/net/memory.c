@@ -3,6 +3,8 @@
  * Steps: the n layers forward; then, for training and scoring, the segments from last to first, each first computed again
  * (not the last one, whose values are still there) and then backward.  Without checkpoint_activations there is one segment.
  * Of a segment that will be computed again, only what later segments read outlives the forward pass. */
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -158,19 +160,80 @@ static enum status choose_segments(struct ctx *ctx, struct net *net, const int *
     return ST_OK;
 }
 
-enum status net_check_memory(struct ctx *ctx, const struct net *net, const char *what, double bytes) {
+static const struct layer *largest_layer(const struct net *net) {
     const struct layer *most = net->layer;
-    bool gpu = net->be && net->be->memory > 0; /* no backend: not bound yet */
-    double largest = 0, there = gpu ? net->be->memory : mem_physical();
-    if (gpu ? bytes + (double)net->be->bytes <= there : mem_fits(bytes)) return ST_OK;
+    double largest = 0;
     for (int i = 0; i < net->n; ++i) {
         const struct layer *l = &net->layer[i];
         double size = (double)shape_count(l->out);
         for (int k = 0; k < l->n_param; ++k) size += (double)param_count(&l->param[k]);
         if (size > largest) largest = size, most = l;
     }
-    return cfg_fail_as(ctx, ST_MEMORY, most->section, NULL, "the network's %s need %.0f GB, this %s has %.0f GB; this is its largest layer",
-                       what, bytes / 1e9, gpu ? "GPU" : "machine", there / 1e9);
+    return most;
+}
+
+enum status net_check_memory(struct ctx *ctx, const struct net *net, const char *what, double bytes) {
+    double there = mem_physical();
+    if (net->be && net->be->room) { /* no backend: not bound yet */
+        double left, total;
+        net->be->room(net->be, &left, &total);
+        if (bytes <= left) return ST_OK;
+        net->be->refused = bytes;
+        return ctx_fail(ctx, ST_MEMORY, "the network's %s", what);
+    }
+    if (mem_fits(bytes)) return ST_OK;
+    return cfg_fail_as(ctx, ST_MEMORY, largest_layer(net)->section, NULL, "the network's %s need %.0f GB, this machine has %.0f GB; this is its largest layer",
+                       what, bytes / 1e9, there / 1e9);
+}
+
+/* Elements that one image takes: the arena's share, the picture and its copy on the way, what a backward pass writes beside, gradients
+ * that heads keep. */
+static double elements_of_image(const struct net *net) {
+    const struct net_options *o = &net->opt;
+    double widest = 0, heads = 0;
+    for (int i = 0; i < net->n && net->mode != NET_INFER; ++i) {
+        const struct layer *l = &net->layer[i];
+        widest = fmax(widest, (double)shape_count(l->out));
+        if (l->ops->loss) heads += (double)shape_count(l->in_shape[0]);
+    }
+    return (double)net->buffers->arena_size / net->batch + 2. * o->channels * o->height * o->width + widest + heads;
+}
+
+/* What would fit: parameters and what goes with them are there whatever the batch; outputs and gradients grow with it and with the
+ * pictures' area. */
+static void what_fits(const struct net *net, double left, char *text, size_t size) {
+    const struct net_options *o = &net->opt;
+    double element = (double)net->be->elem_size, arrays = net->mode == NET_TRAIN ? o->adam || o->adamw ? 4 : 3 : 1;
+    double fixed = arrays * (double)net->n_param * element;
+    double each = elements_of_image(net) * element;
+    int images = left > fixed ? (int)fmin((left - fixed) / each * .9, 1e6) : 0, per = o->subdivisions > 0 ? o->batch / o->subdivisions : 1;
+    *text = '\0';
+    if (!net->buffers->arena_size) return;
+    if (images >= 1 && net->mode == NET_TRAIN && images < per) {
+        int parts = o->subdivisions;
+        while (parts < o->batch && (o->batch % parts || o->batch / parts > images)) ++parts;
+        snprintf(text, size, "; batch=%d subdivisions=%d, %d at a time, would fit", o->batch, parts, o->batch / parts);
+    } else if (images >= 1 && images < net->batch) {
+        snprintf(text, size, "; %d images at a time would fit", images);
+    } else if (left > fixed) { /* a share of one image */
+        double side = sqrt((left - fixed) / each * .9);
+        int w = (int)(o->width * fmin(side, 1)) / 32 * 32, h = (int)(o->height * fmin(side, 1)) / 32 * 32;
+        if (w >= 32 && h >= 32) snprintf(text, size, "; width=%d height=%d, one image at a time, would fit", w, h);
+    } else {
+        snprintf(text, size, "; its parameters alone take %.1f MB", fixed / 1e6);
+    }
+}
+
+enum status net_explain_memory(struct ctx *ctx, const struct net *net, int layer, double left) {
+    const struct layer *l = layer < 0 ? largest_layer(net) : &net->layer[layer];
+    char fits[160], why[64] = "";
+    double now, total;
+    net->be->room(net->be, &now, &total);
+    what_fits(net, left, fits, sizeof fits);
+    if (layer < 0) snprintf(why, sizeof why, " for what all layers share (this is the largest of them)");
+    ctx_clear(ctx);
+    return cfg_fail_as(ctx, ST_MEMORY, l->section, NULL, "layer %d: the GPU is out of memory: %.2f MB asked for%s, %.2f MB free of %.2f MB%s", l->index,
+                       net->be->refused / 1e6, why, now / 1e6, total / 1e6, fits);
 }
 
 /* --- Placing -------------------------------------------------------------------------------------------------------- */
@@ -210,7 +273,9 @@ enum status net_place(struct ctx *ctx, struct net *net) {
         merge_spans(net, span);
         for (int i = 0; i < net->n; ++i)
             b->again[i] = repeats(net, i) && segment_of(b, i) < b->n_segment - 1 && (!held[i] || span[net->n + i].size);
-        if (plan_offsets(ctx, 3 * net->n, span, offset, &total) == ST_OK &&
+        bool planned = plan_offsets(ctx, 3 * net->n, span, offset, &total) == ST_OK;
+        if (planned) b->arena_size = total;
+        if (planned &&
             net_check_memory(ctx, net, "outputs", (double)total * (double)net->be->elem_size) == ST_OK)
             b->arena = net->be->ops->alloc(net->be, ctx, total);
         if (b->arena) set_pointers(net, span, offset);

@@ -33,6 +33,7 @@ struct net {
     bool checkpoint_activations;   /* set before net_bind with TRAIN: less memory, segments are computed twice */
     bool wants_dinput;             /* set before net_bind with SCORE: backward leaves dU/dinput in dinput */
     struct tensor dinput;
+    bool host_heads;               /* set before net_bind with TRAIN: head_x and head_delta of heads are wanted */
     bool wants_dweights;           /* set before net_bind with SCORE: backward adds the gradients of convolutions' and dense
                                     * layers' weights, with batch norm folded into them, to dev_grad */
     struct tensor *y, *dy;         /* per layer; y of aliases is the input's tensor; data NULL where there is none */
@@ -42,6 +43,10 @@ struct net {
     const struct truth_list *boxes; /* of the batch to come, for layers that look at them in training; may stay NULL */
     uint64_t seed, iteration;
     double loss_scale;             /* backward multiplies what losses send back by it; 0 counts as 1 */
+    int first_image;               /* see struct pass */
+    /* During net_backward, NULL: nobody asks.  From element `from` of dev_grad on everything has been queued that this pass adds. */
+    void (*gradients_done)(void *user, size_t from);
+    void *gradients_user;
     double *layer_seconds;         /* NULL, or net->n sums to which every forward pass adds each layer's time */
     double *backward_seconds;      /* the same of backward passes */
 };
@@ -49,6 +54,8 @@ struct net {
 /* Parse, resolve inputs, compute shapes.  `strict`: unknown keys are errors.  net_open_doc takes the document. */
 enum status net_open(struct ctx *, const char *cfg_path, bool strict, struct net **);
 enum status net_open_doc(struct ctx *, struct cfg_doc *, bool strict, struct net **);
+/* Another network of net's cfg, input size and training options, with a copy of its parameters; not bound. */
+enum status net_open_twin(struct ctx *, const struct net *, struct net **);
 void net_close(struct net *);
 
 /* --- weights.c: .weights files (darknet-compat 4) --- */
@@ -86,6 +93,11 @@ enum status net_forward(struct ctx *, struct net *, const float *x);
 struct net_truth { const struct truth_list *boxes; const float *target; int target_size; bool adversarial; };
 /* Losses of all layers that have one; *loss as Darknet counts it (their mean).  stats: per layer, may be NULL. */
 enum status net_loss(struct ctx *, struct net *, const struct net_truth *, double *loss, struct loss_stats *stats);
+/* The same in two steps, so that a device need not wait in between: net_loss_begin leaves what backward needs, net_loss_end, not
+ * later than the next forward pass, the numbers.  net_loss_queued: numbers are not there yet. */
+enum status net_loss_begin(struct ctx *, struct net *, const struct net_truth *);
+bool net_loss_queued(const struct net *);
+enum status net_loss_end(struct ctx *, struct net *, double *loss, struct loss_stats *stats);
 /* Back-propagates head_delta of every head; TRAIN: parameter gradients are added to dev_grad, and outputs give up their
  * memory to gradients. */
 enum status net_backward(struct ctx *, struct net *);

@@ -39,7 +39,8 @@ enum status criteria_score_blocks(struct ctx *ctx, const struct criterion_input 
     own.loss = needs & (NEEDS_LOSS | NEEDS_WEIGHT_GRADIENTS) ? &loss : NULL;
     enum status st = needs && !in->images ? ctx_fail(ctx, ST_USAGE, "this criterion needs images") : ST_OK;
     if (st == ST_OK && (own.detail || own.loss))
-        st = saliency_collect(ctx, in->net, in->be, in->channels, in->images, in->options, in->mean, own.detail, own.loss);
+        st = in->team ? saliency_collect_by(ctx, in->net, in->team, in->channels, in->options, in->mean, own.detail, own.loss)
+                      : saliency_collect(ctx, in->net, in->be, in->channels, in->images, in->options, in->mean, own.detail, own.loss);
     for (int i = 0; i < n && st == ST_OK; ++i) st = list[i]->score(ctx, &own, score[i]);
     if (by && st == ST_OK) st = by->blocks(ctx, &own, block);
     saliency_free(&objects);

@@ -3,7 +3,7 @@
 #ifndef PRUNE_CRITERION_H
 #define PRUNE_CRITERION_H
 
-#include "prune/saliency.h"
+#include "prune/saliency_shards.h"
 
 struct criterion_input {
     struct net *net;
@@ -15,6 +15,7 @@ struct criterion_input {
     struct saliency *detail;             /* with NEEDS_OBJECTS */
     struct loss_evidence *loss;          /* with NEEDS_LOSS */
     struct blocks *blocks;               /* residual blocks to rank, none of them gone; then options->blocks is the same; or NULL */
+    const struct score_team *team;       /* several devices share the images; NULL: be alone */
 };
 /* What a criterion looks at besides the weights; the driver gathers it, once for all criteria that run together. */
 enum { NEEDS_OBJECTS = 1, NEEDS_LOSS = 2, NEEDS_WEIGHT_GRADIENTS = 4 /* of the loss */, NEEDS_MAPS = 8 /* runs the images itself */,

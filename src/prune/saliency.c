@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "prune/saliency_shards.h"
 #include "prune/utility.h"
 
 struct saliency_options saliency_defaults(void) {
@@ -301,7 +302,7 @@ static enum status score_batches(struct scoring *s, const struct score_source *s
     struct net *net = s->net;
     for (int first = 0; first < src->count; first += net->batch) {
         s->valid = src->count - first < net->batch ? src->count - first : net->batch;
-        s->first_image = first;
+        s->first_image = src->first + first;
         forget_grids(s);
         for (int b = s->valid; b < net->batch; ++b) s->truth[b].n = 0;
         TRY(fill_batch(s->ctx, net, src, first, s->valid, x, s->truth, s->target));
@@ -505,6 +506,12 @@ void loss_evidence_free(struct loss_evidence *e) {
     *e = (struct loss_evidence){ .wants_weights = e->wants_weights };
 }
 
+void saliency_free_votes(void *votes, size_t n) {
+    struct vote *v = votes;
+    for (size_t i = 0; i < n; ++i) free(v[i].t);
+    free(v);
+}
+
 enum status saliency_score(struct ctx *ctx, struct net *net, struct backend *be, const struct channels *ch,
                            const struct score_source *src, const struct saliency_options *opt, const double *mean,
                            struct saliency *out) {
@@ -535,7 +542,8 @@ enum status saliency_collect(struct ctx *ctx, struct net *net, struct backend *b
     if (st == ST_OK && ctx->code == ST_OK) {
         net->hook = &hook;
         st = score_batches(&s, src, x, out != NULL);
-        if (st == ST_OK && out) st = conclude(&s, out);
+        if (st == ST_OK && src->meeting) st = saliency_meet(ctx, src->meeting, src->rank, &s.vote, &s.n_vote, &s.vote_cap, sizeof *s.vote);
+        if (st == ST_OK && out && !src->rank) st = conclude(&s, out);
         if (st == ST_OK && loss) st = evidence_conclude(&s, src->count);
         net->hook = NULL;
     }
@@ -544,8 +552,8 @@ enum status saliency_collect(struct ctx *ctx, struct net *net, struct backend *b
         if (s.t) free(s.t[b]);
         if (s.truth) free(s.truth[b].item);
     }
-    for (size_t i = 0; i < s.n_vote; ++i) free(s.vote[i].t);
-    free(s.vote), free(s.t), free(s.truth), free(s.dot), free(s.sum), forget_grids(&s), free(s.grid), free(s.loss_t), free(s.block_of), free(s.column), free(s.target), free(x);
+    saliency_free_votes(s.vote, s.n_vote);
+    free(s.t), free(s.truth), free(s.dot), free(s.sum), forget_grids(&s), free(s.grid), free(s.loss_t), free(s.block_of), free(s.column), free(s.target), free(x);
     if (ctx->code != ST_OK && out) saliency_free(out);
     if (ctx->code != ST_OK && loss) loss_evidence_free(loss);
     return ctx->code != ST_OK ? ctx->code : st;

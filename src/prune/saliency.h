@@ -8,6 +8,7 @@
 #include "prune/channels.h"
 
 struct blocks;
+struct score_meeting;
 enum utility_kind { UTILITY_DETECTION, UTILITY_PROBABILITY, UTILITY_LOSS };
 enum score_form { FORM_ABS, FORM_RELU, FORM_ASYMMETRIC, FORM_ELEMENTWISE, FORM_SQUARE };
 enum score_balance { BALANCE_SIZE, BALANCE_OBJECT, BALANCE_NONE };
@@ -41,6 +42,9 @@ struct score_source {
     void (*progress)(void *user, const char *phase, int done, int total);
     void *progress_user;
     const volatile int *stop;
+    /* Of one device among several (saliency_shards.h): the number of its first image, where it takes its votes, its place there. */
+    int first, rank;
+    struct score_meeting *meeting;
 };
 
 /* Mean of every layer output's channel over images and cells, double [layer][channel] flattened by channels.first_node. */

@@ -55,6 +55,7 @@ static enum status train(struct ctx *ctx, struct backend *be, struct net *net, c
     struct net_options own = net->opt;
     struct ctx inner = { .log = f->quiet ? NULL : pass_warnings, .log_user = ctx };
     if (f->teacher) opt.second_loss = distill_loss, opt.second_user = f->teacher;
+    else if (net->opt.batch / net->opt.subdivisions % (1 + f->n_other) == 0) opt.others = f->others, opt.n_other = f->n_other;
     here.backup = mem_text(ctx, f->dir);
     int *steps = mem_zero(ctx, (size_t)net->opt.steps.n, sizeof *steps);
     if (!here.backup || !steps) {

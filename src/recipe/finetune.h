@@ -11,6 +11,8 @@ struct finetune {
     double rate_factor;
     uint64_t seed;                /* of the draw of images and their augmentation */
     struct distill *teacher;      /* NULL: labels alone */
+    struct backend *const *others; /* further devices, used where the mini-batch divides among them and labels alone teach */
+    int n_other;
     bool quiet;                   /* what the trainer has to say about data and settings was said before */
     void (*news)(void *user, const struct train_news *);
     void *user;

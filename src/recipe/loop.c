@@ -358,7 +358,8 @@ static enum status train_net(struct ctx *ctx, struct loop *l, struct net *net, c
     int total = iterations_before(l->opt, l->steps + 1);
     l->first = each ? 0 : phase > l->steps ? total - iterations : iterations_before(l->opt, phase);
     struct finetune f = { .dir = l->dir, .base = base, .iterations = iterations, .first = l->first, .total = each ? iterations : total,
-                          .rate_factor = l->opt->rate_factor, .seed = l->opt->seed * 1000003u + (uint64_t)(each ? phase : 0), .quiet = l->trained, .news = show_training, .user = l, .stop = job->opt.stop };
+                          .rate_factor = l->opt->rate_factor, .seed = l->opt->seed * 1000003u + (uint64_t)(each ? phase : 0), .quiet = l->trained, .news = show_training, .user = l, .stop = job->opt.stop,
+                          .others = job->opt.others, .n_other = job->opt.n_other };
     enum status st = ST_OK;
     if (iterations < 1) return ST_OK;
     if (taught && l->opt->distill > 0) {

@@ -7,6 +7,7 @@
 #include "data/json.h"
 #include "recipe/block_trials.h"
 #include "recipe/latency_target.h"
+#include "recipe/score_devices.h"
 
 struct net *prune_before(const struct prune_job *job) { return job->whole ? job->whole : job->net; }
 
@@ -33,17 +34,20 @@ static double power_of(const struct prune_job *job) {
 static enum status score_blocks(struct ctx *ctx, struct prune_job *job, bool groups) {
     const struct criterion *own = criterion_find(job->opt.criterion);
     struct blocks *b = &job->blocks;
-    struct score_source src = prune_source(job);
+    struct score_devices by;
     struct saliency_options opt = job->opt.saliency;
     double *block = mem_zero(ctx, (size_t)b->n + 1, sizeof *block);
     if (!block) return ST_MEMORY;
     opt.blocks = b;
     opt.centred = job->opt.compensate;
     saliency_free(&job->detail);
-    struct criterion_input in = { job->net, job->be, job->channels, &src, &opt, job->mean, &job->detail, NULL, b };
-    enum status st = job->opt.compensate ? saliency_means(ctx, job->net, job->be, job->channels, &src, opt.batch, job->mean) : ST_OK;
+    enum status st = score_devices_open(ctx, job, &by);
+    struct criterion_input in = { .net = job->net, .be = job->be, .channels = job->channels, .images = by.source, .options = &opt,
+                                  .mean = job->mean, .detail = &job->detail, .blocks = b, .team = &by.team };
+    if (st == ST_OK && job->opt.compensate) st = saliency_means_by(ctx, job->net, &by.team, job->channels, opt.batch, job->mean);
     if (st == ST_OK) st = criteria_score_blocks(ctx, &in, &own, groups, &job->score, ranking(job), block);
     for (int k = 0; k < b->n; ++k) b->item[k].score = block[k];
+    score_devices_close(&by);
     free(block);
     return st;
 }

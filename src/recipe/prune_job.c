@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "recipe/latency_target.h"
 #include "recipe/prune_blocks.h"
+#include "recipe/score_devices.h"
 
 struct prune_options prune_defaults(void) {
     return (struct prune_options){ .criterion = "saliency", .compensate = true, .images = 1000, .report_images = -1, .map_thresh = 0.25, .map_iou = 0.5, .seeds = 3,
@@ -167,13 +168,17 @@ enum status prune_ready(struct ctx *ctx, struct prune_job *job) {
 }
 
 enum status prune_score_all(struct ctx *ctx, struct prune_job *job, const struct criterion *const *list, int n, double *const *score) {
-    struct score_source src = prune_source(job);
     struct saliency_options opt = job->opt.saliency;
+    struct score_devices by;
     opt.centred = job->opt.compensate; /* score what removal will do */
     saliency_free(&job->detail); /* that of the blocks */
-    if (job->opt.compensate) TRY(saliency_means(ctx, job->net, job->be, job->channels, &src, opt.batch, job->mean));
-    struct criterion_input in = { job->net, job->be, job->channels, &src, &opt, job->mean, &job->detail, NULL, NULL };
-    return criteria_score(ctx, &in, list, n, score);
+    enum status st = score_devices_open(ctx, job, &by);
+    if (st == ST_OK && job->opt.compensate) st = saliency_means_by(ctx, job->net, &by.team, job->channels, opt.batch, job->mean);
+    struct criterion_input in = { .net = job->net, .be = job->be, .channels = job->channels, .images = by.source, .options = &opt,
+                                  .mean = job->mean, .detail = &job->detail, .team = &by.team };
+    if (st == ST_OK) st = criteria_score(ctx, &in, list, n, score);
+    score_devices_close(&by);
+    return st;
 }
 
 enum status prune_score(struct ctx *ctx, struct prune_job *job) {

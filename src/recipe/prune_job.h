@@ -56,6 +56,8 @@ struct prune_options {
     void (*training)(void *user, const char *what, const struct train_news *, double run_seconds_left);
     void *user;
     const volatile int *stop;
+    struct backend *const *others;   /* further devices that score, and train where their number divides the mini-batch */
+    int n_other;
 };
 struct prune_options prune_defaults(void);
 

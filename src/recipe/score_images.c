@@ -175,6 +175,20 @@ enum status score_images_open_classes(struct ctx *ctx, const struct net *net, co
     return ctx->code;
 }
 
+enum status score_images_again(struct ctx *ctx, const struct score_images *s, struct score_images **out) {
+    struct score_images *copy = *out = mem_zero(ctx, 1, sizeof *copy);
+    if (!copy) return ST_MEMORY;
+    *copy = *s;
+    copy->n_read = 0;
+    copy->chosen = mem_zero(ctx, (size_t)s->n, sizeof *copy->chosen);
+    if (copy->chosen) memcpy(copy->chosen, s->chosen, (size_t)s->n * sizeof *copy->chosen);
+    for (int k = 0; k < READ_AT_ONCE; ++k) {
+        copy->reading[k] = (struct reading){ .ctx.code = ST_OK };
+        if (s->labels) copy->reading[k].target = mem_zero(ctx, (size_t)s->labels->n, sizeof *copy->reading[k].target);
+    }
+    return ctx->code;
+}
+
 struct score_source score_images_source(struct score_images *s) {
     return (struct score_source){ .count = s->n, .target_size = s->labels ? s->labels->n : 0, .get = get, .user = s };
 }

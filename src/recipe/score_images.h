@@ -14,6 +14,8 @@ enum status score_images_open(struct ctx *, const struct net *, const struct tex
 /* The same for a classifier: the middle of each picture, its class from its path. */
 enum status score_images_open_classes(struct ctx *, const struct net *, const struct text_list *list, const struct text_list *labels, int count,
                                       uint64_t seed, struct score_images **);
+/* The same images once more, for another thread. */
+enum status score_images_again(struct ctx *, const struct score_images *, struct score_images **);
 /* A source over them; progress and stop are left to the caller. */
 struct score_source score_images_source(struct score_images *);
 int score_images_count(const struct score_images *);

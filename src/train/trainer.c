@@ -15,6 +15,7 @@
 #include "train/reject.h"
 #include "train/schedule.h"
 #include "train/sparsity.h"
+#include "train/team.h"
 
 enum { NAMED_IMAGES = 4, MAP_BATCH = 8 };
 static const uint64_t NOISE_STREAM = 0x6e6f697365, RATE_STREAM = 0x72617465, ADVERSARY_STREAM = 0x616476;
@@ -34,11 +35,12 @@ struct trainer {
     struct head_info head;          /* the last one: Darknet takes classes, jitter and random from it */
 
     struct batch_source source;
-    struct optimizer optimizer;
+    struct team team;               /* member 0: net on be */
     struct adversary adversary;     /* with adversarial_lr */
     struct checkpoint files;
     bool files_open, begun;         /* begun: iteration and seen are those of this run */
-    struct loss_stats *stats;
+    struct part { const struct batch *b; const float *x; uint64_t number; bool last; } part; /* the sub-batch at work */
+    struct update update;           /* the update at work */
     uint64_t average_start, average_apply; /* ema_alpha */
     char *lines;
     size_t lines_cap, lines_n;
@@ -109,6 +111,28 @@ static enum status check_schedule(struct ctx *ctx, struct trainer *t) {
     return ST_OK;
 }
 
+/* What several devices can share. */
+static enum status check_team(struct ctx *ctx, const struct trainer *t) {
+    const struct net_options *o = &t->net->opt;
+    const char *cfg = t->net->doc->path;
+    int devices = 1 + t->opt->n_other, each = o->batch / o->subdivisions, fits = o->subdivisions;
+    if (devices == 1) return ST_OK;
+    while (fits > 1 && (o->batch % fits || o->batch / fits % devices)) --fits;
+    if (each % devices && o->batch % devices)
+        return ctx_fail(ctx, ST_CFG, "%s: batch=%d cannot be shared equally by %d devices; make it a multiple of %d", cfg, o->batch, devices, devices);
+    if (each % devices)
+        return ctx_fail(ctx, ST_CFG, "%s: batch=%d subdivisions=%d gives %d images at a time, which %d devices cannot share equally; subdivisions=%d would do",
+                        cfg, o->batch, o->subdivisions, each, devices, fits);
+    if (o->contrastive && each / devices % 2)
+        return ctx_fail(ctx, ST_CFG, "%s: contrastive=1 trains on pairs, but batch=%d subdivisions=%d gives each of %d devices %d images", cfg,
+                        o->batch, o->subdivisions, devices, each / devices);
+    if (o->adversarial_lr > 0) return ctx_fail(ctx, ST_UNSUPPORTED, "%s: adversarial_lr: with one device only", cfg);
+    if (t->opt->second_loss) return ctx_fail(ctx, ST_UNSUPPORTED, "%s: training by another network's outputs: with one device only", cfg);
+    ctx_log(ctx, LOG_INFO, "%d devices train on %d images each at a time, %d in all per iteration: learning_rate, burn_in and max_batches mean what they mean on one device",
+            devices, each / devices, o->batch);
+    return ST_OK;
+}
+
 static enum status check_data(struct ctx *ctx, struct trainer *t) {
     struct dataset_report found;
     if (!t->opt->open_source) {
@@ -126,28 +150,16 @@ static enum status check_data(struct ctx *ctx, struct trainer *t) {
     return ST_OK;
 }
 
-/* A second network of the same cfg, for mAP or as the adversary. */
-static enum status open_twin(struct ctx *ctx, struct trainer *t, struct net **twin) {
-    char *text;
-    size_t size;
-    struct cfg_doc *doc;
-    TRY(cfg_text(ctx, t->net->doc, &text, &size));
-    enum status st = cfg_parse(ctx, t->net->doc->path, text, size, true, &doc);
-    free(text);
-    TRY(st);
-    struct ctx quiet = { 0 }; /* warnings about this cfg were given when the caller opened it */
-    st = net_open_doc(&quiet, doc, false, twin);
-    if (st != ST_OK) return ctx_fail(ctx, st, "%s", quiet.error);
-    if ((*twin)->n_param != t->net->n_param)
-        return ctx_fail(ctx, ST_CFG, "%s: the network for mAP differs from the one trained",
-                        t->net->doc->path);
-    return ST_OK;
+/* Images of a mini-batch of that size; as many for each device. */
+static int images_at(const struct trainer *t, int w, int h) {
+    int n = schedule_images(&t->scale, w, h), unit = (1 + t->opt->n_other) * t->net->opt.time_steps;
+    return n / unit * unit;
 }
 
 static void plan_batch(void *user, uint64_t i, int *n, int *w, int *h) {
     const struct trainer *t = user;
     schedule_size(&t->scale, i / (uint64_t)t->subdivisions, w, h);
-    *n = schedule_images(&t->scale, *w, *h);
+    *n = images_at(t, *w, *h);
 }
 
 /* With track=1 sequences go on through several mini-batches of a step; else each has its own. */
@@ -206,7 +218,7 @@ static enum status resume(struct ctx *ctx, struct trainer *t) {
     TRY(checkpoint_forget(ctx, t->net));
     if (!t->iteration) return ST_OK;
     if (t->files_open)
-        TRY(checkpoint_resume(ctx, &t->files, t->net, t->iteration, &t->state, &t->optimizer, &found));
+        TRY(checkpoint_resume(ctx, &t->files, t->net, t->iteration, &t->state, &t->team.member->optimizer, &found));
     if (!found)
         ctx_log(ctx, LOG_INFO,
                 "Training goes on at iteration %llu; no state file belongs to these weights, so momentum "
@@ -215,16 +227,23 @@ static enum status resume(struct ctx *ctx, struct trainer *t) {
     return ST_OK;
 }
 
+static enum status bind_member(struct ctx *ctx, void *user, struct member *m) {
+    const struct trainer *t = user;
+    TRY(net_bind(ctx, m->net, m->be, NET_TRAIN, t->mini / t->team.n));
+    return optimizer_open(ctx, m->net, &m->optimizer);
+}
+
 static enum status prepare(struct ctx *ctx, struct trainer *t) {
     TRY(check_losses(ctx, t));
     TRY(check_schedule(ctx, t));
+    TRY(check_team(ctx, t));
     if (t->opt->save) {
         t->files_open = true;
         TRY(checkpoint_open(ctx, t->data->backup ? t->data->backup : "backup", t->opt->base, &t->files));
     }
     TRY(check_data(ctx, t));
-    if (t->opt->calc_map) TRY(open_twin(ctx, t, &t->eval));
-    if (t->net->opt.adversarial_lr > 0) TRY(open_twin(ctx, t, &t->adversary.net));
+    if (t->opt->calc_map) TRY(net_open_twin(ctx, t->net, &t->eval));
+    if (t->net->opt.adversarial_lr > 0) TRY(net_open_twin(ctx, t->net, &t->adversary.net));
     t->scale = (struct scale_plan){ .seed = t->opt->seed,
                                     .random = t->head.random,
                                     .w = t->cfg_w,
@@ -234,19 +253,20 @@ static enum status prepare(struct ctx *ctx, struct trainer *t) {
                                     .images = t->mini,
                                     .dynamic = t->net->opt.dynamic_minibatch };
     schedule_average(t->max, &t->average_start, &t->average_apply);
-    t->stats = mem_zero(ctx, (size_t)t->net->n, sizeof *t->stats);
-    if (!t->stats) return ST_MEMORY;
     t->net->iteration = t->iteration; /* decides which layers are frozen */
     t->net->opt.max_batches = t->max; /* heads and rate policies look at it */
     t->net->seen = t->iteration * (uint64_t)t->step_images;
     t->net->checkpoint_activations = t->opt->checkpoint_activations;
+    t->net->host_heads = t->opt->second_loss != NULL;
     t->begun = true;
+    TRY(team_open(ctx, t->be, t->net, t->opt->others, t->opt->n_other, &t->team));
+    if (t->opt->sum_piece) t->team.piece = t->opt->sum_piece;
     TRY(open_source(ctx, t)); /* reads ahead while the net is bound */
-    TRY(net_bind(ctx, t->net, t->be, NET_TRAIN, t->mini));
-    TRY(optimizer_open(ctx, t->net, &t->optimizer));
+    TRY(team_each(ctx, &t->team, bind_member, t));
     TRY(resume(ctx, t));
     loss_scale_open(&t->scaler, t->be, t->state.loss_scale, t->state.loss_good);
-    return ST_OK;
+    team_copy_memory(&t->team);
+    return team_each(ctx, &t->team, team_follow, NULL);
 }
 
 /* --- One iteration -------------------------------------------------------------------------------------- */
@@ -262,14 +282,16 @@ static enum status add_line(struct ctx *ctx, struct trainer *t, const char *line
     return ST_OK;
 }
 
-/* Darknet's lines of one sub-batch: one per head, then the boxes of all of them since the start. */
+/* Darknet's lines of one sub-batch: one per head and device, then the boxes of all of them since the start. */
 static enum status add_lines(struct ctx *ctx, struct trainer *t) {
     char totals[96];
-    for (int i = 0; i < t->net->n; ++i) {
-        TRY(add_line(ctx, t, t->stats[i].line));
-        t->boxes += (uint64_t)t->stats[i].boxes;
-        t->rewritten += (uint64_t)t->stats[i].rewritten;
-    }
+    for (int m = 0; m < t->team.n; ++m)
+        for (int i = 0; i < t->net->n; ++i) {
+            const struct loss_stats *s = &t->team.member[m].stats[i];
+            TRY(add_line(ctx, t, s->line));
+            t->boxes += (uint64_t)s->boxes;
+            t->rewritten += (uint64_t)s->rewritten;
+        }
     if (!t->boxes) return ST_OK;
     snprintf(totals, sizeof totals, " total_bbox = %llu, rewritten_bbox = %f %% ", (unsigned long long)t->boxes,
              100 * (double)t->rewritten / (double)t->boxes);
@@ -277,7 +299,7 @@ static enum status add_lines(struct ctx *ctx, struct trainer *t) {
 }
 
 /* Training has failed in numbers: names the layer, the iteration and the images that did it. */
-static enum status not_finite(struct ctx *ctx, struct trainer *t, const char *what, const struct batch *b) {
+static enum status not_finite(struct ctx *ctx, const struct trainer *t, const char *what, const struct batch *b) {
     char names[560] = "";
     size_t at = 0;
     int named = 0;
@@ -303,104 +325,153 @@ static enum status disturb(struct ctx *ctx, struct trainer *t, uint64_t number, 
     return adversary_disturb(ctx, &t->adversary, t->net, *x, rate, o->contrastive ? 2 : 1, x);
 }
 
-/* Forward, loss and backward of one of the step's sub-batches.  *squares: of the gradient so far. */
-static enum status sub_step(struct ctx *ctx, struct trainer *t, int sub, double *loss, double *wait, double *squares) {
-    struct net *net = t->net;
-    const struct batch *b;
-    double waited = 0, one = 0;
+/* The loss's numbers.  When they are none it tells why: by what the pass has left, or, when backward has taken the outputs' memory,
+ * by another one. */
+static enum status member_loss(struct ctx *ctx, const struct trainer *t, struct member *m) {
     char what[256];
-    TRY(t->source.next(ctx, t->source.self, &b, &waited));
-    *wait += waited;
-    uint64_t number = t->iteration * (uint64_t)t->subdivisions + (uint64_t)sub;
-    struct rng noise = rng_stream(t->opt->seed, number, NOISE_STREAM);
+    bool again = net_loss_queued(m->net);
+    enum status st = net_loss_end(ctx, m->net, &m->loss, m->stats);
+    if (st != ST_NUMERIC && (st != ST_OK || isfinite(m->loss))) return st;
+    struct team_share share;
+    struct ctx quiet = { 0 };
+    if (again && team_share(&quiet, m, t->part.b, t->part.x, m->net->batch * t->team.n, &share) == ST_OK) net_forward(&quiet, m->net, share.x);
+    diagnose_forward(m->net, what, sizeof what);
+    return not_finite(ctx, t, what, t->part.b);
+}
+
+/* Forward, loss and backward of a member's share of a sub-batch. */
+static enum status member_step(struct ctx *ctx, void *user, struct member *m) {
+    const struct trainer *t = user;
+    const struct part *part = &t->part;
+    struct net *net = m->net;
+    struct team_share share;
+    struct rng noise = rng_stream(t->opt->seed, part->number, NOISE_STREAM);
+    TRY(team_share(ctx, m, part->b, part->x, net->batch * t->team.n, &share));
     net->seed = rng_u64(&noise);
-    memset(t->stats, 0, (size_t)net->n * sizeof *t->stats);
-    if (plan_sequence(t, number) == number) TRY(net_reset(ctx, net));
-    struct net_truth truth = { .boxes = b->truth, .target = b->target, .target_size = b->target_size };
-    net->boxes = b->truth;
-    const float *x = b->x;
-    TRY(disturb(ctx, t, number, &x));
-    TRY(net_forward(ctx, net, x));
-    enum status st = net_loss(ctx, net, &truth, &one, t->stats);
-    if (st == ST_NUMERIC || (st == ST_OK && !isfinite(one))) {
-        diagnose_forward(net, what, sizeof what);
-        return not_finite(ctx, t, what, b);
-    }
-    TRY(st);
-    if (t->opt->second_loss) TRY(t->opt->second_loss(ctx, t->opt->second_user, net, x, b->truth, &one));
+    net->first_image = net->batch * m->rank;
+    net->seen = t->net->seen;
+    net->boxes = share.boxes;
+    memset(m->stats, 0, (size_t)net->n * sizeof *m->stats);
+    if (plan_sequence((void *)t, part->number) == part->number) TRY(net_reset(ctx, net));
+    struct net_truth truth = { .boxes = share.boxes, .target = share.target, .target_size = part->b->target_size };
+    TRY(net_forward(ctx, net, share.x));
+    TRY(net_loss_begin(ctx, net, &truth));
+    bool later = net_loss_queued(net); /* a device computes it: on to the backward pass */
+    if (!later) TRY(member_loss(ctx, t, m));
+    if (t->opt->second_loss) TRY(t->opt->second_loss(ctx, t->opt->second_user, net, share.x, share.boxes, &m->loss));
+    if (part->last) team_send_gradients(ctx, m);
     net->loss_scale = t->scaler.scale;
     TRY(net_backward(ctx, net));
-    *squares = t->be->ops->sum_squares(t->be, net->n_param, net->dev_grad);
-    if (!loss_scale_seen(&t->scaler, squares)) {
-        diagnose_backward(net, what, sizeof what);
-        return not_finite(ctx, t, what, b);
-    }
+    if (later) TRY(member_loss(ctx, t, m));
+    if (!m->sending) m->squares = m->be->ops->sum_squares(m->be, net->n_param, net->dev_grad);
+    return ctx->code;
+}
+
+static enum status check_gradient(struct ctx *ctx, void *user, struct member *m) {
+    const struct trainer *t = user;
+    char what[256];
+    m->settled = true;
+    if (isfinite(m->squares) || loss_scale_forgives(&t->scaler)) return ST_OK;
+    diagnose_backward(m->net, what, sizeof what);
+    return not_finite(ctx, t, what, t->part.b);
+}
+
+/* One of the step's sub-batches, by all devices. */
+static enum status sub_step(struct ctx *ctx, struct trainer *t, int sub, double *loss, double *wait) {
+    double waited = 0;
+    const struct batch *b;
+    TRY(t->source.next(ctx, t->source.self, &b, &waited));
+    *wait += waited;
+    t->part = (struct part){ b, b->x, t->iteration * (uint64_t)t->subdivisions + (uint64_t)sub, sub + 1 == t->subdivisions };
+    t->net->boxes = b->truth;
+    TRY(disturb(ctx, t, t->part.number, &t->part.x));
+    TRY(team_each(ctx, &t->team, member_step, t));
+    if (t->part.last) TRY(team_each(ctx, &t->team, team_sum_gradients, NULL));
+    TRY(team_each(ctx, &t->team, check_gradient, t));
+    for (int i = 0; i < t->team.n; ++i) loss_scale_seen(&t->scaler, &t->team.member[i].squares);
     TRY(add_lines(ctx, t));
-    net->seen += (uint64_t)t->mini;
-    *loss += one;
+    t->net->seen += (uint64_t)t->mini;
+    *loss += team_loss(&t->team);
     return ST_OK;
 }
 
 /* Another size or number of images than in the step before, or layers that are frozen no longer. */
-static enum status shape_net(struct ctx *ctx, struct trainer *t) {
-    struct net *net = t->net;
+static enum status shape_member(struct ctx *ctx, void *user, struct member *m) {
+    const struct trainer *t = user;
+    struct net *net = m->net;
     int w, h;
     schedule_size(&t->scale, t->iteration, &w, &h);
-    int images = schedule_images(&t->scale, w, h);
+    int images = images_at(t, w, h) / t->team.n;
     bool changed = w != net->opt.width || h != net->opt.height || images != net->batch;
     bool thaw = false;
     net->iteration = t->iteration;
     for (int i = 0; i < net->n; ++i)
         thaw |= net->layer[i].frozen && !net->layer[i].common.onlyforward && t->iteration >= net->layer[i].thaw;
-    return changed || thaw ? net_rebind(ctx, net, w, h, images) : ST_OK;
+    if (!changed && !thaw) return ST_OK;
+    m->settled = false;
+    return net_rebind(ctx, net, w, h, images);
 }
 
 /* What [net] asks for beside the update: ema_alpha, weights_reject_freq. */
 static enum status after_update(struct ctx *ctx, struct trainer *t) {
     struct net *net = t->net;
+    struct optimizer *o = &t->team.member->optimizer;
     uint64_t n = t->iteration;
+    bool changed = false;
     if (net->opt.ema_alpha > 0 && n > t->average_start && n < t->average_apply)
-        TRY(optimizer_average(ctx, &t->optimizer, net, net->opt.ema_alpha));
-    if (t->optimizer.average && n == t->average_apply) {
-        optimizer_get_average(&t->optimizer, net);
-        optimizer_drop_average(&t->optimizer);
+        TRY(optimizer_average(ctx, o, net, net->opt.ema_alpha));
+    if (o->average && n == t->average_apply) {
+        optimizer_get_average(o, net);
+        optimizer_drop_average(o);
         ctx_log(ctx, LOG_INFO, "Iteration %llu: the averaged weights (ema_alpha) take the place of the trained ones",
                 (unsigned long long)n);
         TRY(net_push(ctx, net));
+        changed = true;
     }
     if (schedule_reject(n, net->opt.weights_reject_freq, t->max)) {
         net_pull(net);
-        if (reject_similar(net, t->opt->seed, n)) TRY(net_push(ctx, net));
+        if (reject_similar(net, t->opt->seed, n)) {
+            TRY(net_push(ctx, net));
+            changed = true;
+        }
     }
-    return ST_OK;
+    return changed ? team_each(ctx, &t->team, team_follow, NULL) : ST_OK;
+}
+
+static enum status update_member(struct ctx *ctx, void *user, struct member *m) {
+    const struct trainer *t = user;
+    if (!loss_scale_remove(&t->scaler, m->net)) return ST_OK;
+    if (t->opt->sparsity > 0) TRY(sparsity_pull(ctx, m->net, t->opt->sparsity * t->update.images));
+    optimizer_step(&m->optimizer, m->net, &t->update);
+    return net_refresh(ctx, m->net);
 }
 
 /* The update from the gradients of `images` images; *rate: what the cfg's policy says. */
-static enum status update(struct ctx *ctx, struct trainer *t, double images, double squares, double *rate) {
+static enum status update(struct ctx *ctx, struct trainer *t, double images, double *rate) {
     uint64_t n = t->iteration + 1;
     struct rng chance = rng_stream(t->opt->seed, n, RATE_STREAM);
     *rate = net_learning_rate(&t->net->opt, (long long)n, rng_uniform(&chance)) * t->opt->rate_factor;
-    struct update u = { .number = n, .rate = *rate, .images = images, .squares = squares };
-    bool ready = loss_scale_ready(&t->scaler, t->net);
-    if (ready && t->opt->sparsity > 0) TRY(sparsity_pull(ctx, t->net, t->opt->sparsity * images));
-    if (ready) optimizer_step(&t->optimizer, t->net, &u);
-    else ctx_log(ctx, LOG_INFO, "Iteration %llu: gradients overflow half precision, no update; loss scale %g from here on", (unsigned long long)n, t->scaler.scale);
+    t->update = (struct update){ .number = n, .rate = *rate, .images = images, .squares = t->team.member->squares };
+    TRY(team_each(ctx, &t->team, update_member, t));
+    team_copy_memory(&t->team);
+    if (!loss_scale_next(&t->scaler))
+        ctx_log(ctx, LOG_INFO, "Iteration %llu: gradients overflow half precision, no update; loss scale %g from here on", (unsigned long long)n, t->scaler.scale);
     t->iteration = n;
     t->net->seen = n * (uint64_t)t->step_images;
-    TRY(net_refresh(ctx, t->net));
     return after_update(ctx, t);
 }
 
 static enum status step(struct ctx *ctx, struct trainer *t, struct train_news *news) {
     struct net *net = t->net;
-    double start = io_seconds(), loss = 0, wait = 0, squares = 0, rate;
+    double start = io_seconds(), loss = 0, wait = 0, rate;
     t->lines_n = 0;
     if (t->lines) t->lines[0] = '\0';
-    TRY(shape_net(ctx, t));
-    for (int s = 0; s < t->subdivisions; ++s) TRY(sub_step(ctx, t, s, &loss, &wait, &squares));
-    double images = (double)net->batch * t->subdivisions;
+    TRY(team_each(ctx, &t->team, shape_member, t));
+    for (int s = 0; s < t->subdivisions; ++s) TRY(sub_step(ctx, t, s, &loss, &wait));
+    int mini = net->batch * t->team.n;
+    double images = (double)mini * t->subdivisions;
     loss /= images;
-    TRY(update(ctx, t, images, squares, &rate));
+    TRY(update(ctx, t, images, &rate));
 
     double average = t->state.avg_loss;
     t->state.avg_loss = average < 0 || !isfinite(average) ? loss : 0.9 * average + 0.1 * loss;
@@ -413,7 +484,7 @@ static enum status step(struct ctx *ctx, struct trainer *t, struct train_news *n
         .seconds = seconds - wait, .load_seconds = wait,
         .images_per_second = seconds > 0 ? images / seconds : 0,
         .eta_seconds = (double)((uint64_t)t->max - t->iteration) * t->smooth_seconds,
-        .net_w = net->opt.width, .net_h = net->opt.height, .mini_batch = net->batch,
+        .net_w = net->opt.width, .net_h = net->opt.height, .mini_batch = mini,
         .random_coef = schedule_resizes(&t->scale, t->iteration - 1), .head_lines = t->lines_n ? t->lines : "",
     };
     return ST_OK;
@@ -464,9 +535,9 @@ static enum status save_last(struct ctx *ctx, struct trainer *t) {
     t->state.iteration = t->iteration;
     t->state.loss_scale = t->scaler.on ? t->scaler.scale : 0;
     t->state.loss_good = t->scaler.good;
-    TRY(checkpoint_save_last(ctx, &t->files, t->net, &t->state, &t->optimizer));
-    if (!t->optimizer.average) return ST_OK;
-    optimizer_get_average(&t->optimizer, t->net);
+    TRY(checkpoint_save_last(ctx, &t->files, t->net, &t->state, &t->team.member->optimizer));
+    if (!t->team.member->optimizer.average) return ST_OK;
+    optimizer_get_average(&t->team.member->optimizer, t->net);
     enum status st = checkpoint_save(ctx, &t->files, t->net, "ema");
     net_pull(t->net);
     return st;
@@ -530,7 +601,7 @@ static enum status iterate(struct ctx *ctx, struct trainer *t) {
 
 /* A step could not be finished, for want of an image say: what was trained before it is worth keeping. */
 static void rescue(const struct ctx *ctx, struct trainer *t, uint64_t start) {
-    if (!t->net->be || !t->optimizer.momentum || ctx->code == ST_NUMERIC || ctx->code == ST_INTERRUPTED)
+    if (!t->net->be || !t->team.member || !t->team.member->optimizer.momentum || ctx->code == ST_NUMERIC || ctx->code == ST_INTERRUPTED)
         return;
     t->net->seen = t->iteration * (uint64_t)t->step_images;
     net_pull(t->net);
@@ -542,7 +613,7 @@ static void rescue(const struct ctx *ctx, struct trainer *t, uint64_t start) {
 static void finish(struct trainer *t) {
     struct ctx quiet = { 0 };
     if (t->source.close) t->source.close(t->source.self);
-    optimizer_close(&t->optimizer);
+    team_close(&t->team);
     net_unbind(t->net);
     t->net->loss_scale = 0;
     net_resize(&quiet, t->net, t->cfg_w, t->cfg_h);
@@ -553,7 +624,6 @@ static void finish(struct trainer *t) {
     if (t->files_open) checkpoint_close(&t->files);
     list_free(&t->difficult);
     history_free(&t->state.history);
-    free(t->stats);
     free(t->lines);
 }
 

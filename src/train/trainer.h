@@ -46,6 +46,9 @@ struct train_options {
     int save_every, last_every;      /* 0: from .data, else upstream's defaults */
     int backup_every;                /* > 0: BASE.backup every so many iterations, as Darknet's rnn command */
     int loader_threads;              /* 0: as many as processors */
+    struct backend *const *others;   /* further devices; each takes an equal share of every mini-batch (train/team.h) */
+    int n_other;
+    size_t sum_piece;                /* gradients that devices sum at a time, in elements; 0: 4 Mi */
     double sparsity;                 /* > 0: pull of the L1 norm on the scales of batch norm (sparsity.h) */
     /* Between loss and backward pass of every mini-batch x (the net's batch, planar), NULL: nothing.  Adds to head_delta, and what
      * it adds to the loss to *loss (over the whole mini-batch, as the heads' losses). */

@@ -3,8 +3,7 @@
 #define VISION_BOX_H
 
 #include "base/ctx.h"
-
-struct box { float x, y, w, h; }; /* centre form; relative to the image unless said otherwise */
+#include "base/overlap.h" /* struct box, enum iou_kind, struct box_grad */
 
 /* One labelled object.  track is -1 when unknown. */
 struct truth { struct box box; int class_id; int track; };
@@ -14,7 +13,6 @@ struct truth_list { int n, cap; struct truth *item; };
 #define TRUTH_IGNORED (-1234.f)
 
 /* Darknet's numbers (they are printed). */
-enum iou_kind { IOU_PLAIN = 0, IOU_GIOU = 1, IOU_MSE = 2, IOU_DIOU = 3, IOU_CIOU = 4 };
 enum nms_kind { NMS_DEFAULT = 0, NMS_GREEDY = 1, NMS_DIOU = 2, NMS_CORNERS = 3 };
 
 double box_iou(struct box a, struct box b);
@@ -23,8 +21,6 @@ double box_diou(struct box a, struct box b); /* upstream's: IoU - (d^2/c^2)^0.6 
 double box_ciou(struct box a, struct box b);
 double box_iou_of(enum iou_kind kind, struct box a, struct box b); /* MSE: plain */
 
-/* Derivative of an overlap with respect to the predicted box (x, y, w, h). */
-struct box_grad { double x, y, w, h; };
 /* What Darknet's training adds to its deltas (ascent direction; darknet-compat 3.4 "IoU gradient", with its signs and
  * scales: w,h not halved, DIoU's cross term, CIoU without 1/(w^2+h^2)).  COMPAT: kept, published weights were trained so. */
 struct box_grad box_iou_darknet_grad(enum iou_kind kind, struct box pred, struct box truth);

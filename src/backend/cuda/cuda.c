@@ -18,11 +18,14 @@ enum status cuda_fault(struct backend *be, struct ctx *ctx) {
 
 /* Says what there is beside what was asked for; after a fault nothing is given out. */
 static void *no_memory(struct backend *be, struct ctx *ctx, double bytes) {
-    const struct device *dev = cuda_device(be);
+    struct device *dev = cuda_device(be);
+    double left, total;
+    be->refused = bytes;
+    dev->ops->room(dev, &left, &total);
     if (dev->failed) cuda_fault(be, ctx);
-    else if (dev->memory > 0)
-        ctx_fail(ctx, ST_MEMORY, "the GPU is out of memory: %.0f MB asked for, %.0f of its %.0f MB are in use here; a smaller batch or more subdivisions need less",
-                 bytes / 1e6, (double)be->bytes / 1e6, dev->memory / 1e6);
+    else if (total > 0)
+        ctx_fail(ctx, ST_MEMORY, "the GPU is out of memory: %.2f MB asked for, %.2f MB free of %.2f MB, %.2f MB of them in use here", bytes / 1e6,
+                 left / 1e6, total / 1e6, (double)be->bytes / 1e6);
     else ctx_fail(ctx, ST_MEMORY, "out of memory: %.0f bytes", bytes);
     return NULL;
 }
@@ -49,6 +52,11 @@ static void block_drop(struct backend *be, void *at) {
         state->dev->ops->free(state->dev, at);
         return;
     }
+}
+
+static void cuda_room(struct backend *be, double *left, double *total) {
+    struct device *dev = cuda_device(be);
+    dev->ops->room(dev, left, total);
 }
 
 static real *cuda_alloc(struct backend *be, struct ctx *ctx, size_t n) { return block_new(be, ctx, n, sizeof(float)); }
@@ -135,10 +143,12 @@ static enum status open_on(struct ctx *ctx, struct backend *be, struct device *d
     cuda_conv_ops(&state->ops);
     be->ops = &state->ops;
     be->passes = &cuda_pass_ops;
+    be->yolo = &cuda_yolo_ops;
     be->elem_size = sizeof(float);
     be->channels_last = be->sums = true;
     be->narrow_gradients = dev->precision == PRECISION_FP16;
     be->memory = dev->memory;
+    if (dev->memory > 0) be->room = cuda_room;
     be->state = state;
     /* What batch norm's sums and the optimiser's tables take at most in common networks; scratch of layers is taken with them. */
     cuda_scratch(be, SCRATCH_SUMS, USUAL_SCRATCH);
@@ -186,13 +196,15 @@ enum status cuda_open(struct ctx *ctx, struct backend *be, const char *kind) {
     return open_or_close(ctx, be, dev, "cuda");
 }
 
+/* "cuda-emulated", with ":PRECISION" or "@MEGABYTES". */
 enum status cuda_open_emulated(struct ctx *ctx, struct backend *be, const char *kind) {
     struct device *dev;
     enum precision precision = PRECISION_FP32;
     const char *rest = kind + strlen("cuda-emulated");
-    if (*rest && (*rest != ':' || !read_precision(rest + 1, &precision)))
-        return ctx_fail(ctx, ST_USAGE, "backend '%s': cuda-emulated or cuda-emulated:PRECISION is meant", kind);
-    TRY(device_host_open(ctx, precision, *rest != '\0', &dev));
+    double limit = *rest == '@' ? 1e6 * atof(rest + 1) : 0;
+    if (*rest && limit <= 0 && (*rest != ':' || !read_precision(rest + 1, &precision)))
+        return ctx_fail(ctx, ST_USAGE, "backend '%s': cuda-emulated, cuda-emulated:PRECISION or cuda-emulated@MEGABYTES is meant", kind);
+    TRY(device_host_open(ctx, precision, *rest == ':', limit, &dev));
     return open_or_close(ctx, be, dev, "cuda-emulated");
 }
 
@@ -210,3 +222,16 @@ void cuda_describe(const struct backend *be, char *text, size_t size) {
 }
 
 int cuda_count(char *why, size_t size) { return device_cuda_count(why, size); }
+
+enum status cuda_collective(struct ctx *ctx, struct backend *const *be, int ranks, struct collective **out) {
+    struct device **dev = mem_zero(ctx, (size_t)ranks, sizeof *dev);
+    bool all = dev != NULL;
+    *out = NULL;
+    for (int i = 0; i < ranks && all; ++i) {
+        all = strcmp(be[i]->ops->name, "cuda") == 0;
+        if (all) dev[i] = cuda_device(be[i]);
+    }
+    enum status st = all ? device_cuda_collective(ctx, dev, ranks, out) : ctx->code;
+    free(dev);
+    return st;
+}

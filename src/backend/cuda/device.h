@@ -3,6 +3,7 @@
 #ifndef BACKEND_CUDA_DEVICE_H
 #define BACKEND_CUDA_DEVICE_H
 
+#include "backend/collective.h"
 #include "backend/cuda/kernels.h"
 
 struct device;
@@ -44,6 +45,7 @@ struct device_ops {
     void (*upload)(struct device *, const void *host, size_t bytes, void *to);   /* host memory may change when it returns */
     void (*download)(struct device *, const void *from, size_t bytes, void *host); /* waits */
     void (*wait)(struct device *);
+    void (*room)(struct device *, double *free, double *total); /* bytes; total 0: not known */
     void (*product)(struct device *, const struct product *);
     /* Finds out how to compute such a product best and takes the memory for it; NULL: nothing to find out. */
     void (*product_plan)(struct device *, const struct product *);
@@ -85,8 +87,9 @@ struct device {
 void device_fault(struct device *, enum status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* The host in the device's place. */
-/* library: convolutions by loops that stand for a library's, with all its forms. */
-enum status device_host_open(struct ctx *, enum precision, bool library, struct device **);
+/* library: convolutions by loops that stand for a library's, with all its forms.  limit: bytes that it is to have; 0: as many as the
+ * machine. */
+enum status device_host_open(struct ctx *, enum precision, bool library, double limit, struct device **);
 extern const struct device_conv_ops device_host_conv;
 /* Whether something may happen now that no note can hold; spoils the note otherwise. */
 bool device_free_to(struct device *);
@@ -96,5 +99,7 @@ enum factor precision_factor(enum precision);
 enum status device_cuda_open(struct ctx *, int n, enum precision, struct device **);
 enum precision device_fast_precision(void); /* what this build prefers where digits need not be counted */
 int device_cuda_count(char *why, size_t size); /* usable devices; 0: why says what is wrong */
+/* *out stays NULL where two are one device, or without NCCL. */
+enum status device_cuda_collective(struct ctx *, struct device *const *, int n, struct collective **out);
 
 #endif

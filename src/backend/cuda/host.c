@@ -1,4 +1,5 @@
 /* The host in the place of a device: kernels as loops, in the order of sums that gpu/device.cu has.  For tests. */
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@ void device_fault(struct device *d, enum status code, const char *fmt, ...) {
 
 struct call { void (*run)(struct device *, const struct call *); void *copy; size_t a, b; };
 struct note { struct call *call; size_t n, cap; };
-struct host { struct note *note; /* being made */ };
+struct host { struct note *note; /* being made */ double used; /* bytes given out */ };
 
 static void note_call(struct device *d, void (*run)(struct device *, const struct call *), const void *args, size_t size, size_t a, size_t b) {
     struct ctx quiet = { 0 };
@@ -64,16 +65,26 @@ static void host_forget(struct device *d, void *own) {
 
 /* Blocks stand alone, so that a sanitizer sees every step beyond one. */
 static void *host_alloc(struct device *d, size_t bytes) {
-    if (!mem_fits((double)bytes)) return NULL;
-    size_t whole = (bytes + 63) / 64 * 64;
+    size_t whole = bytes ? (bytes + 63) / 64 * 64 : 64;
+    struct host *h = d->own;
     void *block = NULL;
-    if (posix_memalign(&block, 64, whole ? whole : 64)) return NULL;
-    memset(block, 0, whole ? whole : 64);
+    if (!mem_fits((double)bytes) || (d->memory > 0 && h->used + (double)whole > d->memory)) return NULL;
+    if (posix_memalign(&block, 64, whole)) return NULL;
+    memset(block, 0, whole);
+    h->used += (double)malloc_usable_size(block);
     ++d->allocations;
     return block;
 }
 static void host_free(struct device *d, void *block) {
-    if (block && device_free_to(d)) free(block);
+    struct host *h = d->own;
+    if (!block || !device_free_to(d)) return;
+    h->used -= (double)malloc_usable_size(block);
+    free(block);
+}
+static void host_room(struct device *d, double *left, double *total) {
+    const struct host *h = d->own;
+    *total = d->memory;
+    *left = d->memory - h->used > 0 ? d->memory - h->used : 0;
 }
 static void zero_call(struct device *d, const struct call *c) {
     (void)d;
@@ -183,7 +194,7 @@ static void add_double(double *sum, double *lost, double term) { (void)lost, *su
 #undef COLUMNS
 
 #define HOST_OPS \
-    .alloc = host_alloc, .free = host_free, .zero = host_zero, .upload = host_upload, .download = host_download, .wait = host_wait, \
+    .alloc = host_alloc, .free = host_free, .zero = host_zero, .upload = host_upload, .download = host_download, .wait = host_wait, .room = host_room, \
     .product = host_product, .record = host_record, .recorded = host_recorded, .replay = host_replay, .forget = host_forget, \
     .describe = host_describe, .close = host_close,
 #define EACH(name, args) .name = name##_run,
@@ -199,7 +210,7 @@ static const struct device_ops library_ops = {
 #undef EACH
 #undef COLUMNS
 
-enum status device_host_open(struct ctx *ctx, enum precision precision, bool library, struct device **out) {
+enum status device_host_open(struct ctx *ctx, enum precision precision, bool library, double limit, struct device **out) {
     struct device *d = *out = mem_zero(ctx, 1, sizeof *d);
     if (!d || !(d->own = mem_zero(ctx, 1, sizeof(struct host)))) {
         free(d);
@@ -208,5 +219,6 @@ enum status device_host_open(struct ctx *ctx, enum precision precision, bool lib
     }
     d->ops = library ? &library_ops : &host_ops;
     d->precision = precision;
+    d->memory = limit;
     return ST_OK;
 }

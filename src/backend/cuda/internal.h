@@ -35,6 +35,7 @@ void cuda_norm_ops(struct backend_ops *);
 void cuda_vector_ops(struct backend_ops *);
 void cuda_conv_ops(struct backend_ops *);
 extern const struct pass_ops cuda_pass_ops;
+extern const struct yolo_ops cuda_yolo_ops;
 
 /* Queues a kernel; empty ones are none. */
 #define RUN_EACH(be, name, args, n) \

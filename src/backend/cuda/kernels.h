@@ -6,5 +6,6 @@
 #include "backend/cuda/kernels_map.h"
 #include "backend/cuda/kernels_norm.h"
 #include "backend/cuda/kernels_vector.h"
+#include "backend/cuda/kernels_yolo.h"
 
 #endif

@@ -329,12 +329,15 @@ ELEMENT_FN void channel_sum_finish(const struct channel_args *a, size_t column, 
 
 /* The pruner's responses: a column per map and channel, a row per cell.  x, g: one image. */
 struct dot_args { struct view x, g; const float *maps; const double *mean; double *dot, *sum; };
+/* An object's map is 0 almost everywhere: cells that it leaves out are not read. */
 ELEMENT_FN void channel_dot_term(const struct dot_args *a, size_t column, size_t row, double *t) {
     size_t map;
     ptrdiff_t c = (ptrdiff_t)split(column, a->x.c, &map);
-    double weighted = (double)a->maps[map * a->x.h * a->x.w + row] * cell_of(&a->g, row)[c * a->g.sc];
-    t[0] = weighted * cell_of(&a->x, row)[c * a->x.sc];
-    t[1] = weighted;
+    float weight = a->maps[map * a->x.h * a->x.w + row];
+    t[0] = t[1] = 0;
+    if (weight == 0) return;
+    t[1] = (double)weight * cell_of(&a->g, row)[c * a->g.sc];
+    t[0] = t[1] * cell_of(&a->x, row)[c * a->x.sc];
 }
 ELEMENT_FN void channel_dot_finish(const struct dot_args *a, size_t column, const double *sum) {
     a->dot[column] = sum[0];
@@ -343,8 +346,12 @@ ELEMENT_FN void channel_dot_finish(const struct dot_args *a, size_t column, cons
 ELEMENT_FN void channel_abs_dot_term(const struct dot_args *a, size_t column, size_t row, double *t) {
     size_t map;
     ptrdiff_t c = (ptrdiff_t)split(column, a->x.c, &map);
-    double centred = cell_of(&a->x, row)[c * a->x.sc] - (a->mean ? a->mean[c] : 0);
-    t[0] = a->maps[map * a->x.h * a->x.w + row] * fabs(cell_of(&a->g, row)[c * a->g.sc] * centred);
+    float weight = a->maps[map * a->x.h * a->x.w + row];
+    double centred;
+    t[0] = 0;
+    if (weight == 0) return;
+    centred = cell_of(&a->x, row)[c * a->x.sc] - (a->mean ? a->mean[c] : 0);
+    t[0] = weight * fabs(cell_of(&a->g, row)[c * a->g.sc] * centred);
 }
 ELEMENT_FN void channel_abs_dot_finish(const struct dot_args *a, size_t column, const double *sum) { a->dot[column] = sum[0]; }
 

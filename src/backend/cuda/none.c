@@ -15,3 +15,9 @@ int device_cuda_count(char *why, size_t size) {
     snprintf(why, size, "this build computes on the CPU");
     return -1;
 }
+
+enum status device_cuda_collective(struct ctx *ctx, struct device *const *dev, int n, struct collective **out) {
+    (void)ctx, (void)dev, (void)n;
+    *out = NULL;
+    return ST_OK;
+}

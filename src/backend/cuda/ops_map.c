@@ -200,16 +200,18 @@ static void cuda_bias_backward(struct backend *be, const struct tensor *dy, real
     RUN_COLUMNS(be, bias_back, &a, (size_t)dy->c, cells_of(dy));
 }
 
-/* Adds n sums of the device to the host's. */
-static void collect(struct backend *be, const double *sums, size_t n, double *target) {
+/* Adds n sums of the device to the host's, and n behind them to `second`, which may be NULL: one copy for both. */
+static void collect(struct backend *be, const double *sums, size_t n, double *target, double *second) {
     struct device *dev = cuda_device(be);
-    double *host = malloc((n + 1) * sizeof *host);
+    size_t all = second ? 2 * n : n;
+    double *host = malloc((all + 1) * sizeof *host);
     if (!host) {
-        device_fault(dev, ST_MEMORY, "out of memory: %zu sums", n);
+        device_fault(dev, ST_MEMORY, "out of memory: %zu sums", all);
         return;
     }
-    dev->ops->download(dev, sums, n * sizeof *host, host);
+    dev->ops->download(dev, sums, all * sizeof *host, host);
     for (size_t i = 0; i < n && !dev->failed; ++i) target[i] += host[i];
+    for (size_t i = 0; second && i < n && !dev->failed; ++i) second[i] += host[n + i];
     free(host);
 }
 
@@ -217,7 +219,7 @@ static void cuda_channel_sum(struct backend *be, const struct tensor *x, double 
     struct channel_args a = { .x = view_of(x), .wide = cuda_scratch(be, SCRATCH_SUMS, (size_t)x->c * sizeof *a.wide) };
     if (!a.wide) return;
     RUN_COLUMNS(be, channel_sum, &a, (size_t)x->c, cells_of(x));
-    collect(be, a.wide, (size_t)x->c, total);
+    collect(be, a.wide, (size_t)x->c, total, NULL);
 }
 
 static void cuda_channel_dot(struct backend *be, const struct tensor *x, const struct tensor *g, int n, int k, const float *maps,
@@ -230,8 +232,7 @@ static void cuda_channel_dot(struct backend *be, const struct tensor *x, const s
     if (!a.maps || !a.dot) return;
     a.sum = a.dot + columns;
     RUN_COLUMNS(be, channel_dot, &a, columns, cells);
-    collect(be, a.dot, columns, dot);
-    collect(be, a.sum, columns, sum);
+    collect(be, a.dot, columns, dot, sum);
 }
 
 static void cuda_channel_abs_dot(struct backend *be, const struct tensor *x, const struct tensor *g, int n, int k, const float *maps,
@@ -244,7 +245,7 @@ static void cuda_channel_abs_dot(struct backend *be, const struct tensor *x, con
     a.dot = cuda_scratch(be, SCRATCH_SUMS, columns * sizeof *a.dot);
     if (!a.maps || !a.dot || (mean && !a.mean)) return;
     RUN_COLUMNS(be, channel_abs_dot, &a, columns, cells);
-    collect(be, a.dot, columns, dot);
+    collect(be, a.dot, columns, dot, NULL);
 }
 
 void cuda_map_ops(struct backend_ops *ops) {

@@ -69,6 +69,12 @@ static void gpu_wait(struct device *d) {
     if (device_free_to(d) && enter(d)) failed(d, cudaStreamSynchronize(own(d)->stream), "computing");
 }
 
+static void gpu_room(struct device *d, double *left, double *total) {
+    size_t bytes = 0, all = 0;
+    if (enter(d)) failed(d, cudaMemGetInfo(&bytes, &all), "asking for its memory");
+    *left = (double)bytes, *total = (double)all;
+}
+
 extern "C" void *gpu_workspace(struct device *d, size_t bytes) {
     struct gpu *g = own(d);
     if (bytes <= g->workspace_bytes) return g->workspace;
@@ -263,6 +269,7 @@ static void fill_ops(struct device_ops *ops) {
     ops->upload = gpu_upload;
     ops->download = gpu_download;
     ops->wait = gpu_wait;
+    ops->room = gpu_room;
     ops->product = gpu_product;
     ops->product_plan = gpu_product_plan;
     ops->record = gpu_record;
