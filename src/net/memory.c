@@ -187,7 +187,7 @@ enum status net_check_memory(struct ctx *ctx, const struct net *net, const char 
 }
 
 /* Elements that one image takes: the arena's share, the picture and its copy on the way, what a backward pass writes beside, gradients
- * that heads keep. */
+ * that heads keep and their copies on the way to the host. */
 static double elements_of_image(const struct net *net) {
     const struct net_options *o = &net->opt;
     double widest = 0, heads = 0;
@@ -196,7 +196,7 @@ static double elements_of_image(const struct net *net) {
         widest = fmax(widest, (double)shape_count(l->out));
         if (l->ops->loss) heads += (double)shape_count(l->in_shape[0]);
     }
-    return (double)net->buffers->arena_size / net->batch + 2. * o->channels * o->height * o->width + widest + heads;
+    return (double)net->buffers->arena_size / net->batch + 2. * o->channels * o->height * o->width + widest + 2 * heads;
 }
 
 /* What would fit: parameters and what goes with them are there whatever the batch; outputs and gradients grow with it and with the
@@ -206,7 +206,7 @@ static void what_fits(const struct net *net, double left, char *text, size_t siz
     double element = (double)net->be->elem_size, arrays = net->mode == NET_TRAIN ? o->adam || o->adamw ? 4 : 3 : 1;
     double fixed = arrays * (double)net->n_param * element;
     double each = elements_of_image(net) * element;
-    int images = left > fixed ? (int)fmin((left - fixed) / each * .9, 1e6) : 0, per = o->subdivisions > 0 ? o->batch / o->subdivisions : 1;
+    int images = left > fixed ? (int)fmin((left - fixed) / each * .8, 1e6) : 0, per = o->subdivisions > 0 ? o->batch / o->subdivisions : 1;
     *text = '\0';
     if (!net->buffers->arena_size) return;
     if (images >= 1 && net->mode == NET_TRAIN && images < per) {
@@ -216,7 +216,7 @@ static void what_fits(const struct net *net, double left, char *text, size_t siz
     } else if (images >= 1 && images < net->batch) {
         snprintf(text, size, "; %d images at a time would fit", images);
     } else if (left > fixed) { /* a share of one image */
-        double side = sqrt((left - fixed) / each * .9);
+        double side = sqrt((left - fixed) / each * .8);
         int w = (int)(o->width * fmin(side, 1)) / 32 * 32, h = (int)(o->height * fmin(side, 1)) / 32 * 32;
         if (w >= 32 && h >= 32) snprintf(text, size, "; width=%d height=%d, one image at a time, would fit", w, h);
     } else {

@@ -151,6 +151,7 @@ static enum status open_on(struct ctx *ctx, struct backend *be, struct device *d
     if (dev->memory > 0) be->room = cuda_room;
     be->state = state;
     /* What batch norm's sums and the optimiser's tables take at most in common networks; scratch of layers is taken with them. */
+    if (dev->memory > 0 && dev->memory < 64. * USUAL_SCRATCH) return ST_OK; /* a small device takes it when it is needed */
     cuda_scratch(be, SCRATCH_SUMS, USUAL_SCRATCH);
     cuda_scratch(be, SCRATCH_TABLE, USUAL_SCRATCH);
     return cuda_fault(be, ctx);
