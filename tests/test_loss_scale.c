@@ -9,7 +9,7 @@ static void check_rules(void) {
     CHECK(backend_open(&ctx, "cuda-emulated:fp16", &half) == ST_OK && backend_open(&ctx, "cuda-emulated:bf16", &plain) == ST_OK, "%s", ctx.error);
     loss_scale_open(&s, plain, 4096, 3);
     double squares = INFINITY;
-    CHECK(!s.on && s.scale == 1 && !loss_scale_forgives(&s), "bf16 has the range of floats: no scale, and an overflow is a failure");
+    CHECK(!s.on && s.scale == 1 && !loss_scale_seen(&s, &squares), "bf16 has the range of floats: no scale, and an overflow is a failure");
     struct net *net = open_net("batch=2\nmax_batches=3\n", "", 0);
     CHECK(net_bind(&ctx, net, half, NET_TRAIN, 2) == ST_OK, "%s", ctx.error);
     float *g = calloc(net->n_param, sizeof *g);
@@ -17,30 +17,28 @@ static void check_rules(void) {
     loss_scale_open(&s, half, 0, 0);
     CHECK(s.on && s.scale == 65536, "begins at %g", s.scale);
     squares = 65536. * 65536. * 9;
-    loss_scale_seen(&s, &squares);
-    CHECK(squares == 9, "the gradient's own size: %g", squares);
+    CHECK(loss_scale_seen(&s, &squares) && squares == 9, "the gradient's own size: %g", squares);
     for (size_t i = 0; i < net->n_param; ++i) g[i] = 65536.f * 3;
     half->ops->put(half, g, net->n_param, net->dev_grad);
-    CHECK(loss_scale_remove(&s, net) && loss_scale_next(&s), "a good step");
+    CHECK(loss_scale_ready(&s, net), "a good step");
     half->ops->get(half, net->dev_grad, net->n_param, g);
     CHECK(g[0] == 3 && g[net->n_param - 1] == 3, "gradients without the scale: %g", (double)g[0]);
 
     squares = NAN;
-    loss_scale_seen(&s, &squares);
-    CHECK(loss_scale_forgives(&s), "an overflow is no failure yet");
+    CHECK(loss_scale_seen(&s, &squares), "an overflow is no failure yet");
     for (size_t i = 0; i < net->n_param; ++i) g[i] = i % 2 ? NAN : INFINITY;
     half->ops->put(half, g, net->n_param, net->dev_grad);
-    CHECK(!loss_scale_remove(&s, net) && !loss_scale_next(&s) && s.scale == 32768 && s.good == 0 && !s.overflow, "the step is left out, the scale halved: %g", s.scale);
+    CHECK(!loss_scale_ready(&s, net) && s.scale == 32768 && s.good == 0 && !s.overflow, "the step is left out, the scale halved: %g", s.scale);
     half->ops->get(half, net->dev_grad, net->n_param, g);
     double sum = 0;
     for (size_t i = 0; i < net->n_param; ++i) sum += fabs((double)g[i]);
     CHECK(sum == 0, "nothing is left of the gradients: %g", sum);
 
-    for (int i = 0; i < LOSS_SCALE_PATIENCE - 1; ++i) loss_scale_next(&s);
+    for (int i = 0; i < LOSS_SCALE_PATIENCE - 1; ++i) loss_scale_ready(&s, net);
     CHECK(s.scale == 32768 && s.good == LOSS_SCALE_PATIENCE - 1, "%g", s.scale);
-    CHECK(loss_scale_next(&s) && s.scale == 65536 && s.good == 0, "after enough good steps it is doubled: %g", s.scale);
-    s.scale = 1;
-    CHECK(!loss_scale_forgives(&s), "with the least scale it is a failure");
+    CHECK(loss_scale_ready(&s, net) && s.scale == 65536 && s.good == 0, "after enough good steps it is doubled: %g", s.scale);
+    s.scale = 1, squares = NAN;
+    CHECK(!loss_scale_seen(&s, &squares), "with the least scale it is a failure");
     loss_scale_open(&s, half, 128, 7);
     CHECK(s.scale == 128 && s.good == 7, "an earlier run's: %g", s.scale);
     loss_scale_open(&s, half, NAN, 7);

@@ -287,6 +287,17 @@ struct backend_ops {
     void (*adam)(struct backend *, const struct update_range *, int n_range, real *w, real *g, real *m, real *v, const struct adam_rule *);
 };
 
+/* Target assignment and loss of [yolo] (backend/yolo.h).  `loss` only queues: objects of one image stand side by side, images in
+ * their order; delta, dense, of x's shape (N, anchors*entries, H, W), becomes +dL/dx.  `sums` waits for what was queued last. */
+struct yolo_plan;
+struct yolo_ops {
+    enum status (*open)(struct backend *, struct ctx *, const struct yolo_desc *, const struct yolo_tables *, struct yolo_plan **);
+    void (*close)(struct backend *, struct yolo_plan *);
+    enum status (*loss)(struct backend *, struct ctx *, struct yolo_plan *, const struct yolo_object *, int n, const struct tensor *x,
+                        struct tensor *delta);
+    enum status (*sums)(struct backend *, struct ctx *, struct yolo_plan *, struct yolo_sums *);
+};
+
 /* Passes that are noted once and played again: what launching work costs is paid once.  See layer_ops.steady. */
 struct recording;
 struct pass_ops {
@@ -301,21 +312,10 @@ struct pass_ops {
     void (*drop)(struct backend *, struct recording *);
 };
 
-/* Target assignment and loss of [yolo] (backend/yolo.h).  `loss` only queues: objects of one image stand side by side, images in
- * their order; delta, dense, of x's shape (N, anchors*entries, H, W), becomes +dL/dx.  `sums` waits for what was queued last. */
-struct yolo_plan;
-struct yolo_ops {
-    enum status (*open)(struct backend *, struct ctx *, const struct yolo_desc *, const struct yolo_tables *, struct yolo_plan **);
-    void (*close)(struct backend *, struct yolo_plan *);
-    enum status (*loss)(struct backend *, struct ctx *, struct yolo_plan *, const struct yolo_object *, int n, const struct tensor *x,
-                        struct tensor *delta);
-    enum status (*sums)(struct backend *, struct ctx *, struct yolo_plan *, struct yolo_sums *);
-};
-
 struct backend {
     const struct backend_ops *ops;
-    const struct pass_ops *passes; /* NULL: none */
     const struct yolo_ops *yolo; /* NULL: the host does it */
+    const struct pass_ops *passes; /* NULL: none */
     size_t elem_size;  /* bytes of a real */
     bool channels_last;
     bool host;         /* elements are floats in the caller's memory, which operations may be given as they are */
@@ -335,7 +335,7 @@ struct backend {
  * fast: tf32, or fp16 in a build with CUDNN_HALF=1);
  * "auto" (the first GPU, else, with a warning where the build could have used one, the cpu); "ref" (float), "ref64" (double);
  * for tests "cpu-plain" (baseline instructions, no oneDNN) and "cuda-emulated", "cuda-emulated:PRECISION" (the CUDA backend, its kernels
- * run by the CPU), "cuda-emulated@N" (with N MB of memory). */
+ * run by the CPU; "cuda-emulated@N": with N MB of memory). */
 enum status backend_open(struct ctx *, const char *kind, struct backend **);
 void backend_close(struct backend *);
 /* What this backend computes with, e.g. "CPU: oneDNN 2.6.3, AVX2, 2 threads". */

@@ -92,6 +92,11 @@ static const char *from_environment(void) {
     return usual && (strcmp(usual, "cpu") == 0 || strchr(usual, ',')) ? usual : NULL;
 }
 
+bool device_is_gpu(void) {
+    char why[256];
+    return !from_environment() && !choice.none && !choice.told && backend_gpus(why, sizeof why) > 0;
+}
+
 /* The kind in place i of such a list. */
 static bool kind_in(const char *list, int i, char *kind, size_t size) {
     for (; i > 0; --i) {
@@ -102,18 +107,13 @@ static bool kind_in(const char *list, int i, char *kind, size_t size) {
     return true;
 }
 
-bool device_is_gpu(void) {
-    char why[256];
-    return !from_environment() && !choice.none && !choice.told && backend_gpus(why, sizeof why) > 0;
-}
-
 static enum status open_first(struct ctx *ctx, bool exact, struct backend **be) {
     char kind[64];
     const char *usual = from_environment();
+    bool chosen = usual || choice.none || choice.told || choice.precision > DEVICE_F32;
     if (usual && strchr(usual, ',') && kind_in(usual, 0, kind, sizeof kind)) return backend_open(ctx, kind, be);
-    if (usual || choice.none || choice.told) return open_cpu(ctx, be);
-    if (device_is_gpu()) return open_gpu(ctx, exact, 0, be);
-    return choice.precision > DEVICE_F32 ? open_cpu(ctx, be) : backend_open(ctx, "auto", be); /* which says why there is no GPU */
+    if (!device_is_gpu()) return chosen ? open_cpu(ctx, be) : backend_open(ctx, "auto", be); /* which says why there is no GPU */
+    return open_gpu(ctx, exact, 0, be);
 }
 
 enum status device_open(struct ctx *ctx, bool exact, struct backend **be) {

@@ -40,8 +40,7 @@ static void overview(FILE *to, const char *group) {
         fprintf(to, "  %-56s %s\n", line, commands[i]->summary);
     }
     fprintf(to, "\ndarknet help COMMAND, or -h behind any command, lists its flags.\n"
-                "-i N or -gpus N chooses the GPU, -gpus 0,1 several to train or score on, -nogpu or -i -1 the CPU, -precision what convolutions\n"
-                "multiply by: fp32|tf32|bf16|fp16 on a\n"
+                "-i N or -gpus N chooses the GPU, -gpus 0,1 several to train or score on, -nogpu or -i -1 the CPU, -precision what convolutions multiply by: fp32|tf32|bf16|fp16 on a\n"
                 "GPU; on the CPU, where a network only runs, f32|bf16|int8, with -calibrate LIST -images N for the ranges of int8.  They may stand\n"
                 "anywhere.%s\n", backend_gpus(why, sizeof why) < 0 ? "  This build computes on the CPU." : "");
 }

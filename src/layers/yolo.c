@@ -213,8 +213,7 @@ enum status yolo_backward(struct layer *l, struct pass *p) {
     const struct head_run *run = l->run;
     if (!run->plan) return head_backward(l, p);
     struct tensor delta = shape_tensor(p->be, l->in_shape[0], p->batch, run->delta);
-    if (p->loss_scale != 1) p->be->ops->scale(p->be, (size_t)p->batch * shape_count(l->in_shape[0]), p->loss_scale, run->delta);
-    if (p->dx[0]) p->be->ops->copy_channels(p->be, &delta, 0, p->dx[0], 0, delta.c, 1, p->add[0]);
+    if (p->dx[0]) p->be->ops->copy_channels(p->be, &delta, 0, p->dx[0], 0, delta.c, p->loss_scale, p->add[0]);
     return ST_OK;
 }
 

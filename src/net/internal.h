@@ -20,13 +20,13 @@ struct net_buffers {
     int *first_writer;   /* per layer: the layer whose backward writes its dy first, or -1 */
     bool *clear;         /* per layer: dy must be zeroed before the first writer */
     bool *differentiable;/* per layer: backward runs */
-    struct stretch *stretch; /* of layers that are noted and replayed (replay.c): of forward passes, then of backward ones */
-    int n_stretch;
     size_t arena_size;     /* elements */
     int short_layer;       /* the one that there was no memory for; -1: none */
     bool labels_read;      /* [contrastive] looks at what [yolo] assigned */
     struct loss_args loss; /* of the batch at work: between net_loss_begin and net_loss_end */
     struct loss_stats *stats; /* per layer, likewise */
+    struct stretch *stretch; /* of layers that are noted and replayed (replay.c): of forward passes, then of backward ones */
+    int n_stretch;
     struct tensor **in, **din; /* scratch arrays of a pass, as many as the widest layer has inputs */
 };
 

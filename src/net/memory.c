@@ -209,6 +209,7 @@ static void what_fits(const struct net *net, double left, char *text, size_t siz
     int images = left > fixed ? (int)fmin((left - fixed) / each * .9, 1e6) : 0, per = o->subdivisions > 0 ? o->batch / o->subdivisions : 1;
     *text = '\0';
     if (!net->buffers->arena_size) return;
+    if (images >= net->batch) images = net->batch - 1; /* what was tried did not fit, whatever the arithmetic says */
     if (images >= 1 && net->mode == NET_TRAIN && images < per) {
         int parts = o->subdivisions;
         while (parts < o->batch && (o->batch % parts || o->batch / parts > images)) ++parts;
@@ -229,7 +230,7 @@ enum status net_explain_memory(struct ctx *ctx, const struct net *net, int layer
     char fits[160], why[64] = "";
     double now, total;
     net->be->room(net->be, &now, &total);
-    what_fits(net, left, fits, sizeof fits);
+    what_fits(net, layer < 0 ? left : left - net->be->refused, fits, sizeof fits); /* a layer's own memory is not in the plan */
     if (layer < 0) snprintf(why, sizeof why, " for what all layers share (this is the largest of them)");
     ctx_clear(ctx);
     return cfg_fail_as(ctx, ST_MEMORY, l->section, NULL, "layer %d: the GPU is out of memory: %.2f MB asked for%s, %.2f MB free of %.2f MB%s", l->index,

@@ -42,11 +42,11 @@ struct net {
     const struct net_hook *hook;
     const struct truth_list *boxes; /* of the batch to come, for layers that look at them in training; may stay NULL */
     uint64_t seed, iteration;
-    double loss_scale;             /* backward multiplies what losses send back by it; 0 counts as 1 */
     int first_image;               /* see struct pass */
     /* During net_backward, NULL: nobody asks.  From element `from` of dev_grad on everything has been queued that this pass adds. */
     void (*gradients_done)(void *user, size_t from);
     void *gradients_user;
+    double loss_scale;             /* backward multiplies what losses send back by it; 0 counts as 1 */
     double *layer_seconds;         /* NULL, or net->n sums to which every forward pass adds each layer's time */
     double *backward_seconds;      /* the same of backward passes */
 };

@@ -58,6 +58,7 @@ static bool watched(const struct net *net) { return net->mask || net->hook || ne
 /* The stretch that begins with this layer's turn. */
 static struct stretch *stretch_at(const struct net *net, bool backward, int first) {
     const struct net_buffers *b = net->buffers;
+    if (backward && net->gradients_done) return NULL; /* gradients leave while other layers are at work */
     for (int i = 0; i < b->n_stretch && !watched(net); ++i) {
         struct stretch *s = &b->stretch[i];
         if (s->backward == backward && first == (backward ? s->to - 1 : s->from)) return s;

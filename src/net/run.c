@@ -141,6 +141,7 @@ enum status net_backward_layer(struct ctx *ctx, struct net *net, int i) {
 /* Layers come from last to first, as do their arrays; an array that several layers share belongs to the first of them. */
 static void tell_gradients(const struct net *net, int i) {
     const struct layer *l = &net->layer[i];
+    if (!net->buffers->differentiable[i] || passes_through(net, i)) return;
     for (int k = 0; k < l->n_param && net->gradients_done; ++k) {
         if (!param_owned(&l->param[k])) continue;
         net->gradients_done(net->gradients_user, l->param[k].offset);
@@ -160,10 +161,10 @@ enum status net_backward(struct ctx *ctx, struct net *net) {
     for (int s = b->n_segment - 1; s >= 0; --s) {
         if (!any_differentiable(b, s)) continue;
         TRY(segment_again(ctx, net, s));
-        for (int i = b->segment[s + 1] - 1, next; i >= b->segment[s]; i = next) {
-            TRY(net_play(ctx, net, true, i, &next));
-            for (; i > next; --i)
-                if (b->differentiable[i] && !passes_through(net, i)) tell_gradients(net, i);
+        for (int i = b->segment[s + 1] - 1, from; i >= b->segment[s];) {
+            from = i;
+            TRY(net_play(ctx, net, true, i, &i));
+            for (; from > i; --from) tell_gradients(net, from);
         }
     }
     return net->be->ops->sync(net->be, ctx);

@@ -13,24 +13,22 @@ void loss_scale_open(struct loss_scale *s, const struct backend *be, double scal
     s->good = known ? good : 0;
 }
 
-bool loss_scale_forgives(const struct loss_scale *s) { return s->on && s->scale > 1; }
-
-void loss_scale_seen(struct loss_scale *s, double *squares) {
-    if (isfinite(*squares)) *squares /= s->scale * s->scale;
-    else s->overflow = true;
+bool loss_scale_seen(struct loss_scale *s, double *squares) {
+    if (isfinite(*squares)) {
+        *squares /= s->scale * s->scale;
+        return true;
+    }
+    s->overflow = s->on && s->scale > 1;
+    return s->overflow;
 }
 
-bool loss_scale_remove(const struct loss_scale *s, struct net *net) {
-    if (s->overflow) net_clear_gradients(net);
-    else if (s->scale != 1) net->be->ops->scale(net->be, net->n_param, 1 / s->scale, net->dev_grad);
-    return !s->overflow;
-}
-
-bool loss_scale_next(struct loss_scale *s) {
+bool loss_scale_ready(struct loss_scale *s, struct net *net) {
     if (s->overflow) {
+        net_clear_gradients(net);
         *s = (struct loss_scale){ .scale = s->scale / 2, .on = true };
         return false;
     }
+    if (s->scale != 1) net->be->ops->scale(net->be, net->n_param, 1 / s->scale, net->dev_grad);
     if (s->on && ++s->good >= LOSS_SCALE_PATIENCE) {
         s->good = 0;
         if (s->scale < LARGEST_SCALE) s->scale *= 2;

@@ -18,14 +18,11 @@ struct loss_scale {
 
 /* state: of an earlier run, scale 0: none. */
 void loss_scale_open(struct loss_scale *, const struct backend *, double scale, uint64_t good);
-/* Whether a gradient that is not finite only says that the scale is too large; false: a smaller one would not help. */
-bool loss_scale_forgives(const struct loss_scale *);
-/* The gradient so far, as the backend has it, has this sum of squares; it becomes that without the scale. */
-void loss_scale_seen(struct loss_scale *, double *squares);
-/* Before the update: the gradients of a network without the scale.  false: one of them is not finite; they are cleared, and there is
+/* The gradient so far, as the backend has it, has this sum of squares; returns it without the scale.  false: it is not finite, and
+ * a smaller scale would not help. */
+bool loss_scale_seen(struct loss_scale *, double *squares);
+/* Before the update: the gradients of the network without the scale.  false: one of them is not finite; they are cleared, and there is
  * to be no update. */
-bool loss_scale_remove(const struct loss_scale *, struct net *);
-/* After the step of all networks: the scale of the next one.  false: this one was left out. */
-bool loss_scale_next(struct loss_scale *);
+bool loss_scale_ready(struct loss_scale *, struct net *);
 
 #endif

@@ -41,6 +41,8 @@ struct trainer {
     bool files_open, begun;         /* begun: iteration and seen are those of this run */
     struct part { const struct batch *b; const float *x; uint64_t number; bool last; } part; /* the sub-batch at work */
     struct update update;           /* the update at work */
+    double squares, unscale;        /* of the summed gradient, without the loss scale; 1 over that scale */
+    bool ready;                     /* there is to be an update */
     uint64_t average_start, average_apply; /* ema_alpha */
     char *lines;
     size_t lines_cap, lines_n;
@@ -264,8 +266,8 @@ static enum status prepare(struct ctx *ctx, struct trainer *t) {
     TRY(open_source(ctx, t)); /* reads ahead while the net is bound */
     TRY(team_each(ctx, &t->team, bind_member, t));
     TRY(resume(ctx, t));
-    loss_scale_open(&t->scaler, t->be, t->state.loss_scale, t->state.loss_good);
     team_copy_memory(&t->team);
+    loss_scale_open(&t->scaler, t->be, t->state.loss_scale, t->state.loss_good);
     return team_each(ctx, &t->team, team_follow, NULL);
 }
 
@@ -359,8 +361,8 @@ static enum status member_step(struct ctx *ctx, void *user, struct member *m) {
     bool later = net_loss_queued(net); /* a device computes it: on to the backward pass */
     if (!later) TRY(member_loss(ctx, t, m));
     if (t->opt->second_loss) TRY(t->opt->second_loss(ctx, t->opt->second_user, net, share.x, share.boxes, &m->loss));
-    if (part->last) team_send_gradients(ctx, m);
     net->loss_scale = t->scaler.scale;
+    if (part->last) team_send_gradients(ctx, m);
     TRY(net_backward(ctx, net));
     if (later) TRY(member_loss(ctx, t, m));
     if (!m->sending) m->squares = m->be->ops->sum_squares(m->be, net->n_param, net->dev_grad);
@@ -370,8 +372,7 @@ static enum status member_step(struct ctx *ctx, void *user, struct member *m) {
 static enum status check_gradient(struct ctx *ctx, void *user, struct member *m) {
     const struct trainer *t = user;
     char what[256];
-    m->settled = true;
-    if (isfinite(m->squares) || loss_scale_forgives(&t->scaler)) return ST_OK;
+    if (isfinite(m->squares)) return ST_OK;
     diagnose_backward(m->net, what, sizeof what);
     return not_finite(ctx, t, what, t->part.b);
 }
@@ -387,8 +388,12 @@ static enum status sub_step(struct ctx *ctx, struct trainer *t, int sub, double 
     TRY(disturb(ctx, t, t->part.number, &t->part.x));
     TRY(team_each(ctx, &t->team, member_step, t));
     if (t->part.last) TRY(team_each(ctx, &t->team, team_sum_gradients, NULL));
-    TRY(team_each(ctx, &t->team, check_gradient, t));
-    for (int i = 0; i < t->team.n; ++i) loss_scale_seen(&t->scaler, &t->team.member[i].squares);
+    t->squares = t->team.member->squares;
+    for (int m = 0; m < t->team.n; ++m) {
+        t->team.member[m].settled = true;
+        if (!isfinite(t->team.member[m].squares)) t->squares = NAN;
+    }
+    if (!loss_scale_seen(&t->scaler, &t->squares)) TRY(team_each(ctx, &t->team, check_gradient, t));
     TRY(add_lines(ctx, t));
     t->net->seen += (uint64_t)t->mini;
     *loss += team_loss(&t->team);
@@ -440,9 +445,10 @@ static enum status after_update(struct ctx *ctx, struct trainer *t) {
 
 static enum status update_member(struct ctx *ctx, void *user, struct member *m) {
     const struct trainer *t = user;
-    if (!loss_scale_remove(&t->scaler, m->net)) return ST_OK;
-    if (t->opt->sparsity > 0) TRY(sparsity_pull(ctx, m->net, t->opt->sparsity * t->update.images));
-    optimizer_step(&m->optimizer, m->net, &t->update);
+    if (m->rank && !t->ready) net_clear_gradients(m->net); /* of member 0 loss_scale_ready has seen to it */
+    if (m->rank && t->ready && t->unscale != 1) m->be->ops->scale(m->be, m->net->n_param, t->unscale, m->net->dev_grad);
+    if (t->ready && t->opt->sparsity > 0) TRY(sparsity_pull(ctx, m->net, t->opt->sparsity * t->update.images));
+    if (t->ready) optimizer_step(&m->optimizer, m->net, &t->update);
     return net_refresh(ctx, m->net);
 }
 
@@ -451,11 +457,13 @@ static enum status update(struct ctx *ctx, struct trainer *t, double images, dou
     uint64_t n = t->iteration + 1;
     struct rng chance = rng_stream(t->opt->seed, n, RATE_STREAM);
     *rate = net_learning_rate(&t->net->opt, (long long)n, rng_uniform(&chance)) * t->opt->rate_factor;
-    t->update = (struct update){ .number = n, .rate = *rate, .images = images, .squares = t->team.member->squares };
+    t->update = (struct update){ .number = n, .rate = *rate, .images = images, .squares = t->squares };
+    t->unscale = 1 / t->scaler.scale;
+    t->ready = loss_scale_ready(&t->scaler, t->net);
+    if (!t->ready)
+        ctx_log(ctx, LOG_INFO, "Iteration %llu: gradients overflow half precision, no update; loss scale %g from here on", (unsigned long long)n, t->scaler.scale);
     TRY(team_each(ctx, &t->team, update_member, t));
     team_copy_memory(&t->team);
-    if (!loss_scale_next(&t->scaler))
-        ctx_log(ctx, LOG_INFO, "Iteration %llu: gradients overflow half precision, no update; loss scale %g from here on", (unsigned long long)n, t->scaler.scale);
     t->iteration = n;
     t->net->seen = n * (uint64_t)t->step_images;
     return after_update(ctx, t);

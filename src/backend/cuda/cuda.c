@@ -142,8 +142,8 @@ static enum status open_on(struct ctx *ctx, struct backend *be, struct device *d
     cuda_vector_ops(&state->ops);
     cuda_conv_ops(&state->ops);
     be->ops = &state->ops;
-    be->passes = &cuda_pass_ops;
     be->yolo = &cuda_yolo_ops;
+    be->passes = &cuda_pass_ops;
     be->elem_size = sizeof(float);
     be->channels_last = be->sums = true;
     be->narrow_gradients = dev->precision == PRECISION_FP16;
@@ -196,15 +196,19 @@ enum status cuda_open(struct ctx *ctx, struct backend *be, const char *kind) {
     return open_or_close(ctx, be, dev, "cuda");
 }
 
-/* "cuda-emulated", with ":PRECISION" or "@MEGABYTES". */
 enum status cuda_open_emulated(struct ctx *ctx, struct backend *be, const char *kind) {
     struct device *dev;
     enum precision precision = PRECISION_FP32;
     const char *rest = kind + strlen("cuda-emulated");
-    double limit = *rest == '@' ? 1e6 * atof(rest + 1) : 0;
-    if (*rest && limit <= 0 && (*rest != ':' || !read_precision(rest + 1, &precision)))
+    double limit = 0;
+    if (*rest == '@') {
+        char *end;
+        limit = 1e6 * strtod(rest + 1, &end);
+        rest = end;
+    }
+    if (*rest && (*rest != ':' || !read_precision(rest + 1, &precision)))
         return ctx_fail(ctx, ST_USAGE, "backend '%s': cuda-emulated, cuda-emulated:PRECISION or cuda-emulated@MEGABYTES is meant", kind);
-    TRY(device_host_open(ctx, precision, *rest == ':', limit, &dev));
+    TRY(device_host_open(ctx, precision, *rest != '\0', limit, &dev));
     return open_or_close(ctx, be, dev, "cuda-emulated");
 }
 

@@ -8,7 +8,7 @@
 bool cuda_names(const char *kind);
 /* kind: "cuda", "cuda:N" for device number N (0), "cuda:N:PRECISION" with fp32, tf32, bf16, fp16 or fast (what the build prefers).  ST_UNSUPPORTED, with the reason, where there is none or this build has no CUDA. */
 enum status cuda_open(struct ctx *ctx, struct backend *be, const char *kind);
-/* The same code with the host in the device's place: for tests.  kind: "cuda-emulated", "cuda-emulated:PRECISION", which also has
+/* The same code with the host in the device's place: for tests.  kind: "cuda-emulated", or "cuda-emulated:PRECISION", which also has
  * convolutions of a library's kind, or "cuda-emulated@N" with N MB of memory. */
 enum status cuda_open_emulated(struct ctx *ctx, struct backend *be, const char *kind);
 void cuda_close(struct backend *be);

@@ -87,8 +87,8 @@ struct device {
 void device_fault(struct device *, enum status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* The host in the device's place. */
-/* library: convolutions by loops that stand for a library's, with all its forms.  limit: bytes that it is to have; 0: as many as the
- * machine. */
+/* library: convolutions by loops that stand for a library's, with all its forms.  limit: bytes that the device is to have; 0: as many
+ * as the machine. */
 enum status device_host_open(struct ctx *, enum precision, bool library, double limit, struct device **);
 extern const struct device_conv_ops device_host_conv;
 /* Whether something may happen now that no note can hold; spoils the note otherwise. */

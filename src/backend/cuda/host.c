@@ -66,12 +66,12 @@ static void host_forget(struct device *d, void *own) {
 /* Blocks stand alone, so that a sanitizer sees every step beyond one. */
 static void *host_alloc(struct device *d, size_t bytes) {
     size_t whole = bytes ? (bytes + 63) / 64 * 64 : 64;
-    struct host *h = d->own;
     void *block = NULL;
+    struct host *h = d->own;
     if (!mem_fits((double)bytes) || (d->memory > 0 && h->used + (double)whole > d->memory)) return NULL;
     if (posix_memalign(&block, 64, whole)) return NULL;
-    memset(block, 0, whole);
     h->used += (double)malloc_usable_size(block);
+    memset(block, 0, whole);
     ++d->allocations;
     return block;
 }

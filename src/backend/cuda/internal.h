@@ -34,8 +34,8 @@ void cuda_map_ops(struct backend_ops *);
 void cuda_norm_ops(struct backend_ops *);
 void cuda_vector_ops(struct backend_ops *);
 void cuda_conv_ops(struct backend_ops *);
-extern const struct pass_ops cuda_pass_ops;
 extern const struct yolo_ops cuda_yolo_ops;
+extern const struct pass_ops cuda_pass_ops;
 
 /* Queues a kernel; empty ones are none. */
 #define RUN_EACH(be, name, args, n) \
