@@ -1,5 +1,6 @@
 # make                 build ./darknet and libdarknet.so for this machine's CPU
 # make test            all tests (SANITIZE=1: under ASan and UBSan)
+#                      (EMULATOR="qemu-aarch64-static -L /usr/aarch64-linux-gnu": those of a cross build, e.g. CC=aarch64-linux-gnu-gcc)
 # make demo            the whole job on data it makes itself: train, score, prune, fine-tune, report
 # make bench           timings; PEER=/path/to/darknet times another binary beside this one
 # make install-deps    scripts/setup: the Debian/Ubuntu packages this needs
@@ -24,17 +25,24 @@ EXPAT ?= $(shell echo 'int main(void) { return XML_ExpatVersion() == NULL; }' | 
 ONEDNN ?= $(shell echo 'int main(void) { return dnnl_version() == NULL; }' | $(CC) $(CPPFLAGS) -include oneapi/dnnl/dnnl.h -x c - $(LDFLAGS) -ldnnl -o /dev/null 2>/dev/null && echo 1 || echo 0)
 JPEG ?= $(shell printf '\043include <stdio.h>\n\043include <jpeglib.h>\nint main(void) { return jpeg_std_error(NULL) == NULL; }\n' | $(CC) $(CPPFLAGS) -x c - $(LDFLAGS) -ljpeg -o /dev/null 2>/dev/null && echo 1 || echo 0)
 
-MODE := release
+MACHINE := $(shell $(CC) -dumpmachine)
+SET := $(if $(DEPS),-$(notdir $(abspath $(DEPS))))
+MODE := release$(SET)
 CFLAGS ?= -O3
 CFLAGS += -std=gnu11 -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -fPIC $(OPENMP_FLAG) -ffp-contract=fast -fno-math-errno -fno-trapping-math
+# GCC 12 for aarch64 breaks off ("internal compiler error") where it vectorises a loop over fmax.
+ifneq ($(filter aarch64-%,$(MACHINE)),)
+FMAX_FLAG := $(shell echo 'double f(const float *x, int n) { double m = 0; for (int i = 0; i < n; ++i) m = __builtin_fmax(m, x[i]); return m; }' | $(CC) -O3 -x c - -c -o /dev/null 2>/dev/null || echo -fno-builtin-fmax -fno-builtin-fmin)
+CFLAGS += $(FMAX_FLAG)
+endif
 CPPFLAGS += -D_GNU_SOURCE -Isrc -Iinclude -MMD -MP
 LDLIBS += -lcjson -lnettle -lm -pthread
 ifeq ($(DEBUG),1)
-MODE := debug
+MODE := debug$(SET)
 CFLAGS += -O0 -g
 endif
 ifeq ($(SANITIZE),1)
-MODE := sanitize
+MODE := sanitize$(SET)
 CFLAGS += -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 LDFLAGS += -fsanitize=address,undefined
 endif
@@ -88,7 +96,7 @@ say = $(if $(V),,@echo '$(1)')
 
 KERNELS := $(wildcard src/backend/cpu/kernels*.c)
 ISAS := base
-ifneq ($(filter x86_64 amd64,$(shell uname -m)),)
+ifneq ($(filter x86_64-% amd64-%,$(MACHINE)),)
 ISAS += avx2 avx512
 endif
 ISA_base :=
@@ -128,6 +136,11 @@ $(OUT)/%_$(1).o: %.c
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA_$(1)) -DCPU_ISA=$(1) -c -o $$@ $$<
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
+# Products of narrow operands, for CPUs that have them.
+ifneq ($(filter avx512,$(ISAS)),)
+$(OUT)/src/backend/cpu/narrow_bf16.o: CFLAGS += $(ISA_avx512) -mavx512bf16
+$(OUT)/src/backend/cpu/narrow_int8.o: CFLAGS += $(ISA_avx512) -mavx512vnni
+endif
 
 $(OUT)/src/backend/cuda/gpu/%.o: src/backend/cuda/gpu/%.cu
 	@mkdir -p $(@D)
@@ -149,7 +162,7 @@ $(OUT)/tests/%: tests/%.c tests/test.h tests/cli_rig.h $(OUT)/libdarknet.a
 
 test: $(TESTS:%=$(OUT)/tests/%) $(OUT)/darknet
 	@scripts/check_floors
-	@DARKNET=$(abspath $(OUT))/darknet SANITIZE=$(SANITIZE) scripts/run_tests $(TESTS:%=$(OUT)/tests/%)
+	@DARKNET=$(abspath $(OUT))/darknet SANITIZE=$(SANITIZE) EMULATOR="$(EMULATOR)" scripts/run_tests $(TESTS:%=$(OUT)/tests/%)
 
 demo:
 	scripts/demo

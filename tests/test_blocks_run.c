@@ -49,7 +49,7 @@ static enum status run(struct ctx *ctx, struct backend *be, const struct prune_o
     ctx_clear(ctx);
     enum status st = prune_open(ctx, be, opt, &job);
     if (st == ST_OK) st = prune_ready(ctx, job);
-    if (st == ST_OK) st = prune_blocks(ctx, job);
+    if (st == ST_OK) st = prune_blocks(ctx, job, NULL);
     if (st == ST_OK && !opt->from_plan) st = prune_score(ctx, job);
     if (st == ST_OK) st = prune_select(ctx, job);
     if (st == ST_OK) st = prune_cut(ctx, job);
@@ -97,6 +97,9 @@ static void check_runs(struct ctx *ctx, struct backend *be, const char *text, bo
         same_file("one.cfg", "two.cfg");
         same_file("one.weights", "two.weights");
     }
+    opt.blocks = BLOCKS_AUTO; /* by trial cuts, whose loss is that of the kind of network */
+    CHECK(run(ctx, be, &opt, &layers) == ST_OK && (net->n - layers) % 3 == 0, "%s: auto leaves %d layers %s", kind, layers, ctx->error);
+    opt.blocks = 2;
     opt.keep_layers = "1-6";
     CHECK(run(ctx, be, &opt, &layers) == ST_OK && layers == net->n - 3, "%s: blocks of kept layers went: %d of %d are left %s", kind, layers, net->n, ctx->error);
     net_close(net);

@@ -47,8 +47,8 @@ static void test_words(void) {
     check_refused("no number", "-thresh", "'.3x'");
     run("detector test t.data t.cfg t.weights a.png -thresh 3");
     check_refused("range", "-thresh", "outside 0 to 1");
-    run("detector train t.data t.cfg -mjpeg_port 8090");
-    check_refused("missing effect", "-mjpeg_port", "not supported");
+    run("detector train t.data t.cfg -mjpeg_port 80900");
+    check_refused("port", "-mjpeg_port", "65535");
 }
 
 /* --- detector test -------------------------------------------------------------------------------------- */

@@ -81,7 +81,7 @@ static void rig_drop(struct rig *r) {
 static double *scores_of(struct rig *r, const char *name) {
     const struct criterion *c = criterion_find(name);
     double *score = calloc((size_t)r->ch->n_group, sizeof *score);
-    struct criterion_input in = { r->net, r->be, r->ch, &r->src, &r->opt, r->mean, NULL, NULL };
+    struct criterion_input in = { r->net, r->be, r->ch, &r->src, &r->opt, r->mean, NULL, NULL, NULL };
     CHECK(c && criteria_score(&r->ctx, &in, &c, 1, &score) == ST_OK, "%s: %s", name, r->ctx.error);
     return score;
 }
@@ -317,6 +317,11 @@ static void singular(const double *from, int rows, int cols, double *value) {
     free(a);
 }
 
+static int falling(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
 static double nuclear(const double *a, int rows, int cols) {
     double *v = malloc((size_t)rows * sizeof *v), sum = 0;
     singular(a, rows, cols, v);
@@ -332,6 +337,16 @@ static int rank_of(const double *a, int rows, int cols) {
     for (int i = 0; i < rows; ++i) top = fmax(top, v[i]);
     for (int i = 0; i < rows; ++i) n += v[i] > top * (rows > cols ? rows : cols) * 1.19e-7;
     return n;
+}
+
+/* Rank, and less than the least difference of mean ranks for how alike the singular values are. */
+static double rank_and_flatness(const double *a, int rows, int cols) {
+    double v[64], sum = 0, entropy = 0;
+    int n = rows < cols ? rows : cols;
+    singular(a, rows, cols, v);
+    for (int i = 0; i < rows; ++i) sum += v[i];
+    for (int i = 0; i < rows; ++i) entropy -= v[i] > 0 ? v[i] / sum * log(v[i] / sum) : 0;
+    return rank_of(a, rows, cols) + (sum > 0 ? exp(entropy) / n : 0) / (MAPS_IMAGES + 1);
 }
 
 /* rows x cols of the given rank; then a row becomes zero and another a copy. */
@@ -358,8 +373,13 @@ static void check_spectrum(void) {
         int rows = shape[s][0], cols = shape[s][1];
         make_matrix(&r, rows, cols, shape[s][2], a);
         for (int i = 0; i < rows * cols; ++i) f[i] = (float)a[i], copy[i] = a[i];
-        int want = rank_of(a, rows, cols), got = matrix_rank(copy, rows, cols);
+        double values[64], own[64];
+        CHECK(singular_values(&ctx, f, rows, cols, values) == ST_OK, "%s", ctx.error);
+        int want = rank_of(a, rows, cols), got = spectrum_rank(values, rows, cols);
         CHECK(got == want && want <= shape[s][2], "%d x %d: rank %d, should be %d", rows, cols, got, want);
+        singular(a, rows, cols, own);
+        qsort(own, (size_t)rows, sizeof *own, falling);
+        for (int i = 0; i < (rows < cols ? rows : cols); ++i) CHECK_NEAR(values[i], own[i], 1e-7 * fmax(own[0], 1), "singular value %d of %d x %d", i, rows, cols);
         double whole = nuclear(a, rows, cols);
         CHECK(nuclear_loss(&ctx, f, rows, cols, loss) == ST_OK, "%s", ctx.error);
         for (int c = 0; c < rows; ++c) {
@@ -382,6 +402,44 @@ static void check_spectrum(void) {
         }
 }
 
+/* Cases that can be worked out on paper. */
+static void check_by_hand(void) {
+    struct ctx ctx = { 0 };
+    double v[3], loss[3];
+    /* singular values 4 and 3: (3,0), (0,4), (0,0) */
+    static const float apart[] = { 3, 0, 0, 4, 0, 0 };
+    CHECK(singular_values(&ctx, apart, 3, 2, v) == ST_OK && spectrum_rank(v, 3, 2) == 2, "%s", ctx.error);
+    CHECK_NEAR(v[0], 4, 1e-9, "the largest");
+    CHECK_NEAR(v[1], 3, 1e-9, "the other");
+    CHECK(nuclear_loss(&ctx, apart, 3, 2, loss) == ST_OK, "%s", ctx.error);
+    CHECK_NEAR(loss[0], 3, 1e-6, "a row at right angles takes its own length along");
+    CHECK_NEAR(loss[1], 4, 1e-6, "as does the other");
+    CHECK_NEAR(loss[2], 0, 1e-6, "and one of zeros nothing");
+    /* two rows (1,1): one value, 2; without one of them sqrt 2 is left */
+    static const float alike[] = { 1, 1, 1, 1 };
+    CHECK(singular_values(&ctx, alike, 2, 2, v) == ST_OK && spectrum_rank(v, 2, 2) == 1, "%s", ctx.error);
+    CHECK(nuclear_loss(&ctx, alike, 2, 2, loss) == ST_OK, "%s", ctx.error);
+    CHECK_NEAR(loss[0], 2 - sqrt(2), 1e-6, "rows that stand in for each other are worth less than their lengths");
+    /* what counts as zero goes by the largest value and by the size, not by a fixed number */
+    CHECK(spectrum_rank((double[]){ 1e6, 1, .5 }, 3, 9) == 1 && spectrum_rank((double[]){ 1e-6, 1e-8, 0 }, 3, 9) == 2, "the tolerance is relative");
+    CHECK(spectrum_rank((double[]){ 0, 0, 0 }, 3, 9) == 0, "a map of zeros");
+    CHECK_NEAR(spectrum_flatness((double[]){ 2, 2, 2 }, 3), 1, 1e-12, "all alike");
+    CHECK_NEAR(spectrum_flatness((double[]){ 5, 0, 0 }, 3), 1. / 3, 1e-12, "one has it all");
+}
+
+/* Filters of squared lengths 1, 4, 9: 1/14, 4/13, 1. */
+static void check_lamp_by_hand(void) {
+    struct rig *r = rig_of("ref64", "[net]\nwidth=4\nheight=4\nchannels=1\n[convolutional]\nfilters=3\nsize=1\nactivation=leaky\n"
+                                    "[convolutional]\nfilters=2\nsize=1\nactivation=linear\n", 1);
+    const struct param *w = layer_filters(&r->net->layer[0]);
+    for (int f = 0; f < 3; ++f) r->net->param[w->offset + (size_t)f] = (float)(f == 1 ? 2 : f == 2 ? -3 : 1);
+    double *got = scores_of(r, "lamp");
+    static const double want[] = { 1. / 14, 4. / 13, 1 };
+    for (int f = 0; f < 3; ++f) CHECK_NEAR(got[channels_group(r->ch, 0, f)], want[f], 1e-9, "filter %d", f);
+    free(got);
+    rig_drop(r);
+}
+
 static void by_maps(struct rig *r, double *rank, double *independence) {
     const struct channels *ch = r->ch;
     double *node[2] = { calloc((size_t)ch->n_node, sizeof **node), calloc((size_t)ch->n_node, sizeof **node) };
@@ -398,7 +456,7 @@ static void by_maps(struct rig *r, double *rank, double *independence) {
             for (int k = 0; k < c * plane; ++k) a[k] = (double)y[k];
             double whole = nuclear(a, c, plane);
             for (int k = 0; k < c; ++k) {
-                node[0][ch->first_node[i] + k] += rank_of(a + k * plane, s.h, s.w);
+                node[0][ch->first_node[i] + k] += rank_and_flatness(a + k * plane, s.h, s.w);
                 for (int p = 0; p < plane; ++p) a[k * plane + p] = 0;
                 node[1][ch->first_node[i] + k] += whole - nuclear(a, c, plane);
                 for (int p = 0; p < plane; ++p) a[k * plane + p] = (double)y[k * plane + p];
@@ -472,7 +530,7 @@ static void check_together(enum utility_kind utility) {
     int n = criterion_count();
     r->opt.utility = utility;
     for (int i = 0; i < n; ++i) list[i] = criterion_at(i), score[i] = calloc((size_t)r->ch->n_group, sizeof **score);
-    struct criterion_input in = { r->net, r->be, r->ch, &r->src, &r->opt, r->mean, NULL, NULL };
+    struct criterion_input in = { r->net, r->be, r->ch, &r->src, &r->opt, r->mean, NULL, NULL, NULL };
     CHECK(criteria_score(&r->ctx, &in, list, n, score) == ST_OK, "%s", r->ctx.error);
     for (int i = 0; i < n; ++i) {
         double *alone = scores_of(r, list[i]->name);
@@ -508,6 +566,8 @@ int main(void) {
     check_centred();
     check_folded();
     check_spectrum();
+    check_by_hand();
+    check_lamp_by_hand();
     check_maps();
     check_invariances();
     check_together(UTILITY_DETECTION);

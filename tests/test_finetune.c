@@ -79,10 +79,41 @@ static void test_sparsity(void) {
     free(g);
 }
 
+/* [region] draws every box to its anchor while it has seen fewer than 12800 images: in this training or before it. */
+static double region_loss(uint64_t seen, uint64_t before) {
+    static const char text[] = "[net]\nwidth=32\nheight=32\nchannels=3\n[convolutional]\nfilters=14\nsize=3\nstride=8\npad=1\nactivation=linear\n"
+                               "[region]\nanchors=1,2, 2,1\nnum=2\nclasses=2\ncoord_scale=1\n";
+    struct ctx c = { 0 };
+    struct backend *be = NULL;
+    struct cfg_doc *doc;
+    struct net *net = NULL;
+    double loss = -1;
+    float *x = calloc(3 * 32 * 32, sizeof *x);
+    CHECK(cfg_parse(&c, "region.cfg", text, strlen(text), true, &doc) == ST_OK && net_open_doc(&c, doc, true, &net) == ST_OK, "%s", c.error);
+    net_init_weights(net, 5);
+    for (int i = 0; i < 3 * 32 * 32; ++i) x[i] = (float)(i % 17) / 17;
+    net->seen = seen, net->seen_before = before;
+    struct truth_list none = { 0 };
+    struct net_truth truth = { .boxes = &none };
+    CHECK(backend_open(&c, "ref", &be) == ST_OK && net_bind(&c, net, be, NET_TRAIN, 1) == ST_OK && net_forward(&c, net, x) == ST_OK &&
+              net_loss(&c, net, &truth, &loss, NULL) == ST_OK, "%s", c.error);
+    net_close(net);
+    backend_close(be);
+    free(x);
+    return loss;
+}
+
+static void test_warm_up(void) {
+    double fresh = region_loss(0, 0), later = region_loss(20000, 0), tuned = region_loss(64, 20000);
+    CHECK(fresh > later * 1.001, "warm-up costs: %g, without it %g", fresh, later);
+    CHECK_NEAR(tuned, later, 1e-9, "a network that was trained before does not warm up again");
+}
+
 int main(void) {
     tiny_start("finetune");
     test_schedule();
     test_teaches();
     test_sparsity();
+    test_warm_up();
     return tiny_end("finetune");
 }

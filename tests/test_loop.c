@@ -1,14 +1,6 @@
 /* detector prune in steps: what it writes, that a killed run ends in the same bytes, what it refuses; -compare with training,
  * -sensitivity. */
-#include "cli_rig.h"
-
-#include <cjson/cJSON.h>
-#include <signal.h>
-#include <time.h>
-
-#include "base/rng.h"
-
-enum { IMAGES = 6 };
+#include "loop_rig.h"
 
 static const char cfg[] =
     "[net]\nbatch=4\nsubdivisions=1\nwidth=32\nheight=32\nchannels=3\nmax_batches=100\nlearning_rate=0.01\nburn_in=10\n"
@@ -21,67 +13,8 @@ static const char cfg[] =
     "[convolutional]\nsize=1\nfilters=14\nactivation=linear\n"
     "[yolo]\nmask=0,1\nanchors=10,10,14,14\nclasses=2\nnum=2\njitter=0\nrandom=0\n";
 
-/* A bright square on dark noise: red ones and green ones. */
-static void make_set(void) {
-    char list[512] = "", name[64], label[128];
-    for (int i = 0; i < IMAGES; ++i) {
-        struct ctx ctx = { 0 };
-        struct rng r = rng_stream(5, (uint64_t)i, 0);
-        struct pixels px = { 0 };
-        int side = rng_int(&r, 9, 14), x = rng_int(&r, 1, 31 - side), y = rng_int(&r, 1, 31 - side);
-        CHECK(pixels_new(&ctx, 32, 32, 3, &px) == ST_OK, "%s", ctx.error);
-        for (int k = 0; k < 32 * 32 * 3; ++k) px.data[k] = (uint8_t)(rng_u64(&r) & 63);
-        for (int v = y; v < y + side; ++v)
-            for (int u = x; u < x + side; ++u) px.data[(v * 32 + u) * 3 + i % 2] = 250;
-        snprintf(name, sizeof name, "im%d.png", i);
-        CHECK(pixels_write(&ctx, name, &px, 90) == ST_OK, "%s", ctx.error);
-        pixels_free(&px);
-        snprintf(list + strlen(list), sizeof list - strlen(list), "%s\n", name);
-        snprintf(label, sizeof label, "%d %.6f %.6f %.6f %.6f\n", i % 2, (x + side / 2.) / 32, (y + side / 2.) / 32, side / 32., side / 32.);
-        snprintf(name, sizeof name, "im%d.txt", i);
-        spit(name, label);
-    }
-    spit("list.txt", list);
-    spit("n.names", "red\ngreen\n");
-    spit("t.data", "classes=2\ntrain=list.txt\nvalid=list.txt\nnames=n.names\nbackup=saved\n");
-    spit("t.cfg", cfg);
-    run("detector train t.data t.cfg -quiet -dont_show");
-    CHECK(run_.status == 0, "the network is trained: %s", run_.err);
-}
-
 #define BASE "detector prune t.data t.cfg saved/t_final.weights -round 1 -min_filters 2 -images 4 -no_report "
 #define STEPS "-target_flops .5 -steps 3 -finetune 8 -final_finetune 12 -distill .5 -baseline "
-
-static bool same(const char *a, const char *b) {
-    struct ctx ctx = { 0 };
-    char *x = NULL, *y = NULL;
-    size_t n = 0, m = 1;
-    bool equal = io_read(&ctx, a, &x, &n) == ST_OK && io_read(&ctx, b, &y, &m) == ST_OK && n == m && memcmp(x, y, n) == 0;
-    free(x), free(y);
-    return equal;
-}
-
-static cJSON *parse_file(const char *path) {
-    char *text = slurp(path);
-    cJSON *o = cJSON_Parse(text);
-    free(text);
-    return o;
-}
-
-static void drop(cJSON *o, const char *name) { /* at any depth */
-    cJSON_DeleteItemFromObject(o, name);
-    for (cJSON *child = o->child; child; child = child->next) drop(child, name);
-}
-
-/* Records of two runs, but for times and the prefix in the command. */
-static bool same_record(const char *a, const char *b) {
-    static const char *const own[] = { "ms", "command" };
-    cJSON *x = parse_file(a), *y = parse_file(b);
-    for (int i = 0; x && y && i < 2; ++i) drop(x, own[i]), drop(y, own[i]);
-    bool equal = x && y && cJSON_Compare(x, y, true);
-    cJSON_Delete(x), cJSON_Delete(y);
-    return equal;
-}
 
 static double number_at(const cJSON *o, const char *a, int i, const char *b) {
     const cJSON *list = cJSON_GetObjectItem(cJSON_GetObjectItem(o, "loop"), a);
@@ -130,45 +63,10 @@ static void test_limits(void) {
     net_close(net), net_close(small);
 }
 
-static pid_t start(const char *words) {
-    char line[2048];
-    snprintf(line, sizeof line, "exec '%s' %s >out 2>err", program, words);
-    pid_t pid = fork();
-    if (pid == 0) {
-        execl("/bin/sh", "sh", "-c", line, (char *)NULL);
-        _exit(127);
-    }
-    return pid;
-}
-
-static void pause_for(double seconds) {
-    struct timespec t = { (time_t)seconds, (long)((seconds - floor(seconds)) * 1e9) };
-    nanosleep(&t, NULL);
-}
-
-/* Killed again and again, each time a little later after its start, until a run gets to its end. */
 static void test_killed(void) {
-    int kills = 0, status = -1;
-    struct rng r = rng_stream(3, 1, 4);
     double begun = io_seconds();
     run(BASE STEPS "-out b -force");
-    double whole = io_seconds() - begun;
-    for (; kills < 60; ++kills) {
-        pid_t pid = start(BASE STEPS "-out k -resume");
-        /* The first ones early: the machine may have been busy while the whole run was timed. */
-        pause_for(kills < 3 ? .02 + .02 * kills : whole * (.02 + .2 * rng_uniform(&r)));
-        kill(pid, SIGKILL);
-        waitpid(pid, &status, 0);
-        if (WIFEXITED(status)) break;
-    }
-    if (!WIFEXITED(status)) {
-        run(BASE STEPS "-out k -resume");
-        status = run_.status << 8;
-    }
-    char *err = slurp("err");
-    CHECK(status == 0, "the run ends after %d kills: %s", kills, err);
-    free(err);
-    CHECK(kills >= 3, "%d kills are no test", kills);
+    int kills = run_through_kills(BASE STEPS "-out k -resume", io_seconds() - begun);
     static const char *const file[] = { ".cfg", ".weights", "_best.cfg", "_best.weights", "_baseline.weights" };
     for (size_t i = 0; i < sizeof file / sizeof *file; ++i) {
         char a[64], b[64];
@@ -205,9 +103,6 @@ static void test_refused(void) {
     check_refused("threshold in steps", "-threshold", "steps");
     run(BASE "-from_plan a.prune.json -steps 2 -out x");
     check_refused("plan in steps", "-from_plan", "-steps");
-    spit("blocks.json", "{ \"blocks\": [ { \"layer\": 3 } ], \"layers\": [] }");
-    run(BASE "-from_plan blocks.json -final_finetune 2 -out x");
-    check_refused("plan with blocks", "blocks.json", "whole blocks");
     run(BASE "-distill 1 -out x");
     check_refused("teaching nobody", "-distill", "-finetune");
     run(BASE "-compare -criterion l1,bn -steps 2 -max_map_drop 1 -out x");
@@ -288,9 +183,24 @@ static void test_sensitivity(void) {
     check_refused("ratios", "-ratios", "between 0 and 1");
 }
 
+/* Layers with fewer than four of the groups say nothing about the ranking within them. */
+static void test_validate(void) {
+#define VALIDATE "detector saliency t.data t.cfg saved/t_final.weights -images 4 -criterion l1,hrank -out w -validate "
+    run(VALIDATE "9");
+    CHECK(run_.status == 0 && has(run_.out, "mean over the 0 that have 4") && count(run_.out, "-\n") == 2, "%s%s", run_.out, run_.err);
+    cJSON *o = parse_file("w.validate.json"), *row = cJSON_GetArrayItem(cJSON_GetObjectItem(o, "criteria"), 0);
+    CHECK(cJSON_IsNull(cJSON_GetObjectItem(row, "spearman_within_layers")) && cJSON_IsNumber(cJSON_GetObjectItem(row, "spearman")), "no layer, no figure");
+    cJSON_Delete(o);
+    run(VALIDATE "36"); /* 8, 16 and 12 of the three layers' 8, 16 and 24 groups */
+    CHECK(run_.status == 0 && has(run_.out, "mean over the 3 that have 4") && count(run_.out, "-\n") == 0, "%s%s", run_.out, run_.err);
+    o = parse_file("w.validate.json"), row = cJSON_GetArrayItem(cJSON_GetObjectItem(o, "criteria"), 1);
+    CHECK(cJSON_GetNumberValue(cJSON_GetObjectItem(row, "layers_counted")) == 3 && cJSON_IsNumber(cJSON_GetObjectItem(row, "spearman_within_layers")), "three layers");
+    cJSON_Delete(o);
+}
+
 int main(void) {
     if (!cli_start()) return test_end("loop");
-    make_set();
+    make_set(cfg);
     test_whole_run();
     test_limits();
     test_killed();
@@ -299,6 +209,7 @@ int main(void) {
     test_map_drop();
     test_compare();
     test_sensitivity();
+    test_validate();
     cli_end();
     return test_end("loop");
 }

@@ -62,11 +62,22 @@ static void check_maps(void) {
     CHECK_NEAR(m[0], 1, 1e-6, "a 1 x 1 map has no places");
 }
 
+/* The maps of two boxes and of what no box claims, from the rows that the sums run over. */
+static void whole_maps(const struct truth *two, float *maps) {
+    float rows[4 * 16];
+    saliency_rows(two, 2, 4, 4, 32, 32, 0, .02, rows);
+    for (int p = 0; p < 16; ++p) {
+        CHECK(rows[48 + p] == 1, "the row of ones");
+        for (int o = 0; o < 3; ++o) maps[o * 16 + p] = rows[o * 16 + p] + (o < 2 ? .02f : 1) * rows[48 + p];
+    }
+    CHECK(rows[0] == 0 && rows[16] == 0 && rows[32] == 0, "far from the boxes there is nothing to visit");
+}
+
 static void check_shared_maps(void) {
     /* both boxes cover cell (1,1) whole; the first also (1,2); 4 x 4 cells of 8 pixels, no ring */
     struct truth two[] = { { pixels(8, 8, 24, 16, 32), 0, -1 }, { pixels(8, 8, 16, 16, 32), 1, -1 } };
     float maps[3 * 16];
-    saliency_maps(two, 2, 4, 4, 32, 32, 0, .02, maps);
+    whole_maps(two, maps);
     CHECK_NEAR(maps[5], .5, 1e-6, "a cell of two");
     CHECK_NEAR(maps[16 + 5], .5, 1e-6, "a cell of two");
     CHECK_NEAR(maps[6], 1, 1e-6, "a cell of the first");
@@ -76,7 +87,7 @@ static void check_shared_maps(void) {
     CHECK_NEAR(maps[32], 1, 1e-6, "nobody's cell");
     /* claims that do not fill a cell are left alone */
     two[0].box = pixels(8, 8, 12, 16, 32), two[1].box = pixels(12, 8, 14, 16, 32);
-    saliency_maps(two, 2, 4, 4, 32, 32, 0, .02, maps);
+    whole_maps(two, maps);
     CHECK_NEAR(maps[5], .5, 1e-6, "half a cell");
     CHECK_NEAR(maps[16 + 5], .25, 1e-6, "a quarter");
     CHECK_NEAR(maps[32 + 5], .25, 1e-6, "the rest");

@@ -23,7 +23,7 @@ static enum status open_best(struct ctx *ctx, struct backend *be) {
     int n = backend_gpus(why, sizeof why);
     if (n > 0) return cuda_open(ctx, be, "cuda");
     if (n == 0) ctx_log(ctx, LOG_WARN, "%s: computing on the CPU", why);
-    return cpu_open(ctx, be, false);
+    return cpu_open(ctx, be, false, CPU_F32);
 }
 
 static void set_up(struct backend *be, const struct backend_ops *ops, size_t elem_size) {
@@ -39,8 +39,10 @@ enum status backend_open(struct ctx *ctx, const char *kind, struct backend **out
     if (strcmp(kind, "auto") == 0) status = open_best(ctx, be);
     else if (cuda_names(kind)) status = cuda_open(ctx, be, kind);
     else if (strncmp(kind, "cuda-emulated", strlen("cuda-emulated")) == 0) status = cuda_open_emulated(ctx, be, kind);
-    else if (strcmp(kind, "cpu") == 0) status = cpu_open(ctx, be, false);
-    else if (strcmp(kind, "cpu-plain") == 0) status = cpu_open(ctx, be, true);
+    else if (strcmp(kind, "cpu") == 0) status = cpu_open(ctx, be, false, CPU_F32);
+    else if (strcmp(kind, "cpu:bf16") == 0) status = cpu_open(ctx, be, false, CPU_BF16);
+    else if (strcmp(kind, "cpu:int8") == 0) status = cpu_open(ctx, be, false, CPU_INT8);
+    else if (strcmp(kind, "cpu-plain") == 0) status = cpu_open(ctx, be, true, CPU_F32);
     else if (strcmp(kind, "ref") == 0) set_up(be, &ref_f32_ops, sizeof(float));
     else if (strcmp(kind, "ref64") == 0) set_up(be, &ref_f64_ops, sizeof(double));
     else status = ctx_fail(ctx, ST_UNSUPPORTED, "backend '%s' is not built in: use auto, cpu, cuda, cuda:N, ref or ref64", kind);

@@ -36,6 +36,9 @@ double activation_value(enum activation a, double x);
 /* Derivative at input x with output y = activation_value(a, x); each uses what it needs. */
 double activation_slope(enum activation a, double x, double y);
 
+/* The values that a map is expected to hold, per channel; those beyond are cut off. */
+struct conv_range { float *low, *high; };
+
 /* One convolution, cross-correlation with zero padding, on tensors of fixed shape.
  * x (N, C, H, W), w (F, C/groups, size, size), y (N, F, OH, OW);
  * OH = (H + 2*pad - dilation*(size-1) - 1)/stride_y + 1.  `pad` is in input pixels, already multiplied by dilation. */
@@ -46,6 +49,7 @@ struct conv_desc {
     enum activation act;      /* fused, after the bias */
     bool backward;            /* backward_data / backward_weights will be asked for */
     bool skip;                /* conv_forward_add will be asked for, always with a dense tensor of y's layout */
+    const struct conv_range *range; /* of x, for backends that may compute in 8 bits; NULL: not known.  conv_new reads it */
 };
 struct conv_plan;
 
@@ -310,7 +314,8 @@ struct backend {
     double memory;     /* bytes of a device's own memory; 0: it is the machine's */
 };
 
-/* kind: "cpu" (oneDNN where built in, else the plain kernels, for the best instruction set);
+/* kind: "cpu" (oneDNN where built in, else the plain kernels, for the best instruction set), "cpu:bf16", "cpu:int8" (what convolutions
+ * that only run multiply by, where that is faster; ST_UNSUPPORTED where the CPU cannot);
  * "cuda", "cuda:N", "cuda:N:PRECISION" with fp32, tf32, bf16, fp16 or fast (GPU number N, 0; what convolutions multiply, fp32
  * otherwise, fast: tf32, or fp16 in a build with CUDNN_HALF=1);
  * "auto" (the first GPU, else, with a warning where the build could have used one, the cpu); "ref" (float), "ref64" (double);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum status ctx_fail(struct ctx *ctx, enum status code, const char *fmt, ...) {
@@ -42,6 +43,18 @@ bool mem_fits(double bytes) { return bytes < 1e9 || bytes <= mem_physical(); }
 void *mem_zero(struct ctx *ctx, size_t n, size_t size) {
     void *block = mem_fits((double)n * (double)size) ? calloc(n ? n : 1, size ? size : 1) : NULL;
     if (!block) ctx_fail(ctx, ST_MEMORY, "out of memory: %zu elements of %zu bytes", n, size);
+    return block;
+}
+
+void *mem_big(struct ctx *ctx, size_t n, size_t size) {
+    enum { HUGE_PAGE = 2 << 20 };
+    if (!mem_fits((double)n * (double)size + HUGE_PAGE) || n * size < 4 * HUGE_PAGE) return mem_zero(ctx, n, size);
+    size_t bytes = (n * size + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    void *block = aligned_alloc(HUGE_PAGE, bytes);
+    if (!block) return mem_zero(ctx, n, size); /* may still fit, or says so */
+#ifdef MADV_HUGEPAGE
+    madvise(block, bytes, MADV_HUGEPAGE);
+#endif
     return block;
 }
 

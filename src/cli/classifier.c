@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "cli/console.h"
 #include "cli/device.h"
+#include "cli/precision.h"
 
 static enum status check_count(struct ctx *ctx, const char *what, int n, const struct classifier *c) {
     if (n == c->outputs) return ST_OK;
@@ -36,7 +37,8 @@ enum status classifier_open(struct classifier *c, const char *data, const char *
     TRY(open_lists(c, want));
     net_init_weights(c->net, seed);
     if (weights) TRY(net_load(ctx, c->net, weights, prefix ? LOAD_PREFIX : LOAD_WHOLE, &c->layers));
-    return device_open(ctx, false, &c->be);
+    TRY(device_open(ctx, false, &c->be));
+    return precision_prepare(ctx, c->net, cfg, weights, c->data.train ? c->data.train : c->data.valid);
 }
 
 void classifier_close(struct classifier *c) {

@@ -8,6 +8,7 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "cli/console.h"
+#include "cli/device.h"
 #include "cli/options.h"
 #include "eval/ceiling.h"
 #include "eval/speed.h"
@@ -267,6 +268,9 @@ static enum status prepare(struct bench_run *b, const struct command *self, int 
     const char *other = take_other_weights(&argc, argv);
     TRY(options_parse(&b->ctx, argc, argv, self->options, &b->flags, &words, 2));
     if (words.n < 1) return ctx_fail(&b->ctx, ST_USAGE, "detector bench: needs %s", self->words);
+    if (device_precision() != DEVICE_USUAL && strcmp(b->flags.backend, "cpu"))
+        return ctx_fail(&b->ctx, ST_USAGE, "-precision: -backend %s has none to choose", b->flags.backend);
+    if (device_precision() != DEVICE_USUAL) TRY(device_cpu_kind(&b->ctx, &b->flags.backend));
     struct footprint_request r = { .cfg = words.word[0], .weights = words.n > 1 ? words.word[1] : NULL, .backend = b->flags.backend,
                                    .width = b->flags.width, .height = b->flags.height, .batch = b->flags.batch, .strict = b->flags.strict };
     b->of[b->n++].request = r;

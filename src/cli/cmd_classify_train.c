@@ -11,7 +11,7 @@
 #include "vision/word_tree.h"
 
 struct train_flags {
-    int top, seed, threads;
+    int top, seed, threads, mjpeg_port;
     bool topk, clear, dont_show, dontuse_opencv, quiet, strict, show_imgs;
     const char *chart, *log;
 };
@@ -28,8 +28,9 @@ static const struct option train_options_table[] = {
     { "quiet", OPTION_FLAG, AT(quiet), NULL, "only the progress line, no lines per iteration", NULL, 1, 0 },
     { "strict", OPTION_FLAG, AT(strict), NULL, "unknown cfg keys, pictures without one class and unreadable ones are errors", NULL, 1, 0 },
     { "show_imgs", OPTION_FLAG, AT(show_imgs), NULL, "write the first images, augmented, with their classes as aug_*.png", NULL, 1, 0 },
-    { "dont_show", OPTION_FLAG, AT(dont_show), NULL, "no window; there never is one here", NULL, 1, 0 },
-    { "dontuse_opencv", OPTION_FLAG, AT(dontuse_opencv), NULL, "accepted, there is no OpenCV here", NULL, 1, 0 },
+    { "mjpeg_port", OPTION_INT, AT(mjpeg_port), "PORT", "serve the chart to browsers while it grows", NULL, 1, 65535 },
+    { "dont_show", OPTION_FLAG, AT(dont_show), NULL, "no window with the chart (builds with OPENCV=1 open one)", NULL, 1, 0 },
+    { "dontuse_opencv", OPTION_FLAG, AT(dontuse_opencv), NULL, "accepted: pictures are never read by OpenCV", NULL, 1, 0 },
     OPTION_END
 };
 
@@ -130,6 +131,7 @@ static enum status train(struct job *j, const char *base) {
     snprintf(line, sizeof line, "accuracy %s", score);
     struct train_show show = { .ctx = &c->ctx, .base = base, .chart = j->flags.chart, .log = j->flags.log,
                                .score = j->flags.topk ? score : NULL, .score_line = line, .quiet = j->flags.quiet,
+                               .mjpeg_port = j->flags.mjpeg_port, .window = !j->flags.dont_show,
                                .epoch_images = j->images.n, .top_loss = train_chart_top(c->net) };
     TRY(train_show_open(&show, c->net, (uint64_t)j->flags.seed));
     struct train_options opt = { .open_source = open_batches, .source_user = j, .epoch_images = j->images.n, .measure = measure,

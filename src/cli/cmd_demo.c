@@ -6,9 +6,8 @@
 #include <unistd.h>
 
 #include "base/io.h"
-#include "base/stream.h"
-#include "base/text.h"
 #include "cli/console.h"
+#include "cli/mjpeg.h"
 #include "cli/options.h"
 #include "cli/session.h"
 #include "cli/shown.h"
@@ -200,24 +199,6 @@ static enum status send_objects(struct demo *d) {
     return ST_OK;
 }
 
-static enum status send_picture(struct demo *d) {
-    struct ctx *ctx = &d->s.ctx;
-    char *jpeg = NULL, *part = NULL;
-    size_t size = 0;
-    if (!d->mjpeg || !stream_listeners(d->mjpeg)) return ST_OK;
-    TRY(pixels_jpeg(ctx, &d->frame, 40, &jpeg, &size));
-    int head = asprintf(&part, "--mjpegstream\r\nContent-Type: image/jpeg\r\nContent-Length: %zu\r\n\r\n", size);
-    char *whole = head > 0 ? realloc(part, (size_t)head + size + 2) : NULL;
-    if (whole) {
-        memcpy(whole + head, jpeg, size);
-        memcpy(whole + (size_t)head + size, "\r\n", 2);
-        stream_send(d->mjpeg, NULL, whole, (size_t)head + size + 2);
-    }
-    free(whole ? whole : head > 0 ? part : NULL);
-    free(jpeg);
-    return ST_OK;
-}
-
 static void print_frame(struct demo *d, int n) {
     if (isatty(STDOUT_FILENO)) printf("\033[H\033[J");
     printf("Objects:\n\n");
@@ -244,7 +225,7 @@ static enum status show_window(struct demo *d, bool *stop) {
 
 static enum status give_out(struct demo *d, bool *stop) {
     struct ctx *ctx = &d->s.ctx;
-    TRY(send_picture(d));
+    if (d->mjpeg) TRY(mjpeg_send(ctx, d->mjpeg, &d->frame, 40));
     if (d->writer) TRY(video_add(ctx, d->writer, &d->frame));
     if (d->flags.prefix) {
         char path[1200];
@@ -300,9 +281,7 @@ static enum status open_outputs(struct demo *d) {
     if (d->json.file) fprintf(d->json.file, "[\n");
     if (f->out && !f->benchmark) TRY(video_create(ctx, f->out, v->fps / (f->skip + 1), v->w, v->h, &d->writer));
     if (f->json_port) TRY(stream_open(ctx, f->json_port, "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n[\n", &d->objects));
-    if (f->mjpeg_port)
-        TRY(stream_open(ctx, f->mjpeg_port,
-                        "HTTP/1.0 200 OK\r\nCache-Control: no-cache\r\nContent-Type: multipart/x-mixed-replace; boundary=mjpegstream\r\n\r\n", &d->mjpeg));
+    if (f->mjpeg_port) TRY(mjpeg_open(ctx, f->mjpeg_port, &d->mjpeg));
     return tracker_open(ctx, d->s.net, &d->tracker);
 }
 

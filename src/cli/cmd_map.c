@@ -6,7 +6,9 @@
 
 #include "base/io.h"
 #include "cli/console.h"
+#include "cli/device.h"
 #include "cli/options.h"
+#include "cli/precision_compare.h"
 #include "cli/session.h"
 #include "data/loader.h"
 #include "eval/map.h"
@@ -15,7 +17,7 @@ struct map_flags {
     double thresh, iou_thresh;
     int points;
     const char *json;
-    bool letter_box, dont_show, strict;
+    bool letter_box, dont_show, no_f32, strict;
 };
 
 static const struct option map_options_table[] = {
@@ -31,6 +33,8 @@ static const struct option map_options_table[] = {
       "keep the pictures' aspect (Darknet: only through the cfg)", NULL, 1, 0 },
     { "dont_show", OPTION_FLAG, offsetof(struct map_flags, dont_show), NULL,
       "no window; there never is one here", NULL, 1, 0 },
+    { "no_f32", OPTION_FLAG, offsetof(struct map_flags, no_f32), NULL,
+      "with -precision bf16 or int8: do not run in f32, too, to tell the change", NULL, 1, 0 },
     { "strict", OPTION_FLAG, offsetof(struct map_flags, strict), NULL, "unknown cfg keys and bad labels are errors", NULL, 1,
       0 },
     OPTION_END
@@ -89,9 +93,11 @@ static cJSON *json_of(const struct session *s, const struct map_options *opt, co
     return root;
 }
 
-static enum status write_json(struct session *s, const char *path, const struct map_options *opt,
-                              const struct map_result *r) {
-    cJSON *root = json_of(s, opt, r);
+/* side: f32 and what was asked for, or NULL. */
+static enum status write_json(struct session *s, const char *path, const struct map_options *opt, const struct map_result *r,
+                              const struct precision_side *side) {
+    cJSON *root = json_of(s, opt, r), *precision = side ? cJSON_AddObjectToObject(root, "precisions") : NULL;
+    for (int i = 0; side && i < 2; ++i) cJSON_AddItemToObject(precision, side[i].name, precision_json(&side[i]));
     char *text = cJSON_Print(root);
     enum status st = text ? io_write(&s->ctx, path, text, strlen(text))
                           : ctx_fail(&s->ctx, ST_MEMORY, "%s: out of memory", path);
@@ -131,7 +137,9 @@ static enum status print_result(struct session *s, const struct map_options *opt
 static enum status measure(struct session *s, const struct map_flags *flags, const struct text_list *images,
                            const struct text_list *difficult) {
     struct progress progress = { 0 };
-    struct map_result result = { 0 };
+    struct precision_side side[2] = { 0 };
+    struct map_result *result = &side[1].map;
+    bool compare = device_precision() >= DEVICE_BF16 && !flags->no_f32;
     struct map_options opt = { .thresh = (float)flags->thresh,
                                .iou_thresh = (float)flags->iou_thresh,
                                .points = flags->points,
@@ -144,11 +152,14 @@ static enum status measure(struct session *s, const struct map_flags *flags, con
     session_print_heads(s);
     fflush(stdout);
     progress_start(&progress, "mAP", "images");
-    enum status st = map_evaluate(&s->ctx, s->net, images, difficult, &opt, &result);
+    enum status st = map_evaluate(&s->ctx, s->net, images, difficult, &opt, result);
     progress_end(&progress);
-    if (st == ST_OK) st = print_result(s, &opt, &result);
-    if (st == ST_OK && flags->json) st = write_json(s, flags->json, &opt, &result);
-    map_free(&result);
+    if (st == ST_OK) st = print_result(s, &opt, result);
+    if (st == ST_OK && compare) st = precision_compare(&s->ctx, s->net, images, difficult, &opt, side);
+    if (st == ST_OK && compare) precision_print(side, flags->iou_thresh);
+    if (st == ST_OK && flags->json) st = write_json(s, flags->json, &opt, result, compare ? side : NULL);
+    map_free(&side[0].map);
+    map_free(&side[1].map);
     return st;
 }
 

@@ -10,6 +10,7 @@
 #include "cli/device.h"
 #include "cli/options.h"
 #include "net/net.h"
+#include "net/ranges.h"
 
 struct ops_flags {
     bool strict;
@@ -171,6 +172,7 @@ static enum status speed(struct ctx *ctx, const struct arguments *words, bool st
     TRY(net_open(ctx, words->word[0], strict, net));
     net_init_weights(*net, 1);
     TRY(device_open(ctx, false, be));
+    if (device_precision() == DEVICE_INT8) TRY(ranges_guess(ctx, *net));
     return measure(ctx, *net, *be, runs);
 }
 

@@ -20,7 +20,7 @@
 struct prune_flags {
     struct prune_options opt;
     double ratio, flops, params, memory, threshold;  /* < 0: not given */
-    const char *set, *compensate, *backend, *latency;
+    const char *set, *compensate, *backend, *latency, *blocks;
     int utility, form, balance, normalize, cost, scope, seed, batch, schedule, training, train_seed;
 };
 
@@ -49,7 +49,7 @@ struct all_flags { struct prune_flags f; struct heat_options heat; int use_valid
     "saliency | taylor | taylor-weight | group-fisher | hrank | chip | l1 | l2 | bn | fpgm | lamp | random (saliency)"
 #define AT(field) offsetof(struct all_flags, field)
 #define SENSITIVITY \
-    { "sensitivity", OPTION_FLAG, AT(sensitivity), NULL, "how loss and mAP change when one layer at a time loses its lowest filters: PREFIX.sensitivity.*", NULL, 1, 0 }, \
+    { "sensitivity", OPTION_FLAG, AT(sensitivity), NULL, "how loss and mAP change when one layer at a time loses its lowest filters, with -blocks also without each residual block: PREFIX.sensitivity.*", NULL, 1, 0 }, \
     { "ratios", OPTION_TEXT, AT(ratios), "LIST", "of -sensitivity: shares of a layer to remove (0.25,0.5,0.75)", NULL, 1, 0 }, \
     { "eval_images", OPTION_INT, AT(eval_images), "N", "of -sensitivity: images of each list to measure on; 0: all (128)", NULL, 0, 1e9 }
 #define SCORING                                                                                                        \
@@ -93,7 +93,7 @@ static const struct option prune_options[] = {
     { "target_latency", OPTION_TEXT, AT(f.latency), "T", "time to keep, measured on this machine: a share up to 1, or milliseconds (0.7, 12, 0.8ms)", NULL, 1, 0 },
     { "latency_cache", OPTION_TEXT, AT(f.opt.latency_cache), "FILE", "measured layer times; none: keep none (~/.cache/darknet/latency.tsv)", NULL, 1, 0 },
     { "threshold", OPTION_FLOAT, AT(f.threshold), "T", "remove every group that ranks below T", NULL, 0, 1e30 },
-    { "blocks", OPTION_INT, AT(f.opt.blocks), "N", "first remove N whole residual blocks, those whose branch matters least; without a target nothing else (0)", NULL, 0, 10000 },
+    { "blocks", OPTION_TEXT, AT(f.blocks), "N", "first remove N whole residual blocks, those whose branch matters least by -criterion (saliency in place of hrank, chip, fpgm, lamp); without a target nothing else; auto: blocks compete with filters on the way to the target, trial cuts decide how many go (0)", NULL, 1, 0 },
     { "scope", OPTION_CHOICE, AT(f.scope), "SCOPE", "global | layer (global)", scopes, 1, 0 },
     { "max_layer_ratio", OPTION_FLOAT, AT(f.opt.select.max_layer_ratio), "R", "at most this share of any layer (0.9)", NULL, 0, 1 },
     { "min_filters", OPTION_INT, AT(f.opt.select.min_filters), "N", "at least this many per layer (8)", NULL, 1, 1e6 },
@@ -106,7 +106,7 @@ static const struct option prune_options[] = {
     { "report_images", OPTION_INT, AT(f.opt.report_images), "N", "example pictures on the page PREFIX.html (8)", NULL, 0, 200 },
     { "no_report", OPTION_FLAG, AT(no_report), NULL, "write no page", NULL, 1, 0 },
     { "force", OPTION_FLAG, AT(f.opt.force), NULL, "overwrite existing files", NULL, 1, 0 },
-    { "keep_seen", OPTION_FLAG, AT(f.opt.keep_seen), NULL, "keep the count of images seen (fine-tuning then goes on with the old schedule)", NULL, 1, 0 },
+    { "keep_seen", OPTION_FLAG, AT(f.opt.keep_seen), NULL, "keep the count of images seen (`detector train` then goes on with the old schedule; without it, it begins anew, the first 12800 images of a [region] network with its warm-up; -finetune never warms up again)", NULL, 1, 0 },
     { "from_plan", OPTION_TEXT, AT(f.opt.from_plan), "FILE", "cut exactly as the record of an earlier run", NULL, 1, 0 },
     { "map", OPTION_FLAG, AT(f.opt.calc_map), NULL, "measure mAP on the valid list before and after the cut", NULL, 1, 0 },
     { "steps", OPTION_INT, AT(f.opt.loop.steps), "N", "reach the target in N cuts, scoring anew before each (1)", NULL, 1, 1000 },
@@ -118,7 +118,7 @@ static const struct option prune_options[] = {
     { "distill", OPTION_FLOAT, AT(f.opt.loop.distill), "L", "the unpruned network teaches, too, with this weight (0)", NULL, 0, 1e6 },
     { "max_map_drop", OPTION_FLOAT, AT(f.opt.loop.max_map_drop), "P", "stop at a step that lies more than P points of mAP below the unpruned network, keep the one before", NULL, 0, 100 },
     { "baseline", OPTION_FLAG, AT(f.opt.loop.baseline), NULL, "give the unpruned network the same training and report it beside", NULL, 1, 0 },
-    { "resume", OPTION_FLAG, AT(f.opt.loop.resume), NULL, "go on with a run in steps that was interrupted or killed", NULL, 1, 0 },
+    { "resume", OPTION_FLAG, AT(f.opt.loop.resume), NULL, "go on with a run in steps that was interrupted or killed (a step that was not cut yet is scored again)", NULL, 1, 0 },
     { "train_seed", OPTION_INT, AT(f.train_seed), "N", "of the images and augmentation of the training (that of -seed)", NULL, 0, 2e9 },
     { "compare", OPTION_FLAG, AT(f.opt.compare), NULL, "cut, and with -finetune train, by each of -criterion A,B,C alike: one table, PREFIX.compare.json, .png", NULL, 1, 0 },
     { "seeds", OPTION_INT, AT(f.opt.seeds), "N", "with -compare: runs with draws of their own: all criteria where there is training, else random alone (3)", NULL, 1, 1000 },
@@ -154,10 +154,25 @@ static enum status pick_target(struct ctx *ctx, struct all_flags *a) {
         TRY(pick_latency(ctx, a));
         ++n;
     }
+    if (a->f.opt.blocks == BLOCKS_AUTO && n == 0 && !a->sensitivity)
+        return ctx_fail(ctx, ST_USAGE, "-blocks auto lets blocks compete with filters on the way to a target: give one, e.g. -target_latency 0.7");
     if (a->f.opt.blocks && n == 0) a->f.opt.select.value = 0, a->f.opt.blocks_only = true;
+    if (a->f.opt.blocks_only && a->f.opt.loop.steps > 1)
+        return ctx_fail(ctx, ST_USAGE, "-blocks without a target is one cut, there is nothing to divide into -steps; give a target, too");
     if (n > 1)
         return ctx_fail(ctx, ST_USAGE, "give one of -ratio, -target_flops, -target_params, -target_memory, -target_latency, -threshold, not %d", n);
     if (n && a->f.opt.from_plan) return ctx_fail(ctx, ST_USAGE, "-from_plan cuts as its record says: no other target with it");
+    return ST_OK;
+}
+
+/* "3", "auto" */
+static enum status pick_blocks(struct ctx *ctx, struct all_flags *a) {
+    const char *text = a->f.blocks, *rest;
+    double value = 0;
+    if (!text) return ST_OK;
+    bool whole = text_double(text, &value, &rest) && !*rest && value >= 0 && value <= 10000 && value == floor(value);
+    if (!whole && strcmp(text, "auto")) return ctx_fail(ctx, ST_USAGE, "-blocks %s: a number of residual blocks, or auto", text);
+    a->f.opt.blocks = whole ? (int)value : BLOCKS_AUTO;
     return ST_OK;
 }
 
@@ -177,9 +192,6 @@ static enum status check_loop(struct ctx *ctx, const struct all_flags *a) {
 static enum status check_kind(struct ctx *ctx, const struct all_flags *a) {
     const struct prune_options *o = &a->f.opt;
     bool steps = loop_wanted(&o->loop);
-    if (o->blocks && (o->compare || a->sensitivity)) return ctx_fail(ctx, ST_USAGE, "-compare and -sensitivity are about filters: no -blocks");
-    if (o->blocks && steps)
-        return ctx_fail(ctx, ST_USAGE, "-blocks is one cut: make it first, then give the files it writes to a run in steps or with training");
     if (o->blocks && o->from_plan) return ctx_fail(ctx, ST_USAGE, "-from_plan takes the blocks from the plan: no -blocks");
     if (o->classifier && (o->compare || a->sensitivity || steps))
         return ctx_fail(ctx, ST_USAGE, "steps, training, -compare and -sensitivity go by mAP and need a detector; `classifier train` trains what this writes");
@@ -227,6 +239,7 @@ static enum status parse(struct ctx *ctx, const struct command *self, int argc, 
     if (a->no_report || a->f.opt.classifier) a->f.opt.report_images = -1; /* the page is about detections */
     if (a->f.opt.compare && (a->f.opt.from_plan || a->f.opt.dry_run))
         return ctx_fail(ctx, ST_USAGE, "-compare measures cuts by criteria: no -from_plan, no -dry_run");
+    TRY(pick_blocks(ctx, a));
     TRY(check_loop(ctx, a));
     TRY(check_kind(ctx, a));
     return pick_target(ctx, a);
@@ -250,8 +263,14 @@ static enum status validate(struct ctx *ctx, struct prune_job *job, const char *
     if (st == ST_OK) st = validation_write(ctx, job, &v, path);
     if (st == ST_OK) {
         printf("%d groups removed one at a time; loss of %d images: %.4g\n", v.n, v.images, v.loss);
-        printf("Spearman's rho of score and change of the loss\n%-16s %8s %14s\n", "criterion", "all", "within layers");
-        for (int i = 0; i < v.n_row; ++i) printf("%-16s %8.2f %14.2f\n", v.row[i].criterion->name, v.row[i].rho, v.row[i].rho_within);
+        printf("Spearman's rho of score and change of the loss; within layers: mean over the %d that have %d or more of these groups\n", v.row[0].layers,
+               VALIDATE_LEAST);
+        printf("%-16s %8s %14s\n", "criterion", "all", "within layers");
+        for (int i = 0; i < v.n_row; ++i) {
+            printf("%-16s %8.2f", v.row[i].criterion->name, v.row[i].rho);
+            if (v.row[i].layers) printf(" %14.2f\n", v.row[i].rho_within);
+            else printf(" %14s\n", "-");
+        }
         printf("written: %s\n", path);
     }
     validation_free(&v);
@@ -395,7 +414,7 @@ static enum status prune_steps(struct ctx *ctx, struct prune_job *job) {
         print_scoring(job);
         return ST_OK;
     }
-    TRY(prune_blocks(ctx, job));
+    TRY(prune_blocks(ctx, job, NULL));
     if (!job->opt.from_plan && !job->opt.blocks_only) TRY(prune_score(ctx, job));
     print_scoring(job);
     TRY(prune_select(ctx, job));

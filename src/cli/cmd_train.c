@@ -15,9 +15,9 @@
 
 struct train_flags {
     bool map, clear, dont_show, quiet, strict, show_imgs, benchmark_layers, checkpoint_activations;
-    int map_epochs, seed, threads;
+    int map_epochs, seed, threads, mjpeg_port;
     double thresh, iou_thresh, sparsity;
-    const char *chart, *log, *mjpeg_port;
+    const char *chart, *log;
 };
 
 #define AT(field) offsetof(struct train_flags, field)
@@ -41,23 +41,16 @@ static const struct option train_options_table[] = {
     { "quiet", OPTION_FLAG, AT(quiet), NULL, "only the progress line, no lines per iteration", NULL, 1, 0 },
     { "strict", OPTION_FLAG, AT(strict), NULL, "unknown cfg keys, bad labels and unreadable images are errors",
       NULL, 1, 0 },
-    { "dont_show", OPTION_FLAG, AT(dont_show), NULL, "no window; there never is one here", NULL, 1, 0 },
+    { "dont_show", OPTION_FLAG, AT(dont_show), NULL, "no window with the chart (builds with OPENCV=1 open one)", NULL, 1, 0 },
     { "chart", OPTION_TEXT, AT(chart), "FILE", "the chart's file beside chart_BASE.png; a resumed run goes on drawing (chart.png)", NULL, 1, 0 },
     { "log", OPTION_TEXT, AT(log), "FILE", "append every iteration's numbers as a JSON line", NULL, 1, 0 },
-    { "mjpeg_port", OPTION_TEXT, AT(mjpeg_port), "PORT", "not in this version", NULL, 1, 0 },
+    { "mjpeg_port", OPTION_INT, AT(mjpeg_port), "PORT", "serve the chart to browsers while it grows", NULL, 1, 65535 },
     { "show_imgs", OPTION_FLAG, AT(show_imgs), NULL,
       "write the first images, augmented, with their boxes as aug_*.png", NULL, 1, 0 },
     { "benchmark_layers", OPTION_FLAG, AT(benchmark_layers), NULL,
       "print how long each layer took in every iteration, the slowest first", NULL, 1, 0 },
     OPTION_END
 };
-
-static enum status check_flags(struct ctx *ctx, const struct train_flags *f) {
-    if (f->mjpeg_port)
-        return ctx_fail(ctx, ST_UNSUPPORTED,
-                        "-mjpeg_port: not supported in this version (the loss stands in the lines on stdout), leave it out");
-    return ST_OK;
-}
 
 static void print_start(const struct session *s, const struct train_flags *flags, const char *base,
                         const char *weights) {
@@ -125,6 +118,8 @@ static enum status train(struct session *s, const struct train_flags *flags, con
                                      .score = flags->map ? score : NULL,
                                      .score_line = line,
                                      .quiet = flags->quiet,
+                                     .mjpeg_port = flags->mjpeg_port,
+                                     .window = !flags->dont_show,
                                      .top_loss = train_chart_top(s->net) } };
     TRY(train_show_open(&shown.show, s->net, (uint64_t)flags->seed));
     struct train_options opt = { .base = base,
@@ -234,7 +229,6 @@ static int train_main(const struct command *self, int argc, char **argv) {
     struct session s = { .ctx = console_ctx() };
     enum status st = options_parse(&s.ctx, argc, argv, self->options, &flags, &words, 3);
     if (st == ST_OK && words.n < 2) st = ctx_fail(&s.ctx, ST_USAGE, "detector train: needs %s", self->words);
-    if (st == ST_OK) st = check_flags(&s.ctx, &flags);
     if (st == ST_OK) st = work(&s, &flags, &words);
     int status = st == ST_OK ? 0 : console_fail(&s.ctx);
     session_close(&s);

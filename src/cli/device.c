@@ -7,7 +7,12 @@
 #include "base/text.h"
 
 /* Set by main before a command runs, and read from then on. */
-static struct { bool asked, none, several, told; int gpu; const char *precision; } choice;
+static struct { bool asked, none, several, told; int gpu; enum device_precision precision; } choice;
+
+static const char *const precision_name[] = { [DEVICE_F32] = "fp32", [DEVICE_TF32] = "tf32", [DEVICE_FP16] = "fp16", [DEVICE_BF16] = "bf16",
+                                              [DEVICE_INT8] = "int8" };
+
+enum device_precision device_precision(void) { return choice.precision; }
 
 static enum status read_gpus(struct ctx *ctx, const char *flag, const char *value) {
     bool listed = strcmp(flag, "-gpus") == 0;
@@ -21,10 +26,10 @@ static enum status read_gpus(struct ctx *ctx, const char *flag, const char *valu
 }
 
 static enum status read_precision(struct ctx *ctx, const char *value) {
-    static const char *const names[] = { "fp32", "tf32", "bf16", "fp16" };
-    for (size_t i = 0; i < sizeof names / sizeof *names; ++i)
-        if (strcmp(value, names[i]) == 0) choice.precision = names[i];
-    return choice.precision ? ST_OK : ctx_fail(ctx, ST_USAGE, "-precision: '%s' is none of fp32, tf32, bf16, fp16", value);
+    choice.precision = strcmp(value, "f32") == 0 ? DEVICE_F32 : DEVICE_USUAL;
+    for (int i = DEVICE_F32; i <= DEVICE_INT8; ++i)
+        if (strcmp(value, precision_name[i]) == 0) choice.precision = (enum device_precision)i;
+    return choice.precision ? ST_OK : ctx_fail(ctx, ST_USAGE, "-precision: '%s' is none of f32, bf16, int8 (CPU), fp32, tf32, bf16, fp16 (GPU)", value);
 }
 
 enum status device_flags(struct ctx *ctx, int *n, char **word) {
@@ -48,14 +53,29 @@ void device_tell(struct ctx *ctx) {
     if (choice.told) ctx_log(ctx, LOG_WARN, "-i and -gpus choose a GPU: %s%s", why, n < 0 ? "" : ": computing on the CPU");
 }
 
+enum status device_cpu_kind(struct ctx *ctx, const char **kind) {
+    *kind = choice.precision == DEVICE_BF16 ? "cpu:bf16" : choice.precision == DEVICE_INT8 ? "cpu:int8" : "cpu";
+    if (choice.precision == DEVICE_TF32 || choice.precision == DEVICE_FP16)
+        return ctx_fail(ctx, ST_UNSUPPORTED, "-precision %s: is for GPUs; the CPU has f32, bf16 and int8", precision_name[choice.precision]);
+    return ST_OK;
+}
+
+static enum status open_cpu(struct ctx *ctx, struct backend **be) {
+    const char *kind;
+    TRY(device_cpu_kind(ctx, &kind));
+    return backend_open(ctx, kind, be);
+}
+
 enum status device_open(struct ctx *ctx, bool exact, struct backend **be) {
     char why[256], kind[64];
     const char *usual = getenv("DARKNET_DEVICE"); /* what counts where no flag chooses: cpu */
-    if (!choice.asked && usual && strcmp(usual, "cpu") == 0) return backend_open(ctx, "cpu", be);
-    if (choice.none || choice.told) return backend_open(ctx, "cpu", be);
-    if (backend_gpus(why, sizeof why) <= 0) return backend_open(ctx, "auto", be);
+    if (!choice.asked && usual && strcmp(usual, "cpu") == 0) return open_cpu(ctx, be);
+    if (choice.none || choice.told) return open_cpu(ctx, be);
+    if (backend_gpus(why, sizeof why) <= 0) return choice.precision > DEVICE_F32 ? open_cpu(ctx, be) : backend_open(ctx, "auto", be);
+    if (choice.precision == DEVICE_INT8)
+        return ctx_fail(ctx, ST_UNSUPPORTED, "-precision %s: is for the CPU (-nogpu); the GPU has fp32, tf32, bf16 and fp16", precision_name[choice.precision]);
     if (choice.several) return ctx_fail(ctx, ST_UNSUPPORTED, "-gpus: several GPUs at once are not part of this version; name one of them");
-    snprintf(kind, sizeof kind, "cuda:%d:%s", choice.gpu, choice.precision ? choice.precision : exact ? "fp32" : "fast");
+    snprintf(kind, sizeof kind, "cuda:%d:%s", choice.gpu, choice.precision ? precision_name[choice.precision] : exact ? "fp32" : "fast");
     TRY(backend_open(ctx, kind, be));
     char text[128];
     backend_describe(*be, text, sizeof text);

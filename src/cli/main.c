@@ -4,10 +4,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cores.h"
 #include "base/text.h"
 #include "cli/console.h"
 #include "cli/device.h"
 #include "cli/options.h"
+#include "cli/precision.h"
 
 #define COMMAND(name) extern const struct command name##_command;
 #include "cli/commands.inc"
@@ -38,8 +40,9 @@ static void overview(FILE *to, const char *group) {
         fprintf(to, "  %-56s %s\n", line, commands[i]->summary);
     }
     fprintf(to, "\ndarknet help COMMAND, or -h behind any command, lists its flags.\n"
-                "-i N or -gpus N chooses the GPU, -nogpu or -i -1 the CPU, -precision fp32|tf32|bf16|fp16 what a GPU's convolutions multiply by;\n"
-                "they may stand anywhere.%s\n", backend_gpus(why, sizeof why) < 0 ? "  This build computes on the CPU." : "");
+                "-i N or -gpus N chooses the GPU, -nogpu or -i -1 the CPU, -precision what convolutions multiply by: fp32|tf32|bf16|fp16 on a\n"
+                "GPU; on the CPU, where a network only runs, f32|bf16|int8, with -calibrate LIST -images N for the ranges of int8.  They may stand\n"
+                "anywhere.%s\n", backend_gpus(why, sizeof why) < 0 ? "  This build computes on the CPU." : "");
 }
 
 static void command_help(const struct command *c) {
@@ -114,28 +117,44 @@ static bool drop_help_flags(int *n, char **word) {
     return found;
 }
 
+/* One thread per core that may be used; the runtime's own count knows nothing of cores with two threads, nor of a container's
+ * share of time.  True: something was set. */
+static bool thread_count(void) {
+    char text[16];
+    int processors, cores = cores_here(&processors);
+    if (getenv("OMP_NUM_THREADS") || getenv("OMP_THREAD_LIMIT") || cores < 1 || cores >= processors) return false;
+    snprintf(text, sizeof text, "%d", cores);
+    return setenv("OMP_NUM_THREADS", text, 1) == 0;
+}
+
 /* OpenMP threads that spin long while they wait ruin each other wherever anything else runs on the machine (readers of images
  * beside the network, another program); threads that sleep at once cost small networks two thirds of their speed.  A short
- * spin serves both: two copies of yolov4-tiny on two cores take 40 ms a picture each, 70 with a spin of 20000, 280 with OpenMP's own.  The runtime looks at its settings before main begins, so the program starts itself again with them,
- * unless the user has chosen. */
-static void wait_briefly(char **argv) {
-    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || getenv("KMP_BLOCKTIME")) return;
+ * spin serves both: two copies of yolov4-tiny on two cores take 40 ms a picture each, 70 with a spin of 20000, 280 with OpenMP's
+ * own.  True: something was set. */
+static bool short_spin(void) {
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || getenv("KMP_BLOCKTIME")) return false;
+    return setenv("GOMP_SPINCOUNT", "3000", 1) == 0 && setenv("KMP_BLOCKTIME", "1", 1) == 0;
+}
+
+/* The runtime looks at its settings before main begins, so the program starts itself again with them, unless the user has
+ * chosen. */
+static void set_threads(char **argv) {
+    bool count = thread_count(), spin = short_spin();
     char self[4096];
     ssize_t n;
-    if (setenv("GOMP_SPINCOUNT", "3000", 1) == 0 && setenv("KMP_BLOCKTIME", "1", 1) == 0)
-        if ((n = readlink("/proc/self/exe", self, sizeof self)) > 0 && (size_t)n < sizeof self) {
-            self[n] = '\0'; /* by its path, so that it keeps its name in the list of processes */
-            execv(self, argv); /* failing that: go on as is */
-        }
+    if ((count || spin) && (n = readlink("/proc/self/exe", self, sizeof self)) > 0 && (size_t)n < sizeof self) {
+        self[n] = '\0'; /* by its path, so that it keeps its name in the list of processes */
+        execv(self, argv); /* failing that: go on as is */
+    }
 }
 
 int main(int argc, char **argv) {
-    wait_briefly(argv);
+    set_threads(argv);
     struct ctx ctx = console_ctx();
     int n = argc > 1 ? argc - 1 : 0, used = 0;
     char **word = argv + 1;
     for (int i = 0; i < n; ++i) strip_line_ends(word[i]);
-    if (device_flags(&ctx, &n, word) != ST_OK) return console_fail(&ctx);
+    if (device_flags(&ctx, &n, word) != ST_OK || precision_flags(&ctx, &n, word) != ST_OK) return console_fail(&ctx);
     bool help = drop_help_flags(&n, word);
     if (n && strcmp(word[0], "help") == 0) {
         help = true;
@@ -151,6 +170,7 @@ int main(int argc, char **argv) {
         command_help(c);
         return 0;
     }
+    if (precision_check(&ctx, c) != ST_OK) return console_fail(&ctx);
     device_tell(&ctx);
     n = drop_shared_flags(&ctx, command_meant(c), n - used, word + used);
     return c->run(c, n, word + used);

@@ -125,4 +125,11 @@ void print_sensitivity(const struct sensitivity *s) {
             printf("   %+11.3f %+6.2f", row->at[r].loss - s->whole.loss, 100 * (row->at[r].map - s->whole.map));
         printf("\n");
     }
+    if (s->n_block) printf("\n block  layers         score         loss    mAP   without this residual block\n");
+    for (int i = 0; i < s->n_block; ++i) {
+        const struct sensitivity_block *b = &s->block[i];
+        char span[32];
+        snprintf(span, sizeof span, "%d-%d", b->first, b->shortcut);
+        printf("%6d  %-8s %11.3g  %+11.3f %+6.2f\n", b->shortcut, span, b->score, b->at.loss - s->whole.loss, 100 * (b->at.map - s->whole.map));
+    }
 }

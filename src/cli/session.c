@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "cli/console.h"
 #include "cli/device.h"
+#include "cli/precision.h"
 #include "layers/head.h"
 
 /* From the names of all classes those that map= chooses. */
@@ -75,7 +76,8 @@ static enum status open_all(struct session *s, const struct session_request *r) 
     if (r->weights) TRY(net_load(ctx, s->net, r->weights, r->policy, &s->layers));
     if (r->class_map) TRY(read_map(s));
     if (!r->no_names) TRY(read_names(s, r->data, r->exact_names));
-    return device_open(ctx, false, &s->be);
+    TRY(device_open(ctx, false, &s->be));
+    return precision_prepare(ctx, s->net, r->cfg, r->weights, s->data.train ? s->data.train : s->data.valid);
 }
 
 enum status session_open(struct session *s, const struct session_request *r) {

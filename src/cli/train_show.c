@@ -5,9 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/io.h"
+#include "cli/mjpeg.h"
 #include "train/chart.h"
+#include "vision/video.h"
 
-enum { CHART_EVERY = 100 };
+enum { CHART_EVERY = 100, LIVE_SECONDS = 2 };
 
 /* --- JSON lines ----------------------------------------------------------------------------------------- */
 
@@ -25,6 +28,8 @@ static void write_line(struct train_show *s, cJSON *object) {
 }
 
 enum status train_show_open(struct train_show *s, const struct net *net, uint64_t seed) {
+    if (s->mjpeg_port) TRY(mjpeg_open(s->ctx, s->mjpeg_port, &s->mjpeg));
+    s->window = s->window && video_built();
     if (!s->log) return ST_OK;
     s->file = fopen(s->log, "a");
     if (!s->file) return ctx_fail(s->ctx, ST_IO, "%s: cannot be written: %s", s->log, strerror(errno));
@@ -82,9 +87,13 @@ static void print_score(const struct train_show *s, const struct train_news *n) 
 
 /* --- Chart ---------------------------------------------------------------------------------------------- */
 
+static struct chart chart_of(const struct train_show *s, const struct train_news *n) {
+    return (struct chart){ .title = s->base, .score = s->score ? s->score : "", .history = n->history,
+                           .max_iterations = n->max_iterations, .top_loss = s->top_loss, .eta_seconds = n->eta_seconds };
+}
+
 static void draw(struct train_show *s, const struct train_news *n) {
-    struct chart c = { .title = s->base, .score = s->score ? s->score : "", .history = n->history,
-                       .max_iterations = n->max_iterations, .top_loss = s->top_loss, .eta_seconds = n->eta_seconds };
+    struct chart c = chart_of(s, n);
     struct ctx own = { .log = s->ctx->log, .log_user = s->ctx->log_user };
     char path[4096];
     snprintf(path, sizeof path, "chart_%s.png", s->base);
@@ -92,6 +101,21 @@ static void draw(struct train_show *s, const struct train_news *n) {
     if (st == ST_OK) st = chart_write(&own, &c, path);
     if (st != ST_OK && !s->chart_failed) ctx_log(s->ctx, LOG_WARN, "the chart is missing: %s", own.error);
     s->chart_failed = st != ST_OK;
+}
+
+/* For those who watch: not in every iteration, which may be many a second.  What fails is told once, and left. */
+static void draw_live(struct train_show *s, const struct train_news *n) {
+    struct ctx own = { .log = s->ctx->log, .log_user = s->ctx->log_user };
+    struct chart c = chart_of(s, n);
+    struct pixels px = { 0 };
+    if (!s->window && !(s->mjpeg && stream_listeners(s->mjpeg))) return;
+    if (s->window) window_key(1); /* lets it draw */
+    if (io_seconds() - s->live_at < LIVE_SECONDS && !n->stopping) return;
+    s->live_at = io_seconds();
+    if (chart_draw(&own, &c, &px) == ST_OK && s->mjpeg) (void)mjpeg_send(&own, s->mjpeg, &px, 70);
+    if (own.code == ST_OK && s->window) s->window = window_show(&own, s->base, &px, 0, 0) == ST_OK;
+    if (own.code != ST_OK) ctx_log(s->ctx, LOG_WARN, "%s", own.error);
+    pixels_free(&px);
 }
 
 /* --- All of it ------------------------------------------------------------------------------------------ */
@@ -110,6 +134,7 @@ void train_show_news(void *user, const struct train_news *n) {
     fflush(stdout);
     if (s->file) log_news(s, n);
     if (n->iteration % CHART_EVERY == 0 || n->new_map || n->iteration == (uint64_t)n->max_iterations || n->stopping) draw(s, n);
+    draw_live(s, n);
     size_t at = (size_t)snprintf(s->what, sizeof s->what, "loss %.3f, avg %.3f, rate %.5f, %.1f images/s", n->loss, n->avg_loss,
                                  n->rate, n->images_per_second);
     if (s->score && n->map >= 0 && at < sizeof s->what)
@@ -121,6 +146,9 @@ void train_show_close(struct train_show *s) {
     progress_end(&s->progress);
     if (s->file && fclose(s->file) != 0) ctx_log(s->ctx, LOG_WARN, "%s: cannot be written: %s", s->log, strerror(errno));
     s->file = NULL;
+    stream_close(s->mjpeg, NULL);
+    s->mjpeg = NULL;
+    if (s->window) window_close_all();
 }
 
 /* --- What a training command starts with ---------------------------------------------------------------- */

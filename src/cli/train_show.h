@@ -18,13 +18,17 @@ struct train_show {
     bool quiet;                   /* no lines per iteration */
     int epoch_images;             /* > 0: the lines of the classifier, with epochs */
     double top_loss;              /* of the chart; 0: chosen to fit */
+    int mjpeg_port;               /* > 0: browsers that connect there see the chart grow */
+    bool window;                  /* a window does, in builds that have windows */
     /* its own */
     struct progress progress;
     char what[160];
     bool started, chart_failed;
     FILE *file;
+    struct stream *mjpeg;
+    double live_at;               /* when the chart was last drawn for those who watch */
 };
-/* Opens the log, with a first line about the run. */
+/* Opens the log, with a first line about the run, and the port. */
 enum status train_show_open(struct train_show *, const struct net *, uint64_t seed);
 /* For train_options.news. */
 void train_show_news(void *show, const struct train_news *);

@@ -7,6 +7,7 @@
 
 #include "base/io.h"
 #include "eval/speed.h"
+#include "net/ranges.h"
 
 enum status speed_open(struct ctx *ctx, const struct footprint_request *r, struct net **net, double seconds[2]) {
     double start = io_seconds();
@@ -16,6 +17,7 @@ enum status speed_open(struct ctx *ctx, const struct footprint_request *r, struc
     double opened = io_seconds();
     if (!r->weights) net_init_weights(*net, 1);
     else TRY(net_load(ctx, *net, r->weights, LOAD_WHOLE, NULL));
+    if (r->backend && strcmp(r->backend, "cpu:int8") == 0) TRY(ranges_guess(ctx, *net)); /* as good as any for time and memory */
     if (seconds) seconds[0] = opened - start, seconds[1] = r->weights ? io_seconds() - opened : 0;
     return ST_OK;
 }

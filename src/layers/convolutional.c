@@ -269,7 +269,8 @@ static enum status prepare(struct layer *l, struct pass *p) {
     struct conv_desc d = { .x = prepare_input(l, p), .y = inner, .groups = c->groups, .size = c->size, .stride_x = step_x(c),
                            .stride_y = step_y(c), .dilation = c->dilation, .bias = !batch_stats,
                            .pad = c->xnor && padding_of_signs(l, p->mode) ? 0 : padding_of(c),
-                           .act = batch_stats || pre ? ACT_LINEAR : activation_of(c), .backward = p->mode != NET_INFER, .skip = p->skip != NULL };
+                           .act = batch_stats || pre ? ACT_LINEAR : activation_of(c), .backward = p->mode != NET_INFER,
+                           .range = c->xnor ? NULL : p->range, .skip = p->skip != NULL };
     if (p->ctx->code == ST_OK) TRY(ops->conv_new(p->be, p->ctx, &d, &run->plan));
     size_t n = (size_t)c->filters, one;
     kept_elements(l, p->mode, p->batch, &one);

@@ -89,14 +89,16 @@ struct pass {
     int max_batches;
     const struct truth_list *boxes; /* of every image, for layers that look at them in training; NULL: not known */
     const struct net_hook *hook;  /* may be NULL */
+    const struct conv_range *range; /* what x[0] is expected to hold; NULL: not known */
 };
 
 /* reader: sees the gradient that one convolution (not depthwise) sends to its input: where deleting a channel acts.
  * output: sees a layer's output and its whole gradient, once every reader has sent its part and before the layer's own turn; not
  * called for layers that pass their input through.  joint: sees the gradient of a [shortcut]'s sum, before its activation: where
- * removing one of its inputs acts.  Any may be NULL. */
+ * removing one of its inputs acts.  input: sees what a layer is about to read in a forward pass.  Any may be NULL. */
 struct net_hook {
     void *user;
+    enum status (*input)(void *user, struct pass *, const struct layer *);
     enum status (*reader)(void *user, struct pass *, const struct layer *, const struct tensor *x, const struct tensor *dx);
     enum status (*output)(void *user, struct pass *, const struct layer *, const struct tensor *y, const struct tensor *dy);
     enum status (*joint)(void *user, struct pass *, const struct layer *, const struct tensor *dsum);
@@ -231,8 +233,8 @@ bool layer_has_filters(const struct layer *);
 const struct param *layer_filters(const struct layer *);
 enum status layer_fail(struct ctx *, const struct layer *, const char *key, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-bool layer_repeats(const struct layer *);
-bool layer_steady(const struct layer *, enum net_mode);     /* true, for layer_ops.steady */ /* for ops->repeats: always */
+bool layer_repeats(const struct layer *); /* for ops->repeats: always */
+bool layer_steady(const struct layer *, enum net_mode); /* for ops->steady: always */
 bool layer_views(const struct layer *);   /* for ops->views: always */
 extern const struct cfg_key layer_common_keys[];
 /* Activations.  A convolution also knows those that mix channels: ACT_COUNT + an enum channel_norm, first in its table. */

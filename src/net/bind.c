@@ -50,6 +50,7 @@ void net_pass(struct ctx *ctx, struct net *net, int i, struct pass *p) {
     p->max_batches = net->opt.max_batches;
     p->boxes = net->boxes;
     p->hook = net->hook;
+    p->range = net->range && net->range[i].low ? &net->range[i] : NULL;
 }
 
 static bool passes_through(const struct net *net, int i) { return net->buffers->owner[i] != i; }

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "net/net.h"
 #include "net/internal.h"
+#include "net/ranges.h"
 
 static enum status unknown_section(struct ctx *ctx, const struct cfg_section *s) {
     const char *names[128];
@@ -142,6 +143,7 @@ enum status net_open(struct ctx *ctx, const char *cfg_path, bool strict, struct 
 void net_close(struct net *net) {
     if (!net) return;
     net_unbind(net);
+    ranges_free(net);
     for (int i = 0; i < net->n; ++i) {
         struct layer *l = &net->layer[i];
         if (l->state) keys_free(l->ops->keys, l->state);

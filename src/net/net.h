@@ -17,7 +17,11 @@ struct net {
     struct layer *layer;
     float *param;
     size_t n_param;
+    struct conv_range *range;      /* per layer, low NULL where there is none: what its input holds (ranges.h); NULL: not known.
+                                    * Read by net_bind; backends that compute in 8 bits need it */
     uint64_t seen;
+    uint64_t seen_before;          /* images of an earlier training that `seen` no longer counts (0): heads are told of both, so that a
+                                    * network which is fine-tuned does not go through their warm-up again */
     struct weights_header header;  /* of the file the weights came from */
 
     /* bound */

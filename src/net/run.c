@@ -11,6 +11,7 @@ static enum status forward_layer(struct ctx *ctx, struct net *net, int i, bool a
     struct pass p;
     net_pass(ctx, net, i, &p);
     p.again = again;
+    if (net->hook && net->hook->input) TRY(net->hook->input(net->hook->user, &p, l));
     double start = net->layer_seconds ? io_seconds() : 0;
     TRY(l->ops->forward(l, &p));
     if (!net->layer_seconds) return ST_OK;
@@ -40,7 +41,7 @@ static enum status segment_again(struct ctx *ctx, struct net *net, int s) {
 
 enum status net_loss(struct ctx *ctx, struct net *net, const struct net_truth *truth, double *loss, struct loss_stats *stats) {
     struct loss_args args = { .truth = truth->boxes, .target = truth->target, .target_size = truth->target_size, .batch = net->batch, .net_w = net->opt.width, .net_h = net->opt.height, .steps = net->steps,
-                              .seen = net->seen, .iteration = net->iteration, .max_batches = net->opt.max_batches,
+                              .seen = net->seen + net->seen_before, .iteration = net->iteration, .max_batches = net->opt.max_batches,
                               .adversarial = truth->adversarial };
     double sum = 0;
     int losses = 0;

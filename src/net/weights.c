@@ -1,8 +1,11 @@
 /* .weights files (darknet-compat 4): a little-endian header, then every layer's arrays in network order. */
+#include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/io.h"
 #include "base/rng.h"
@@ -20,33 +23,72 @@ void net_init_weights(struct net *net, uint64_t seed) {
     net->seen = 0;
 }
 
-struct reader { const char *path, *bytes; size_t at, size; bool transposed; /* matrices are stored [inputs][outputs] */ };
+enum { MOST_HEADER = 20 }; /* bytes */
 
-static uint64_t read_le(struct reader *r, int bytes) {
+/* Values go straight from the file to their place: at 250 MB a copy on the way takes longer than a good disk. */
+struct reader {
+    const char *path;
+    FILE *file;
+    char *bytes; /* what the file reads from, unless that is a regular file */
+    size_t at, size;
+    bool transposed; /* matrices are stored [inputs][outputs] */
+};
+
+static enum status reader_open(struct ctx *ctx, const char *path, struct reader *r) {
+    struct stat info;
+    *r = (struct reader){ .path = path, .file = fopen(path, "rb") };
+    if (!r->file) return ctx_fail(ctx, ST_IO, "%s: %s", path, strerror(errno));
+    if (fstat(fileno(r->file), &info) == 0 && S_ISREG(info.st_mode)) {
+        r->size = (size_t)info.st_size;
+        return ST_OK;
+    }
+    fclose(r->file); /* a pipe: its size shows at its end */
+    r->file = NULL;
+    TRY(io_read(ctx, path, &r->bytes, &r->size));
+    r->file = fmemopen(r->bytes, r->size + 1, "rb");
+    return r->file ? ST_OK : ctx_fail(ctx, ST_MEMORY, "%s: %s", path, strerror(errno));
+}
+
+static void reader_close(struct reader *r) {
+    if (r->file) fclose(r->file);
+    free(r->bytes);
+}
+
+static enum status take(struct ctx *ctx, struct reader *r, void *to, size_t n) {
+    size_t got = fread(to, 1, n, r->file);
+    r->at += got;
+    if (got == n) return ST_OK;
+    return ctx_fail(ctx, ST_IO, "%s: cannot be read: %s", r->path, ferror(r->file) ? strerror(errno) : "it became shorter meanwhile");
+}
+
+static uint64_t le(const unsigned char *from, int bytes) {
     uint64_t v = 0;
-    for (int i = 0; i < bytes; ++i) v |= (uint64_t)(unsigned char)r->bytes[r->at + (size_t)i] << (8 * i);
-    r->at += (size_t)bytes;
+    for (int i = 0; i < bytes; ++i) v |= (uint64_t)from[i] << (8 * i);
     return v;
 }
 
 static enum status read_header(struct ctx *ctx, struct reader *r, struct weights_header *h, uint64_t *seen) {
     if (r->size < 16) return ctx_fail(ctx, ST_FORMAT, "%s: %zu bytes are too few for a weights file", r->path, r->size);
-    h->major = (int)(int32_t)read_le(r, 4);
-    h->minor = (int)(int32_t)read_le(r, 4);
-    h->revision = (int)(int32_t)read_le(r, 4);
+    unsigned char head[MOST_HEADER];
+    TRY(take(ctx, r, head, 16));
+    h->major = (int)(int32_t)le(head, 4);
+    h->minor = (int)(int32_t)le(head + 4, 4);
+    h->revision = (int)(int32_t)le(head + 8, 4);
     if (h->major < 0 || h->minor < 0 || h->major > 100000 || h->minor > 100000)
         return ctx_fail(ctx, ST_FORMAT, "%s: not a weights file, its version would be %d.%d", r->path, h->major, h->minor);
     h->wide_seen = h->major * 10 + h->minor >= 2;
     if (h->wide_seen && r->size < 20) return ctx_fail(ctx, ST_FORMAT, "%s: ends inside its header", r->path);
-    *seen = read_le(r, h->wide_seen ? 8 : 4);
+    if (h->wide_seen) TRY(take(ctx, r, head + 16, 4));
+    *seen = le(head + 12, h->wide_seen ? 8 : 4);
     r->transposed = h->major > 1000 || h->minor > 1000;
     return ST_OK;
 }
 
-static bool plausible(const struct param *p, const float *v) {
-    for (size_t j = 0, n = param_count(p); j < n; ++j)
-        if (!isfinite(v[j]) || (p->role == PARAM_VARIANCE && v[j] < 0)) return false;
-    return true;
+static bool plausible(const struct param *p, const float *v, size_t n) {
+    float least = p->role == PARAM_VARIANCE ? 0 : -FLT_MAX;
+    int bad = 0;
+    for (size_t j = 0; j < n; ++j) bad |= !(v[j] >= least) | !(v[j] <= FLT_MAX);
+    return !bad;
 }
 
 static bool skipped(const struct layer *l, const struct param *p) {
@@ -75,20 +117,29 @@ static size_t place_in_file(const struct param *p, bool transposed, size_t j) {
     return flipped ? j % per * rows + j / per : j;
 }
 
-/* The values of one array, all of which are there. */
-static void read_values(struct reader *r, const struct param *p, float *to) {
-    size_t n = param_count(p), first = r->at;
+/* The values of one array, all of which the file should hold. */
+static enum status read_values(struct ctx *ctx, struct reader *r, const struct param *p, float *to, bool *good) {
+    enum { PIECE = 1 << 15 }; /* looked at while it is in the cache */
+    size_t n = param_count(p);
     bool straight = !(p->flags & PARAM_FLIPPED) && !(r->transposed && p->flags & PARAM_MATRIX);
+    *good = true;
     if (straight && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__) {
-        memcpy(to, r->bytes + first, 4 * n);
-    } else {
-        for (size_t j = 0; j < n; ++j) {
-            r->at = first + 4 * place_in_file(p, r->transposed, j);
-            uint32_t bits = (uint32_t)read_le(r, 4);
-            memcpy(&to[j], &bits, 4);
+        for (size_t j = 0, piece; j < n; j += piece) {
+            piece = n - j < PIECE ? n - j : PIECE;
+            TRY(take(ctx, r, to + j, 4 * piece));
+            *good = *good && plausible(p, to + j, piece);
         }
+        return ST_OK;
     }
-    r->at = first + 4 * n;
+    unsigned char *stored = mem_zero(ctx, n, 4);
+    enum status st = stored ? take(ctx, r, stored, 4 * n) : ST_MEMORY;
+    for (size_t j = 0; st == ST_OK && j < n; ++j) {
+        uint32_t bits = (uint32_t)le(stored + 4 * place_in_file(p, r->transposed, j), 4);
+        memcpy(&to[j], &bits, 4);
+    }
+    free(stored);
+    *good = st == ST_OK && plausible(p, to, n);
+    return st;
 }
 
 /* All arrays of one layer; false in *whole when the file ended before its first value. */
@@ -107,8 +158,9 @@ static enum status read_layer(struct ctx *ctx, const struct net *net, int i, str
                             "%s: ends inside layer %d [%s] (%s: %zu of %zu values are there); it is cut off or belongs to another "
                             "cfg than %s", r->path, i, l->section->type, p->name, (r->size - r->at) / 4, n, net->doc->path);
         }
-        read_values(r, p, to + p->offset);
-        if (!plausible(p, to + p->offset))
+        bool good;
+        TRY(read_values(ctx, r, p, to + p->offset, &good));
+        if (!good)
             return ctx_fail(ctx, ST_FORMAT, "%s: layer %d [%s] has impossible %s; the file is damaged or belongs to another cfg than %s",
                             r->path, i, l->section->type, p->name, net->doc->path);
     }
@@ -136,20 +188,18 @@ static enum status read_body(struct ctx *ctx, const struct net *net, struct read
 
 /* Values that a file of this size will not replace: all of them, unless it holds everything. */
 static void keep_values(const struct net *net, size_t size, float *to) {
-    if (size < 4 * net->n_param || stored_count(net, net->n) < net->n_param) memcpy(to, net->param, net->n_param * sizeof *to);
+    if (size < MOST_HEADER + 4 * net->n_param || stored_count(net, net->n) < net->n_param) memcpy(to, net->param, net->n_param * sizeof *to);
 }
 
 enum status net_load(struct ctx *ctx, struct net *net, const char *path, enum load_policy policy, int *layers) {
-    char *bytes;
-    size_t size;
-    TRY(io_read(ctx, path, &bytes, &size));
-    struct reader r = { .path = path, .bytes = bytes, .size = size };
+    struct reader r;
     struct weights_header header;
     uint64_t seen = 0;
     int loaded = 0;
-    float *fresh = mem_zero(ctx, net->n_param, sizeof *fresh);
-    enum status st = fresh ? read_header(ctx, &r, &header, &seen) : ST_MEMORY;
-    if (st == ST_OK) keep_values(net, size, fresh);
+    enum status st = reader_open(ctx, path, &r);
+    float *fresh = st == ST_OK ? mem_big(ctx, net->n_param, sizeof *fresh) : NULL;
+    if (st == ST_OK) st = fresh ? read_header(ctx, &r, &header, &seen) : ST_MEMORY;
+    if (st == ST_OK) keep_values(net, r.size, fresh);
     if (st == ST_OK) st = read_body(ctx, net, &r, policy, fresh, &loaded);
     if (st == ST_OK && net->be) {
         memcpy(net->param, fresh, net->n_param * sizeof *fresh); /* the backend may look at the old place */
@@ -164,7 +214,7 @@ enum status net_load(struct ctx *ctx, struct net *net, const char *path, enum lo
         if (layers) *layers = loaded;
     }
     free(fresh);
-    free(bytes);
+    reader_close(&r);
     return st;
 }
 

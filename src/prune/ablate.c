@@ -13,6 +13,8 @@ struct ablation {
     int count;                 /* images, a multiple of the batch */
     float *x, *own, *param;    /* images; the network's parameters; those of the cut */
     struct truth_list *truth;  /* per image */
+    float *target;             /* target_size values per image, or NULL */
+    int target_size;
     uint8_t *flags;            /* per node */
     const uint8_t **mask;
 };
@@ -27,9 +29,10 @@ static enum status read_images(struct ctx *ctx, struct ablation *a, const struct
         struct score_image im;
         TRY(src->get(src->user, ctx, (int)((long long)i * src->count / a->count), &im));
         memcpy(a->x + (size_t)i * floats, im.x, floats * sizeof *a->x);
+        if (im.target && a->target) memcpy(a->target + (size_t)i * (size_t)a->target_size, im.target, (size_t)a->target_size * sizeof *a->target);
         size_t cap = 0;
         TRY(mem_grow(ctx, &a->truth[i].item, &cap, (size_t)im.truth.n + 1, sizeof *a->truth[i].item));
-        memcpy(a->truth[i].item, im.truth.item, (size_t)im.truth.n * sizeof *im.truth.item);
+        if (im.truth.n) memcpy(a->truth[i].item, im.truth.item, (size_t)im.truth.n * sizeof *im.truth.item);
         a->truth[i].n = im.truth.n;
         a->truth[i].cap = (int)cap;
     }
@@ -44,6 +47,8 @@ enum status ablation_open(struct ctx *ctx, struct net *net, struct backend *be, 
     a->count = src->count < most ? src->count : most;
     while (batch > 1 && a->count % batch) --batch; /* every batch is full */
     a->x = mem_zero(ctx, (size_t)a->count * image_floats(net), sizeof *a->x);
+    a->target_size = src->target_size;
+    if (a->target_size) a->target = mem_zero(ctx, (size_t)a->count * (size_t)a->target_size, sizeof *a->target);
     a->truth = mem_zero(ctx, (size_t)a->count, sizeof *a->truth);
     a->own = mem_zero(ctx, net->n_param, sizeof *a->own);
     a->param = mem_zero(ctx, net->n_param, sizeof *a->param);
@@ -66,7 +71,7 @@ static enum status mean_loss(struct ctx *ctx, struct ablation *a, double *loss) 
     double sum = 0, one;
     int batch = a->net->batch;
     for (int first = 0; first < a->count; first += batch) {
-        struct net_truth truth = { .boxes = a->truth + first };
+        struct net_truth truth = { .boxes = a->truth + first, .target = a->target ? a->target + (size_t)first * (size_t)a->target_size : NULL, .target_size = a->target_size };
         if (a->stop && *a->stop) return ctx_fail(ctx, ST_INTERRUPTED, "interrupted; nothing was written");
         TRY(net_forward(ctx, a->net, a->x + (size_t)first * image_floats(a->net)));
         TRY(net_loss(ctx, a->net, &truth, &one, NULL));
@@ -96,5 +101,6 @@ void ablation_close(struct ablation *a) {
     if (!a) return;
     net_unbind(a->net);
     for (int i = 0; a->truth && i < a->count; ++i) free(a->truth[i].item);
+    free(a->target);
     free(a->x), free(a->truth), free(a->own), free(a->param), free(a->flags), free(a->mask), free(a);
 }

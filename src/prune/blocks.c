@@ -124,9 +124,13 @@ bool blocks_remove(struct blocks *b, int i) {
     k->gone = true;
     mark(b);
     if (possible(b, k)) return true;
-    k->gone = false;
-    mark(b);
+    blocks_restore(b, i);
     return false;
+}
+
+void blocks_restore(struct blocks *b, int i) {
+    b->item[i].gone = false;
+    mark(b);
 }
 
 /* --- finding them ------------------------------------------------------------------------------------------------------ */
@@ -203,9 +207,14 @@ void blocks_free(struct blocks *b) {
 
 /* --- choosing -------------------------------------------------------------------------------------------------------------- */
 
-int blocks_select(struct blocks *b, int count, enum cost_kind kind, double cost_power) {
+int blocks_last_filters(const struct blocks *b, int i) {
+    int at = b->item[i].branch;
+    while (at > b->item[i].skip && !layer_has_filters(&b->net->layer[at])) at = b->net->layer[at].n_in ? b->net->layer[at].in[0] : -1;
+    return at > b->item[i].skip ? at : -1;
+}
+
+void blocks_rank(struct blocks *b, enum cost_kind kind, double cost_power) {
     struct cost full = { 0 };
-    int done = 0;
     if (kind == COST_LATENCY) kind = COST_FLOPS; /* nobody has timed single layers here */
     for (int i = 0; i < b->net->n; ++i) {
         struct cost c = cost_of(&b->net->layer[i]);
@@ -215,6 +224,11 @@ int blocks_select(struct blocks *b, int count, enum cost_kind kind, double cost_
         double share = cost_price(&b->item[k].cost, kind) / fmax(cost_price(&full, kind), 1e-300);
         b->item[k].rank = b->item[k].score / (cost_power == 0 ? 1 : pow(fmax(share, 1e-12), cost_power));
     }
+}
+
+int blocks_select(struct blocks *b, int count, enum cost_kind kind, double cost_power) {
+    int done = 0;
+    blocks_rank(b, kind, cost_power);
     uint8_t *tried = calloc((size_t)b->n + 1, 1);
     while (tried && done < count) {
         int best = -1;

@@ -32,8 +32,14 @@ enum status blocks_find(struct ctx *, const struct net *, const uint8_t *keep_la
 void blocks_free(struct blocks *);
 /* Takes block i out, too, unless it cannot go any more; false then. */
 bool blocks_remove(struct blocks *, int i);
-/* Ranks by item[].score and takes out the `count` lowest that can go; returns how many went. */
+/* Brings it back. */
+void blocks_restore(struct blocks *, int i);
+/* Sets item[].rank from item[].score and the share of the network's cost (the layers' FLOPs in place of times). */
+void blocks_rank(struct blocks *, enum cost_kind, double cost_power);
+/* Ranks and takes out the `count` lowest that can go; returns how many went. */
 int blocks_select(struct blocks *, int count, enum cost_kind, double cost_power);
+/* The layer with filters whose output ends the branch of block i, or -1. */
+int blocks_last_filters(const struct blocks *, int i);
 
 /* What the branch of removed block i leaves behind on average (per channel of its output) goes into the biases or rolling
  * means of those who read the sum, through layers that pass a constant on.  False, and nothing changed, when it would meet a

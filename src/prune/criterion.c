@@ -22,13 +22,18 @@ const struct criterion *criterion_find(const char *name) {
     return NULL;
 }
 
-enum status criteria_score(struct ctx *ctx, const struct criterion_input *in, const struct criterion *const *list, int n,
-                           double *const *score) {
+const struct criterion *criterion_of_blocks(const struct criterion *c, bool classifier) {
+    return c->blocks ? c : classifier ? &taylor_criterion : &saliency_criterion;
+}
+
+enum status criteria_score_blocks(struct ctx *ctx, const struct criterion_input *in, const struct criterion *const *list, int n,
+                                  double *const *score, const struct criterion *by, double *block) {
     struct criterion_input own = *in;
     struct saliency objects = { 0 };
     struct loss_evidence loss = { 0 };
     unsigned needs = 0;
     for (int i = 0; i < n; ++i) needs |= list[i]->needs;
+    if (by) needs |= by->needs;
     loss.wants_weights = needs & NEEDS_WEIGHT_GRADIENTS;
     own.detail = !(needs & NEEDS_OBJECTS) ? NULL : in->detail ? in->detail : &objects;
     own.loss = needs & (NEEDS_LOSS | NEEDS_WEIGHT_GRADIENTS) ? &loss : NULL;
@@ -36,9 +41,15 @@ enum status criteria_score(struct ctx *ctx, const struct criterion_input *in, co
     if (st == ST_OK && (own.detail || own.loss))
         st = saliency_collect(ctx, in->net, in->be, in->channels, in->images, in->options, in->mean, own.detail, own.loss);
     for (int i = 0; i < n && st == ST_OK; ++i) st = list[i]->score(ctx, &own, score[i]);
+    if (by && st == ST_OK) st = by->blocks(ctx, &own, block);
     saliency_free(&objects);
     loss_evidence_free(&loss);
     return st;
+}
+
+enum status criteria_score(struct ctx *ctx, const struct criterion_input *in, const struct criterion *const *list, int n,
+                           double *const *score) {
+    return criteria_score_blocks(ctx, in, list, n, score, NULL, NULL);
 }
 
 static enum status unknown(struct ctx *ctx, const char *text, int length) {

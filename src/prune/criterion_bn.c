@@ -13,4 +13,10 @@ static enum status score(struct ctx *ctx, const struct criterion_input *in, doub
     return criterion_by_filter(ctx, in, scale, out);
 }
 
-const struct criterion bn_criterion = { "bn", "magnitude of the batch-norm scale", 0, 0, score };
+static enum status blocks(struct ctx *ctx, const struct criterion_input *in, double *out) {
+    (void)ctx;
+    criterion_of_last_filters(in, scale, out);
+    return ST_OK;
+}
+
+const struct criterion bn_criterion = { "bn", "magnitude of the batch-norm scale", 0, 0, score, blocks, false };

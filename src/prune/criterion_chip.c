@@ -11,4 +11,4 @@ static enum status score(struct ctx *ctx, const struct criterion_input *in, doub
     return criterion_by_maps(ctx, in, independence, out);
 }
 
-const struct criterion chip_criterion = { "chip", "how little of a filter's feature maps the others can stand in for", NEEDS_MAPS, 0, score };
+const struct criterion chip_criterion = { "chip", "how little of a filter's feature maps the others can stand in for", NEEDS_MAPS, 0, score, NULL, false };

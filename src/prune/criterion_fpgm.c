@@ -26,4 +26,4 @@ static enum status score(struct ctx *ctx, const struct criterion_input *in, doub
     return criterion_by_filter(ctx, in, distance, out);
 }
 
-const struct criterion fpgm_criterion = { "fpgm", "distance of a filter from all others of its layer", 0, 0, score };
+const struct criterion fpgm_criterion = { "fpgm", "distance of a filter from all others of its layer", 0, 0, score, NULL, false };

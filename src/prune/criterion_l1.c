@@ -17,4 +17,10 @@ static enum status score(struct ctx *ctx, const struct criterion_input *in, doub
     return criterion_by_filter(ctx, in, mean_abs, out);
 }
 
-const struct criterion l1_criterion = { "l1", "mean absolute weight of a filter", 0, 0, score };
+static enum status blocks(struct ctx *ctx, const struct criterion_input *in, double *out) {
+    (void)ctx;
+    criterion_of_last_filters(in, mean_abs, out);
+    return ST_OK;
+}
+
+const struct criterion l1_criterion = { "l1", "mean absolute weight of a filter", 0, 0, score, blocks, false };

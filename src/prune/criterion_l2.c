@@ -18,4 +18,12 @@ static enum status score(struct ctx *ctx, const struct criterion_input *in, doub
     return criterion_by_unit(ctx, ch, out);
 }
 
-const struct criterion l2_criterion = { "l2", "length of a group's filters", 0, 0, score };
+static double length(const struct net *net, const struct layer *l, int filter) { return sqrt(fmax(filter_squares(net, l, filter), 0)); }
+
+static enum status blocks(struct ctx *ctx, const struct criterion_input *in, double *out) {
+    (void)ctx;
+    criterion_of_last_filters(in, length, out);
+    return ST_OK;
+}
+
+const struct criterion l2_criterion = { "l2", "length of a group's filters", 0, 0, score, blocks, false };

@@ -37,4 +37,4 @@ static enum status score(struct ctx *ctx, const struct criterion_input *in, doub
     return ctx->code;
 }
 
-const struct criterion lamp_criterion = { "lamp", "squared length over that of all longer filters of the layer", 0, 0, score };
+const struct criterion lamp_criterion = { "lamp", "squared length over that of all longer filters of the layer", 0, 0, score, NULL, false };

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "prune/blocks.h"
+
 enum status criterion_by_unit(struct ctx *ctx, const struct channels *ch, double *score) {
     double *sum = mem_zero(ctx, (size_t)ch->n_unit, sizeof *sum);
     int *count = mem_zero(ctx, (size_t)ch->n_unit, sizeof *count);
@@ -45,6 +47,16 @@ enum status criterion_by_filter(struct ctx *ctx, const struct criterion_input *i
     criterion_group_mean(ch, of, score);
     free(of);
     return criterion_by_unit(ctx, ch, score);
+}
+
+void criterion_of_last_filters(const struct criterion_input *in, double (*value)(const struct net *, const struct layer *, int filter),
+                               double *block) {
+    for (int k = 0; k < in->blocks->n; ++k) {
+        int at = blocks_last_filters(in->blocks, k);
+        const struct layer *l = at < 0 ? NULL : &in->net->layer[at];
+        block[k] = 0;
+        for (int f = 0; l && f < l->out.c; ++f) block[k] += value(in->net, l, f) / l->out.c;
+    }
 }
 
 double filter_squares(const struct net *net, const struct layer *l, int filter) {

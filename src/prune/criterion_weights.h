@@ -13,6 +13,9 @@ enum status criterion_by_unit(struct ctx *, const struct channels *, double *sco
 /* Group means of value(filter), divided by the unit's mean. */
 enum status criterion_by_filter(struct ctx *, const struct criterion_input *,
                                 double (*value)(const struct net *, const struct layer *, int filter), double *score);
+/* Of a residual block: mean of value(filter) over the last filters of its branch (0: it has none). */
+void criterion_of_last_filters(const struct criterion_input *, double (*value)(const struct net *, const struct layer *, int filter),
+                               double *block);
 /* Squared length of a filter's weights; -1: it has none. */
 double filter_squares(const struct net *, const struct layer *, int filter);
 

@@ -2,6 +2,9 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "prune/blocks.h"
 
 enum status latency_new(struct ctx *ctx, int layers, struct latency_model **out) {
     struct latency_model *m = *out = mem_zero(ctx, 1, sizeof *m);
@@ -20,6 +23,37 @@ void latency_drop(struct latency_model *m) {
     if (!m) return;
     for (int i = 0; i < m->n; ++i) free(m->layer[i].in), free(m->layer[i].out), free(m->layer[i].ms);
     free(m->layer), free(m);
+}
+
+static enum status copy_layer(struct ctx *ctx, const struct latency_layer *from, struct latency_layer *to) {
+    size_t in = (size_t)from->n_in, out = (size_t)from->n_out;
+    *to = (struct latency_layer){ .full_ms = from->full_ms };
+    if (from->n_in == 0) return ST_OK;
+    to->in = mem_zero(ctx, in, sizeof *to->in);
+    to->out = mem_zero(ctx, out, sizeof *to->out);
+    to->ms = mem_zero(ctx, in * out, sizeof *to->ms);
+    if (ctx->code != ST_OK) return ctx->code;
+    memcpy(to->in, from->in, in * sizeof *to->in);
+    memcpy(to->out, from->out, out * sizeof *to->out);
+    memcpy(to->ms, from->ms, in * out * sizeof *to->ms);
+    to->n_in = from->n_in, to->n_out = from->n_out;
+    return ST_OK;
+}
+
+enum status latency_without(struct ctx *ctx, const struct latency_model *m, const struct blocks *b, struct latency_model **out) {
+    TRY(latency_new(ctx, b->n_left, out));
+    for (int i = 0; i < m->n && ctx->code == ST_OK; ++i)
+        if (b->place[i] != PLACE_GONE) copy_layer(ctx, &m->layer[i], &(*out)->layer[b->number[i]]);
+    if (ctx->code == ST_OK) return ST_OK;
+    latency_drop(*out);
+    *out = NULL;
+    return ctx->code;
+}
+
+double latency_whole(const struct latency_model *m) {
+    double sum = 0;
+    for (int i = 0; i < m->n; ++i) sum += m->layer[i].full_ms;
+    return sum;
 }
 
 void latency_settle(struct latency_layer *l) {

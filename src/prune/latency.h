@@ -14,6 +14,11 @@ struct latency_layer {
 struct latency_model { int n; struct latency_layer *layer; };
 
 enum status latency_new(struct ctx *, int layers, struct latency_model **);
+/* The model of the network without the blocks that are gone. */
+struct blocks;
+enum status latency_without(struct ctx *, const struct latency_model *, const struct blocks *, struct latency_model **);
+/* Of the network at its full widths. */
+double latency_whole(const struct latency_model *);
 void latency_drop(struct latency_model *);
 /* Makes times grow with the widths and the last one equal full_ms: what is measured alone on a busy machine does neither. */
 void latency_settle(struct latency_layer *);

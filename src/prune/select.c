@@ -27,6 +27,7 @@ struct selecting {
     int *given;                 /* work space, one per group */
     int *kept, *least;          /* output channels per layer: now, and at least */
     struct touch *touch;        /* of one group at a time */
+    const uint8_t *gone;        /* per layer, or NULL: those that went with a block, and cost nothing */
 };
 
 double cost_price(const struct cost *c, enum cost_kind kind) {
@@ -41,6 +42,7 @@ double cost_price(const struct cost *c, enum cost_kind kind) {
 }
 
 static struct cost layer_cost(const struct selecting *s, const struct layer *l, int in, int out) {
+    if (s->gone && s->gone[l->index]) return (struct cost){ 0 };
     struct cost c = cost_of_layer(l, in, out);
     if (s->opt->latency) c.ms = latency_of_layer(s->opt->latency, l, in, out);
     return c;
@@ -243,7 +245,7 @@ static void remove_worst(struct selecting *s, int steps) {
 static int filters(const struct selecting *s, bool now) {
     int sum = 0;
     for (int i = 0; i < s->ch->net->n; ++i)
-        if (layer_has_filters(&s->ch->net->layer[i])) sum += now ? s->kept[i] : s->ch->net->layer[i].out.c;
+        if (layer_has_filters(&s->ch->net->layer[i])) sum += !now ? s->ch->net->layer[i].out.c : s->gone && s->gone[i] ? 0 : s->kept[i];
     return sum;
 }
 
@@ -479,7 +481,7 @@ static enum status order_jointly(struct ctx *ctx, struct selecting *s, struct co
     return st;
 }
 
-static enum status select_now(struct ctx *ctx, struct selecting *s, const double *score, struct selection *out) {
+static void find_least(struct selecting *s) {
     const struct net *net = s->ch->net;
     for (int i = 0; i < net->n; ++i) {
         int width = s->opt->whole ? s->opt->whole[i] : net->layer[i].out.c, floor_ = s->opt->min_filters < width ? s->opt->min_filters : width;
@@ -487,6 +489,10 @@ static enum status select_now(struct ctx *ctx, struct selecting *s, const double
         s->least[i] = floor_ > share_ ? floor_ : share_;
         if (s->least[i] < 1) s->least[i] = width > 0;
     }
+}
+
+static enum status select_now(struct ctx *ctx, struct selecting *s, const double *score, struct selection *out) {
+    find_least(s);
     reset(s);
     out->before = cost_now(s);
     rank_groups(s, score, out->before, out->rank);
@@ -511,24 +517,34 @@ static enum status select_now(struct ctx *ctx, struct selecting *s, const double
     return ST_OK;
 }
 
+/* Work space but for `rank` and `keep`. */
+static enum status selecting_new(struct ctx *ctx, struct selecting *s) {
+    size_t n = (size_t)s->ch->n_group, layers = (size_t)s->ch->net->n;
+    s->order = mem_zero(ctx, n, sizeof *s->order);
+    s->member = mem_zero(ctx, n, sizeof *s->member);
+    s->family = mem_zero(ctx, n, sizeof *s->family);
+    s->given = mem_zero(ctx, n, sizeof *s->given);
+    s->family_of = mem_zero(ctx, n, sizeof *s->family_of);
+    s->kept = mem_zero(ctx, layers, sizeof *s->kept);
+    s->least = mem_zero(ctx, layers, sizeof *s->least);
+    s->touch = mem_zero(ctx, layers, sizeof *s->touch);
+    return ctx->code;
+}
+
+static void selecting_free(struct selecting *s) {
+    free(s->touch), free(s->order), free(s->member), free(s->given), free(s->family), free(s->family_of), free(s->kept), free(s->least);
+}
+
 enum status select_groups(struct ctx *ctx, const struct channels *ch, const double *score, const struct select_options *opt,
                           struct selection *out) {
-    size_t n = (size_t)ch->n_group, layers = (size_t)ch->net->n;
+    size_t n = (size_t)ch->n_group;
     memset(out, 0, sizeof *out);
     out->keep = mem_zero(ctx, n, 1);
     out->rank = mem_zero(ctx, n, sizeof *out->rank);
     struct selecting s = { .ch = ch, .opt = opt, .rank = out->rank, .keep = out->keep };
-    s.order = mem_zero(ctx, n, sizeof *s.order);
-    s.member = mem_zero(ctx, n, sizeof *s.member);
-    s.family = mem_zero(ctx, n, sizeof *s.family);
-    s.given = mem_zero(ctx, n, sizeof *s.given);
-    s.family_of = mem_zero(ctx, n, sizeof *s.family_of);
-    s.kept = mem_zero(ctx, layers, sizeof *s.kept);
-    s.least = mem_zero(ctx, layers, sizeof *s.least);
-    s.touch = mem_zero(ctx, layers, sizeof *s.touch);
-    enum status st = ctx->code;
+    enum status st = selecting_new(ctx, &s);
     if (st == ST_OK) st = select_now(ctx, &s, score, out);
-    free(s.touch), free(s.order), free(s.member), free(s.given), free(s.family), free(s.family_of), free(s.kept), free(s.least);
+    selecting_free(&s);
     if (st != ST_OK) selection_free(out);
     return st;
 }
@@ -538,4 +554,136 @@ void selection_free(struct selection *s) {
     free(s->rank);
     s->keep = NULL;
     s->rank = NULL;
+}
+
+/* --- blocks among groups --------------------------------------------------------------------------------------------------- */
+
+/* What is left of a network between groups and blocks that went. */
+struct contest {
+    struct selecting *s;
+    struct blocks *b;
+    struct cost full;
+    uint8_t *gone;      /* per layer: s->gone */
+    uint8_t *goes;      /* per block and layer: what would go besides */
+    uint8_t *out;       /* per block: it went, or cannot */
+    int *order, n;      /* that went */
+};
+
+/* What each block takes along, now that others have gone. */
+static void list_layers(struct contest *c) {
+    size_t layers = (size_t)c->b->net->n;
+    for (int i = 0; i < c->b->net->n; ++i) c->gone[i] = c->b->place[i] == PLACE_GONE;
+    for (int k = 0; k < c->b->n; ++k) {
+        if (c->out[k]) continue;
+        if (!blocks_remove(c->b, k)) {
+            c->out[k] = 1;
+            continue;
+        }
+        for (size_t i = 0; i < layers; ++i) c->goes[(size_t)k * layers + i] = c->b->place[i] == PLACE_GONE && !c->gone[i];
+        blocks_restore(c->b, k);
+    }
+}
+
+/* Of the share that is still too much: what a block saves beyond the target is worth nothing. */
+static double still_needed(const struct contest *c) {
+    const struct select_options *o = c->s->opt;
+    if (o->target == TARGET_RATIO) return INFINITY;
+    struct cost now = cost_now(c->s);
+    return share(now, c->full, o->target) - o->value;
+}
+
+static double block_rank(const struct contest *c, int k, double needed) {
+    const struct select_options *o = c->s->opt;
+    struct cost saved = { 0 };
+    for (int i = 0; i < c->b->net->n; ++i) {
+        const struct layer *l = &c->b->net->layer[i];
+        if (c->goes[(size_t)k * (size_t)c->b->net->n + (size_t)i]) saved = cost_add(saved, layer_cost(c->s, l, width_in(c->s, l), l->out.c ? c->s->kept[i] : 0), 1);
+    }
+    if (!has_price(o)) return c->b->item[k].score;
+    double part = share_saved(c->s, saved, c->full), of_target = share(saved, c->full, o->target);
+    if (of_target > needed) part *= needed / of_target;
+    return c->b->item[k].score / pow(fmax(part, 1e-12), o->cost_power);
+}
+
+static int lowest_block(const struct contest *c, double *rank) {
+    int best = -1;
+    double needed = still_needed(c);
+    for (int k = 0; k < c->b->n; ++k) {
+        double r = c->out[k] ? INFINITY : block_rank(c, k, needed);
+        if (r < *rank) *rank = r, best = k;
+    }
+    return best;
+}
+
+/* Groups and blocks in turn, whichever ranks lowest, until the target holds or nothing can go. */
+static void contest_run(struct contest *c, const double *score, struct offer *offer, const uint8_t *meets) {
+    struct selecting *s = c->s;
+    while (!target_met(s, c->full)) {
+        int best = -1;
+        double lowest = INFINITY;
+        for (int f = 0; f < s->n_family; ++f) {
+            if (offer[f].at >= s->family[f].n) continue;
+            double rank = score[s->member[s->family[f].first + offer[f].at]] / offer[f].price;
+            if (rank < lowest) lowest = rank, best = f;
+        }
+        int block = lowest_block(c, &lowest);
+        if (block >= 0) {
+            c->out[block] = 1;
+            if (blocks_remove(c->b, block)) {
+                c->order[c->n++] = block;
+                list_layers(c);
+            }
+            for (int f = 0; f < s->n_family; ++f) reprice(s, &offer[f], c->full);
+            continue;
+        }
+        if (best < 0) return;
+        int g = s->member[s->family[best].first + offer[best].at++];
+        if (!remove_group(s, g)) continue;
+        for (int f = 0; f < s->n_family; ++f)
+            if (meets[(size_t)best * (size_t)s->n_family + (size_t)f] && offer[f].at < s->family[f].n) reprice(s, &offer[f], c->full);
+    }
+}
+
+static enum status hold_contest(struct ctx *ctx, struct contest *c, const double *score, double *rank) {
+    struct selecting *s = c->s;
+    find_least(s);
+    reset(s);
+    c->full = cost_now(s);
+    list_layers(c);
+    for (int k = 0; k < c->b->n; ++k) c->b->item[k].rank = c->out[k] ? 0 : block_rank(c, k, INFINITY);
+    rank_groups(s, score, c->full, rank);
+    find_families(s);
+    TRY(order_groups(ctx, s));
+    size_t n = (size_t)s->n_family;
+    uint8_t *meets = mem_zero(ctx, n * n, 1);
+    struct offer *offer = NULL;
+    enum status st = meets ? offers_new(ctx, s, &offer) : ST_MEMORY;
+    if (st == ST_OK) {
+        for (size_t a = 0; a < n; ++a) reprice(s, &offer[a], c->full);
+        for (size_t a = 0; a < n; ++a)
+            for (size_t d = 0; d < n; ++d) meets[a * n + d] = meet(&offer[a], &offer[d]);
+        contest_run(c, score, offer, meets);
+    }
+    offers_free(offer, s->n_family);
+    free(meets);
+    return st;
+}
+
+enum status select_blocks(struct ctx *ctx, const struct channels *ch, const double *score, const struct select_options *opt, struct blocks *b, int *order,
+                          int *n) {
+    size_t layers = (size_t)ch->net->n;
+    double *rank = mem_zero(ctx, (size_t)ch->n_group, sizeof *rank);
+    struct selecting s = { .ch = ch, .opt = opt, .rank = rank };
+    struct contest c = { .s = &s, .b = b, .order = order };
+    s.keep = mem_zero(ctx, (size_t)ch->n_group, 1);
+    s.gone = c.gone = mem_zero(ctx, layers, 1);
+    c.goes = mem_zero(ctx, layers * (size_t)b->n + 1, 1);
+    c.out = mem_zero(ctx, (size_t)b->n + 1, 1);
+    enum status st = selecting_new(ctx, &s);
+    if (st == ST_OK) st = hold_contest(ctx, &c, score, rank);
+    for (int i = c.n; i-- > 0;) blocks_restore(b, order[i]);
+    *n = c.n;
+    selecting_free(&s);
+    free(rank), free(s.keep), free(c.gone), free(c.goes), free(c.out);
+    return st;
 }

@@ -2,6 +2,7 @@
 #ifndef PRUNE_SELECT_H
 #define PRUNE_SELECT_H
 
+#include "prune/blocks.h"
 #include "prune/channels.h"
 #include "prune/latency.h"
 #include "prune/saliency.h"
@@ -36,6 +37,12 @@ struct selection {
 };
 enum status select_groups(struct ctx *, const struct channels *, const double *score, const struct select_options *, struct selection *);
 void selection_free(struct selection *);
+
+/* Residual blocks against groups on the way to a target (not a threshold): in turn goes what has the lowest score per power of what it
+ * saves now, each judged alone, and of a block's saving only what the target still asks for counts.  `b`: none gone, scores in the
+ * groups' unit; afterwards none gone, ranks set, and the n that would go in order[] (room for all), first to last. */
+enum status select_blocks(struct ctx *, const struct channels *, const double *score, const struct select_options *, struct blocks *b, int *order,
+                          int *n);
 
 /* What a choice by `kind` goes by: 1 for COST_NONE. */
 double cost_price(const struct cost *, enum cost_kind);

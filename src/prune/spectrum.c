@@ -5,42 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- rank --------------------------------------------------------------------------------------------------------------- */
-
-/* Gram-Schmidt on rows, each time with the longest that is left: what is left of it is the next pivot. */
-int matrix_rank(double *a, int rows, int cols) {
-    int rank = 0, limit = rows < cols ? rows : cols;
-    double first = 0;
-    for (; rank < limit; ++rank) {
-        int best = rank;
-        double most = -1;
-        for (int r = rank; r < rows; ++r) {
-            double squares = 0;
-            for (int c = 0; c < cols; ++c) squares += a[(size_t)r * (size_t)cols + (size_t)c] * a[(size_t)r * (size_t)cols + (size_t)c];
-            if (squares > most) most = squares, best = r;
-        }
-        double length = sqrt(most);
-        if (rank == 0) first = length;
-        if (!(length > first * (rows > cols ? rows : cols) * FLT_EPSILON)) break;
-        double *q = a + (size_t)rank * (size_t)cols, *b = a + (size_t)best * (size_t)cols;
-        for (int c = 0; c < cols; ++c) {
-            double t = b[c] / length;
-            b[c] = q[c];
-            q[c] = t;
-        }
-        for (int r = rank + 1; r < rows; ++r) {
-            double *v = a + (size_t)r * (size_t)cols, dot = 0;
-            for (int c = 0; c < cols; ++c) dot += q[c] * v[c];
-            for (int c = 0; c < cols; ++c) v[c] -= dot * q[c];
-        }
-    }
-    return rank;
-}
-
 /* --- eigenvalues -------------------------------------------------------------------------------------------------------- */
 
-/* Householder: a = Q T Q', T with `diagonal` and `beside` (beside[k] between k and k + 1); Q takes a's place. */
-static void tridiagonal(double *a, int n, double *diagonal, double *beside, double *v, double *w) {
+/* Householder: a = Q T Q', T with `diagonal` and `beside` (beside[k] between k and k + 1); Q takes a's place where it is wanted. */
+static void tridiagonal(double *a, int n, bool vectors, double *diagonal, double *beside, double *v, double *w) {
     size_t m = (size_t)n;
     for (int k = 0; k + 2 < n; ++k) { /* the reflection stays in column k below the diagonal */
         double squares = 0;
@@ -64,7 +32,7 @@ static void tridiagonal(double *a, int n, double *diagonal, double *beside, doub
     }
     for (int i = 0; i < n; ++i) diagonal[i] = a[(size_t)i * m + (size_t)i];
     if (n > 1) beside[n - 2] = a[(m - 1) * m + m - 2];
-    for (int k = n - 1; k >= 0; --k) { /* Q from its last reflection to its first; rows and columns above k are still a's */
+    for (int k = n - 1; k >= 0 && vectors; --k) { /* Q from its last reflection to its first; rows and columns above k are still a's */
         for (int i = k + 1; i < n; ++i) v[i] = k + 2 < n ? a[(size_t)i * m + (size_t)k] : 0;
         for (int i = k; i < n; ++i) a[(size_t)i * m + (size_t)k] = a[(size_t)k * m + (size_t)i] = i == k;
         for (int j = k + 1; j < n; ++j) w[j] = 0;
@@ -86,7 +54,7 @@ static void turn(double *q, int n, int i, double c, double s) {
 }
 
 /* One implicit step on the block first..last of T (d beside e): the shift is the eigenvalue of the last 2 x 2 that is nearer to
- * its end; the bulge is chased down by rotations. */
+ * its end; the bulge is chased down by rotations.  q: NULL, or the transposed eigenvectors. */
 static void chase(double *d, double *e, int first, int last, double *q, int n) {
     double half = (d[last - 1] - d[last]) / 2, b = e[last - 1];
     double shift = d[last] - b * b / (half + copysign(hypot(half, b), half)), x = d[first] - shift, z = e[first];
@@ -99,7 +67,7 @@ static void chase(double *d, double *e, int first, int last, double *q, int n) {
         e[k] = (c * c - s * s) * o + c * s * (t - p);
         x = e[k];
         if (k + 1 < last) z = s * e[k + 1], e[k + 1] *= c;
-        turn(q, n, k, c, s);
+        if (q) turn(q, n, k, c, s);
     }
 }
 
@@ -112,11 +80,11 @@ static void transpose(double *a, int n) {
         }
 }
 
-enum status symmetric_eigen(struct ctx *ctx, double *a, int n, double *value) {
+static enum status eigen(struct ctx *ctx, double *a, int n, bool vectors, double *value) {
     double *room = mem_zero(ctx, 3 * (size_t)n, sizeof *room), *beside = room, *largest = value;
     if (!room) return ST_MEMORY;
-    tridiagonal(a, n, largest, beside, room + n, room + 2 * n);
-    transpose(a, n);
+    tridiagonal(a, n, vectors, largest, beside, room + n, room + 2 * n);
+    if (vectors) transpose(a, n);
     double scale = 0;
     for (int i = 0; i < n; ++i) scale = fmax(scale, fabs(value[i]) + (i + 1 < n ? fabs(beside[i]) : 0));
     int last = n - 1, steps = 0;
@@ -126,12 +94,14 @@ enum status symmetric_eigen(struct ctx *ctx, double *a, int n, double *value) {
                fabs(beside[first - 1]) > DBL_MIN + 1e-18 * scale)
             --first;
         if (first == last) --last;
-        else chase(value, beside, first, last, a, n), ++steps;
+        else chase(value, beside, first, last, vectors ? a : NULL, n), ++steps;
     }
-    transpose(a, n);
+    if (vectors) transpose(a, n);
     free(room);
     return last > 0 ? ctx_fail(ctx, ST_NUMERIC, "eigenvalues of feature maps did not settle") : ST_OK;
 }
+
+enum status symmetric_eigen(struct ctx *ctx, double *a, int n, double *value) { return eigen(ctx, a, n, true, value); }
 
 /* --- nuclear norm ------------------------------------------------------------------------------------------------------- */
 
@@ -153,6 +123,39 @@ static void gram(const float *a, int rows, int cols, double *g) {
         for (int i = 0; i < cols; ++i)
             for (int j = 0; j < cols; ++j) g[(size_t)i * (size_t)cols + (size_t)j] += (double)x[i] * (double)x[j];
     }
+}
+
+static int descending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* The Gram matrix is in double, its entries in float: roots of its eigenvalues are right to 1e-8 of the largest, well below what
+ * counts as zero. */
+enum status singular_values(struct ctx *ctx, const float *a, int rows, int cols, double *value) {
+    int r = rows < cols ? rows : cols;
+    double *g = mem_zero(ctx, (size_t)r * (size_t)r, sizeof *g);
+    if (!g) return ST_MEMORY;
+    gram(a, rows, cols, g);
+    enum status st = eigen(ctx, g, r, false, value);
+    for (int i = 0; i < r; ++i) value[i] = sqrt(fmax(value[i], 0));
+    qsort(value, (size_t)r, sizeof *value, descending);
+    free(g);
+    return st;
+}
+
+int spectrum_rank(const double *value, int rows, int cols) {
+    int rank = 0, r = rows < cols ? rows : cols;
+    while (rank < r && value[rank] > value[0] * (rows > cols ? rows : cols) * FLT_EPSILON) ++rank;
+    return rank;
+}
+
+double spectrum_flatness(const double *value, int n) {
+    double sum = 0, entropy = 0;
+    for (int i = 0; i < n; ++i) sum += value[i];
+    for (int i = 0; i < n; ++i)
+        if (value[i] > 0) entropy -= value[i] / sum * log(value[i] / sum);
+    return sum > 0 ? exp(entropy) / n : 0;
 }
 
 /* weight[c*r + i]: squared share of row c in the i-th left singular vector of A; g: eigenvectors of the Gram matrix. */

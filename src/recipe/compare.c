@@ -8,6 +8,7 @@
 #include "recipe/audit.h"
 #include "recipe/compare_trained.h"
 #include "recipe/plot.h"
+#include "recipe/prune_blocks.h"
 
 static void add_run(struct compare_figure *f, int run, double value) { /* spread: sum of squared distances from the mean */
     double off = value - f->mean;
@@ -38,7 +39,7 @@ static enum status run_one(struct ctx *ctx, struct prune_job *job, const struct 
     row->cost_power = job->opt.select.cost_power;
     row->reached &= job->selection.reached;
     if (st == ST_OK) st = prune_cut(ctx, job);
-    if (st == ST_OK) st = speed_compare(ctx, job->be, job->net, job->small, 30, 3, &whole, &small);
+    if (st == ST_OK) st = speed_compare(ctx, job->be, prune_before(job), job->small, 30, 3, &whole, &small);
     if (st == ST_OK) st = prune_map(ctx, job, job->small, &map);
     if (st == ST_OK) compare_add(row, &map, -1, job->selection.after, small.ms, whole.ms);
     job->opt = asked;
@@ -83,6 +84,30 @@ static enum status run_criterion(struct ctx *ctx, struct prune_job *job, const s
     return st;
 }
 
+/* Whole blocks go by each criterion's own choice, so that the filters are those of another network: everything anew. */
+static enum status run_with_blocks(struct ctx *ctx, const struct prune_job *job, const struct criterion *c, int draw, struct compare_row *row) {
+    struct prune_options opt = job->opt;
+    struct prune_job *own = NULL;
+    opt.criterion = c->name, opt.compare = false, opt.force = true;
+    opt.saliency.seed += (uint64_t)draw;
+    enum status st = prune_open(ctx, job->be, &opt, &own);
+    if (st == ST_OK) st = prune_ready(ctx, own);
+    if (st == ST_OK) st = prune_blocks(ctx, own, NULL);
+    if (st == ST_OK && !opt.blocks_only) st = prune_score(ctx, own);
+    if (st == ST_OK) st = run_one(ctx, own, c, row);
+    prune_close(own);
+    return st;
+}
+
+static enum status run_all_with_blocks(struct ctx *ctx, const struct prune_job *job, const struct criterion *const *list, int n, struct comparison *out) {
+    for (int i = 0; i < n; ++i) {
+        out->row[i + 1].criterion = list[i];
+        for (int draw = 0; draw < (!strcmp(list[i]->name, "random") ? job->opt.seeds : 1); ++draw)
+            TRY(run_with_blocks(ctx, job, list[i], draw, &out->row[i + 1]));
+    }
+    return ST_OK;
+}
+
 static enum status run_cuts(struct ctx *ctx, struct prune_job *job, const struct criterion *const *list, int n, struct comparison *out) {
     double *score[CRITERIA_MAX] = { NULL };
     for (int i = 0; i < n; ++i) score[i] = mem_zero(ctx, (size_t)job->channels->n_group, sizeof **score);
@@ -101,7 +126,8 @@ enum status prune_compare(struct ctx *ctx, struct prune_job *job, struct compari
     out->n = n + 1;
     for (int i = 0; i < n + 2; ++i) out->row[i].reached = true;
     TRY(run_uncut(ctx, job, &out->row[0]));
-    enum status st = loop_wanted(&job->opt.loop) ? compare_trained(ctx, job, list, n, out) : run_cuts(ctx, job, list, n, out);
+    enum status st = loop_wanted(&job->opt.loop) ? compare_trained(ctx, job, list, n, out)
+                     : job->opt.blocks ? run_all_with_blocks(ctx, job, list, n, out) : run_cuts(ctx, job, list, n, out);
     for (int i = 0; i < out->n; ++i) {
         struct compare_row *row = &out->row[i];
         struct compare_figure *f[] = { &row->map, &row->params, &row->flops, &row->ms, &row->time, &row->cut, &row->map_size[MAP_SMALL],

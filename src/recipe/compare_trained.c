@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/io.h"
+#include "recipe/prune_blocks.h"
 
 /* What stands around the run at work, for whoever shows it. */
 struct around { const struct prune_options *opt; char what[64]; int left; double started, per_run; int done; };
@@ -28,7 +29,7 @@ static enum status add_run(struct ctx *ctx, struct prune_job *job, struct compar
     struct speed whole = { 0 }, small = { 0 };
     const struct map_result *map = job->have_tuned ? &job->map_tuned : &job->map_after;
     struct loop_step trained;
-    TRY(speed_compare(ctx, job->be, job->net, job->small, 30, 3, &whole, &small));
+    TRY(speed_compare(ctx, job->be, prune_before(job), job->small, 30, 3, &whole, &small));
     row->cost_power = job->opt.select.cost_power;
     row->reached &= loop_reached(job);
     compare_add(row, map, job->map_after.map, job->selection.after, small.ms, whole.ms);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "recipe/prune_blocks.h"
+
 enum { ROUNDS = 8 };
 static const double NEAR = 0.03; /* tighter than the tolerance, as the last measurement differs again */
 
@@ -15,11 +17,13 @@ enum status latency_prepare(struct ctx *ctx, struct prune_job *job) {
     return latency_measure(ctx, job->be, job->net, job->channels, &opt, &job->latency, &job->latency_report);
 }
 
+static struct net *uncut(const struct prune_job *job) { return job->timed ? job->timed : prune_before(job); }
+
 static enum status share_of_cut(struct ctx *ctx, struct prune_job *job, const uint8_t *keep, double *share, double *ms) {
     struct net *small = NULL;
     double took[2];
     enum status st = slice_apply(ctx, job->net, job->channels, keep, job->net->param, &small);
-    if (st == ST_OK) st = latency_time(ctx, job->be, (struct net *[]){ job->net, small }, 2, took, NULL);
+    if (st == ST_OK) st = latency_time(ctx, job->be, (struct net *[]){ uncut(job), small }, 2, took, NULL);
     if (st == ST_OK) *share = took[1] / took[0], *ms = took[1];
     net_close(small);
     return st;
@@ -98,20 +102,24 @@ enum status latency_select(struct ctx *ctx, struct prune_job *job, const struct 
     struct select_options opt = *asked;
     struct latency_outcome *o = &job->latency_outcome;
     *o = (struct latency_outcome){ .asked = true, .target_ms = job->opt.target_ms, .target_share = opt.value };
+    bool smaller = uncut(job) != job->net; /* it has lost blocks, or been cut before */
+    double took[2] = { 0, 0 }, left = 1;
     opt.latency = job->latency;
-    if (o->target_ms > 0) {
-        TRY(latency_time(ctx, job->be, &job->net, 1, &o->uncut_ms, NULL));
-        o->target_share = o->target_ms / o->uncut_ms;
+    if (o->target_ms > 0 || smaller) {
+        TRY(latency_time(ctx, job->be, (struct net *[]){ uncut(job), job->net }, 1 + smaller, took, NULL));
+        o->uncut_ms = took[0];
+        if (smaller) left = took[1] / took[0];
+        if (o->target_ms > 0) o->target_share = o->target_ms / o->uncut_ms;
     }
-    opt.value = fmin(o->target_share, 1);
-    if (o->target_share < 1) {
+    opt.value = fmin(o->target_share / left, 1);
+    if (o->target_share < left) {
         TRY(approach(ctx, job, &opt));
         judge(o, o->uncut_ms);
         return ST_OK;
     }
     TRY(select_groups(ctx, job->channels, job->score, &opt, &job->selection)); /* nothing has to go */
-    o->share = 1, o->ms = o->uncut_ms, o->rounds = 1;
-    snprintf(o->why, sizeof o->why, "the uncut network is that fast already");
+    o->share = left, o->ms = left * o->uncut_ms, o->rounds = 1;
+    snprintf(o->why, sizeof o->why, smaller ? "without any further cut the network is that fast already" : "the uncut network is that fast already");
     judge(o, o->uncut_ms);
     return ST_OK;
 }
@@ -120,7 +128,7 @@ enum status latency_judge(struct ctx *ctx, struct prune_job *job) {
     struct latency_outcome *o = &job->latency_outcome;
     double took[2];
     if (!o->asked) return ST_OK;
-    TRY(latency_time(ctx, job->be, (struct net *[]){ job->net, job->small }, 2, took, NULL));
+    TRY(latency_time(ctx, job->be, (struct net *[]){ uncut(job), job->small }, 2, took, NULL));
     o->share = took[1] / took[0], o->ms = took[1];
     judge(o, took[0]);
     return ST_OK;

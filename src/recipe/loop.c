@@ -7,16 +7,17 @@
 #include <unistd.h>
 
 #include "base/io.h"
-#include "data/json.h"
 #include "prune/compose.h"
 #include "recipe/audit.h"
 #include "recipe/finetune.h"
 #include "recipe/latency_target.h"
 #include "recipe/loop_record.h"
+#include "recipe/prune_blocks.h"
 
 enum { PATH = 1300 };
 
-/* One run.  `job` is about the unpruned network; each step works on a job of its own (view_open). */
+/* One run.  `job` is about the unpruned network, or, once whole blocks have gone from it, about what they left: step 0; each step
+ * works on a job of its own (view_open).  What the steps are compared with is the network as it came (prune_before). */
 struct loop {
     struct prune_job *job;
     const struct loop_options *opt;
@@ -24,7 +25,9 @@ struct loop {
     struct text_list train, valid;
     char dir[1200];                  /* PREFIX.steps */
     uint8_t *alive;                  /* per node of the unpruned network */
-    int *whole;                      /* per layer: its widths */
+    int *whole;                      /* per layer of step 0: its widths */
+    struct selection before;         /* cost and filters of the network as it came */
+    bool resumed;
     int steps;
     bool trained;                    /* something, in this process */
     char what[64];                   /* the step at work, for whoever shows it */
@@ -87,6 +90,17 @@ static void show_training(void *user, const struct train_news *n) {
 
 /* --- Networks of the steps ------------------------------------------------------------------------------------------- */
 
+/* What every network of a run is: one that was trained before. */
+static enum status opened(struct ctx *ctx, const struct loop *l, const struct ctx *quiet, struct net **net) {
+    if (quiet->code == ST_OK) {
+        (*net)->seen_before = prune_before(l->job)->seen;
+        return ST_OK;
+    }
+    net_close(*net);
+    *net = NULL;
+    return ctx_fail(ctx, quiet->code, "%s", quiet->error);
+}
+
 /* Step s's network: as cut, or trained.  Warnings about its cfg were given when the user's was opened. */
 static enum status open_step(struct ctx *ctx, const struct loop *l, int s, bool cut, struct net **net) {
     char cfg[PATH], weights[PATH];
@@ -94,12 +108,17 @@ static enum status open_step(struct ctx *ctx, const struct loop *l, int s, bool 
     path_of(l, cfg, "step%d.cfg", s);
     path_of(l, weights, cut ? "step%d_cut.weights" : "step%d.weights", s);
     *net = NULL;
-    enum status st = s ? net_open(&quiet, cfg, false, net) : net_open(&quiet, l->job->opt.cfg, false, net);
-    if (st == ST_OK) st = net_load(&quiet, *net, s ? weights : l->job->opt.weights, LOAD_WHOLE, NULL);
-    if (st == ST_OK) return ST_OK;
-    net_close(*net);
+    bool own = s || l->job->whole; /* step 0 has files of its own where blocks have gone */
+    if (net_open(&quiet, own ? cfg : l->job->opt.cfg, false, net) == ST_OK)
+        net_load(&quiet, *net, own ? weights : l->job->opt.weights, LOAD_WHOLE, NULL);
+    return opened(ctx, l, &quiet, net);
+}
+
+static enum status open_whole(struct ctx *ctx, const struct loop *l, struct net **net) {
+    struct ctx quiet = { 0 };
     *net = NULL;
-    return ctx_fail(ctx, st, "%s", quiet.error);
+    if (net_open(&quiet, l->job->opt.cfg, false, net) == ST_OK) net_load(&quiet, *net, l->job->opt.weights, LOAD_WHOLE, NULL);
+    return opened(ctx, l, &quiet, net);
 }
 
 static enum status save_net(struct ctx *ctx, struct net *net, uint64_t seen, const char *path) {
@@ -120,7 +139,7 @@ static enum status save_cfg(struct ctx *ctx, const struct net *net, const char *
 static enum status view_open(struct ctx *ctx, struct loop *l, struct net *net, struct prune_job *v) {
     const struct prune_job *job = l->job;
     *v = (struct prune_job){ .opt = job->opt, .be = job->be, .data = job->data, .net = net, .images = job->images, .head = job->head,
-                             .keep_layer = job->keep_layer };
+                             .keep_layer = job->keep_layer, .timed = prune_before(job) };
     v->opt.progress = show_phase;
     v->opt.user = l;
     TRY(channels_build_within(ctx, net, job->channels, l->alive, &v->channels));
@@ -158,12 +177,13 @@ static enum status bring_up(struct ctx *ctx, struct loop *l) {
     if (!kept) return ST_MEMORY;
     struct selection *s = &job->selection;
     compose_groups(job->channels, l->alive, s->keep);
-    s->before = cost_at(job->net, l->whole);
+    s->before = l->before.before;
+    s->filters_before = l->before.filters_before;
     channels_widths(job->channels, s->keep, kept);
     s->after = cost_at(job->net, kept);
-    s->filters_before = s->filters_after = 0;
+    s->filters_after = 0;
     for (int i = 0; i < n; ++i)
-        if (layer_has_filters(&job->net->layer[i])) s->filters_before += l->whole[i], s->filters_after += kept[i];
+        if (layer_has_filters(&job->net->layer[i])) s->filters_after += kept[i];
     free(kept);
     return ST_OK;
 }
@@ -214,36 +234,40 @@ static enum status start_anew(struct ctx *ctx, struct loop *l) {
     struct prune_job *job = l->job;
     l->log = job->loop = record_new(job);
     TRY(check_sets(ctx, l, false));
-    TRY(measure(ctx, l, job->net, &job->map_before));
+    TRY(measure(ctx, l, prune_before(job), &job->map_before));
     job->have_map = true;
     audit_add_map(l->log, "map_before", &job->map_before, job->opt.map_iou);
-    return ST_OK;
+    return commit(ctx, l); /* a run that ends before its first cut keeps this, and its choice of blocks */
 }
 
 /* What the record says was done, into job and alive. */
 static enum status take_up(struct ctx *ctx, struct loop *l) {
     struct prune_job *job = l->job;
-    TRY(record_read(ctx, job, &l->log));
-    job->loop = l->log;
     TRY(check_sets(ctx, l, true));
     TRY(audit_read_map(ctx, l->log, "map_before", &job->map_before));
     job->have_map = true;
     if (record_steps(l->log) > 0) TRY(record_get_values(ctx, l->log, job));
     TRY(record_get_maps(ctx, l->log, record_steps(l->log), job));
     TRY(record_get_alive(ctx, l->log, record_steps(l->log), job->channels, l->alive));
+    if (job->opt.select.target == TARGET_LATENCY && !record_finished(l->log))
+        job->latency_outcome = (struct latency_outcome){ .asked = true, .target_ms = job->opt.target_ms, .target_share = job->opt.select.value,
+                                                         .rounds = record_rounds(l->log) };
     ctx_log(ctx, LOG_INFO, "%s: goes on after %d of %d steps", job->plan_out, record_steps_trained(l->log), l->steps);
     return ST_OK;
 }
 
 /* --- A step ---------------------------------------------------------------------------------------------------------- */
 
-/* A latency on the way from the unpruned network's to the target, in milliseconds, as every step measures another network. */
+/* A latency on the way from the unpruned network's to the target: of its share of the time, which is measured side by side, or, where
+ * milliseconds were asked for, of those. */
 static enum status aim_latency(struct ctx *ctx, struct loop *l, double share, struct prune_job *v) {
     struct prune_job *job = l->job;
+    struct net *uncut = prune_before(job);
     struct latency_outcome *o = &job->latency_outcome;
-    if (o->uncut_ms <= 0) TRY(latency_time(ctx, job->be, &job->net, 1, &o->uncut_ms, NULL));
-    double end = job->opt.target_ms > 0 ? job->opt.target_ms : job->opt.select.value * o->uncut_ms;
-    v->opt.target_ms = o->uncut_ms - share * (o->uncut_ms - end);
+    v->opt.select.value = 1 - share * (1 - job->opt.select.value);
+    if (job->opt.target_ms <= 0) return ST_OK;
+    if (o->uncut_ms <= 0) TRY(latency_time(ctx, job->be, &uncut, 1, &o->uncut_ms, NULL));
+    v->opt.target_ms = o->uncut_ms - share * (o->uncut_ms - job->opt.target_ms);
     return ST_OK;
 }
 
@@ -263,15 +287,15 @@ static void note_latency(struct prune_job *job, const struct prune_job *v) {
 static enum status aim(struct ctx *ctx, struct loop *l, int s, struct prune_job *v) {
     const struct select_options *end = &l->job->opt.select;
     double share = loop_progress(l->opt, s), left = 1, all = 1;
-    int n = v->net->n, *now = mem_zero(ctx, (size_t)n, sizeof *now), filters = 0, filters_now = 0;
+    int n = v->net->n, *now = mem_zero(ctx, (size_t)n, sizeof *now), filters_now = 0;
     if (!now) return ST_MEMORY;
     for (int i = 0; i < n; ++i) {
         now[i] = v->net->layer[i].out.c;
-        if (layer_has_filters(&v->net->layer[i])) filters_now += now[i], filters += l->whole[i];
+        if (layer_has_filters(&v->net->layer[i])) filters_now += now[i];
     }
-    struct cost whole = cost_at(l->job->net, l->whole), cost = cost_at(v->net, now);
+    struct cost whole = l->before.before, cost = cost_at(v->net, now);
     free(now);
-    if (end->target == TARGET_RATIO) all = filters, left = filters_now;
+    if (end->target == TARGET_RATIO) all = l->before.filters_before, left = filters_now;
     if (end->target == TARGET_FLOPS) all = whole.flops, left = cost.flops;
     if (end->target == TARGET_PARAMS) all = whole.params, left = cost.params;
     if (end->target == TARGET_MEMORY) all = whole.activations, left = cost.activations;
@@ -287,7 +311,7 @@ static enum status cut_view(struct ctx *ctx, struct loop *l, int s, struct prune
     struct prune_job *job = l->job;
     char path[PATH], train[32];
     double start = io_seconds();
-    if (!v->opt.from_plan) TRY(prune_score(ctx, v));
+    if (!v->opt.from_plan && !v->opt.blocks_only) TRY(prune_score(ctx, v));
     l->per_score = io_seconds() - start;
     TRY(aim(ctx, l, s, v));
     TRY(prune_select(ctx, v));
@@ -338,7 +362,7 @@ static enum status train_net(struct ctx *ctx, struct loop *l, struct net *net, c
     enum status st = ST_OK;
     if (iterations < 1) return ST_OK;
     if (taught && l->opt->distill > 0) {
-        st = distill_open(ctx, &teacher, job->be, job->net, l->opt->distill, job->opt.saliency.context, job->opt.saliency.background);
+        st = distill_open(ctx, &teacher, job->be, prune_before(job), l->opt->distill, job->opt.saliency.context, job->opt.saliency.background);
         f.teacher = &teacher;
     }
     if (st == ST_OK) st = finetune_run(ctx, job->be, net, &job->data, &l->train, &f);
@@ -403,7 +427,7 @@ static enum status train_baseline(struct ctx *ctx, struct loop *l, int s, int it
     struct net *net = NULL;
     struct map_result map = { 0 };
     char path[PATH], base[32];
-    TRY(open_step(ctx, l, 0, false, &net));
+    TRY(open_whole(ctx, l, &net));
     path_of(l, path, "baseline%d.weights", s - 1);
     enum status st = s > 1 ? net_load(ctx, net, path, LOAD_WHOLE, NULL) : ST_OK;
     snprintf(base, sizeof base, "baseline%d_train", s);
@@ -481,7 +505,7 @@ static enum status load_end(struct ctx *ctx, struct loop *l) {
     TRY(open_step(ctx, l, s, false, &job->small));
     path_of(l, path, "final.weights", 0);
     if (record_has_final(l->log)) TRY(net_load(ctx, job->small, path, LOAD_WHOLE, NULL));
-    job->small->seen = job->opt.keep_seen ? job->net->seen : 0;
+    job->small->seen = job->opt.keep_seen ? prune_before(job)->seen : 0;
     job->worst = 0;
     for (int i = 1; i <= s; ++i) {
         struct loop_step step;
@@ -496,7 +520,7 @@ static enum status finish(struct ctx *ctx, struct loop *l) {
     if (loop_final_step(job) < 1)
         return ctx_fail(ctx, ST_USAGE, "%s; no step held, so no network was written (%s tells what was measured)", loop_stopped(job), job->plan_out);
     TRY(load_end(ctx, l));
-    TRY(speed_compare(ctx, job->be, job->net, job->small, 50, 5, &job->speed_before, &job->speed_after));
+    TRY(speed_compare(ctx, job->be, prune_before(job), job->small, 50, 5, &job->speed_before, &job->speed_after));
     TRY(latency_judge(ctx, job));
     TRY(save_cfg(ctx, job->small, job->cfg_out));
     TRY(net_save(ctx, job->small, job->weights_out, -1));
@@ -517,7 +541,7 @@ static int iterations_planned(const struct loop *l) {
 }
 
 static enum status run(struct ctx *ctx, struct loop *l) {
-    TRY(l->opt->resume && io_exists(l->job->plan_out) ? take_up(ctx, l) : start_anew(ctx, l));
+    TRY(l->resumed ? take_up(ctx, l) : start_anew(ctx, l));
     if (record_finished(l->log)) {
         TRY(load_end(ctx, l));
         return bring_up(ctx, l);
@@ -535,14 +559,24 @@ static enum status run(struct ctx *ctx, struct loop *l) {
     return finish(ctx, l);
 }
 
-/* Whole layers are cut first, by themselves: the steps compose channels of one set of layers. */
-static enum status refuse_blocks(struct ctx *ctx, const char *plan) {
-    cJSON *root;
-    TRY(json_read(ctx, plan, &root));
-    bool blocks = cJSON_GetArraySize(cJSON_GetObjectItem(root, "blocks")) > 0;
-    cJSON_Delete(root);
-    if (!blocks) return ST_OK;
-    return ctx_fail(ctx, ST_USAGE, "%s: removes whole blocks; cut by it first, without training, then train what that writes", plan);
+/* Whole blocks go before the first step, by the options, the plan, or, resumed, as the record says; what they leave is step 0. */
+static enum status first_network(struct ctx *ctx, struct loop *l) {
+    struct prune_job *job = l->job;
+    char path[PATH];
+    int n = job->net->n, *width = mem_zero(ctx, (size_t)n, sizeof *width);
+    if (!width) return ST_MEMORY;
+    for (int i = 0; i < n; ++i) {
+        width[i] = job->net->layer[i].out.c;
+        if (layer_has_filters(&job->net->layer[i])) l->before.filters_before += width[i];
+    }
+    l->before.before = cost_at(job->net, width);
+    free(width);
+    TRY(prune_blocks(ctx, job, l->resumed ? job->plan_out : NULL));
+    if (!job->whole) return ST_OK;
+    path_of(l, path, "step%d.cfg", 0);
+    TRY(save_cfg(ctx, job->net, path));
+    path_of(l, path, "step%d.weights", 0);
+    return save_net(ctx, job->net, 0, path);
 }
 
 static enum status open_loop(struct ctx *ctx, struct prune_job *job, struct loop *l) {
@@ -554,7 +588,6 @@ static enum status open_loop(struct ctx *ctx, struct prune_job *job, struct loop
     if (job->opt.select.target == TARGET_THRESHOLD && l->steps > 1)
         return ctx_fail(ctx, ST_USAGE, "-threshold says nothing about the size of the network, so there is nothing to divide into steps; give a target, or one step");
     if (job->opt.from_plan && l->steps > 1) return ctx_fail(ctx, ST_USAGE, "-from_plan cuts at once; leave out -steps");
-    if (job->opt.from_plan) TRY(refuse_blocks(ctx, job->opt.from_plan));
     if (o->distill > 0) {
         struct distill probe;
         TRY(distill_open(ctx, &probe, job->be, job->net, o->distill, 0, 0));
@@ -565,6 +598,10 @@ static enum status open_loop(struct ctx *ctx, struct prune_job *job, struct loop
     snprintf(l->dir, sizeof l->dir, "%.1199s", path);
     TRY(io_make_dirs(ctx, l->dir));
     sweep(l);
+    if (o->resume && io_exists(job->plan_out)) TRY(record_read(ctx, job, &l->log));
+    job->loop = l->log;
+    l->resumed = l->log != NULL;
+    TRY(first_network(ctx, l));
     l->alive = mem_zero(ctx, (size_t)job->channels->n_node, 1);
     l->whole = mem_zero(ctx, (size_t)job->net->n, sizeof *l->whole);
     job->selection.keep = mem_zero(ctx, (size_t)job->channels->n_group, 1);

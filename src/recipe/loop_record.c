@@ -113,7 +113,7 @@ static void add_layers(cJSON *o, const struct prune_job *job, const struct prune
         kept = cJSON_AddArrayToObject(row, "kept");
         for (int k = all->first_node[i]; k < all->first_node[i + 1]; ++k)
             if (alive[k]) cJSON_AddItemToArray(kept, cJSON_CreateNumber(k - all->first_node[i]));
-        if (!job->net->layer[i].n_param || job->opt.from_plan) continue;
+        if (!job->net->layer[i].n_param || job->opt.from_plan || job->opt.blocks_only) continue;
         score = cJSON_AddArrayToObject(row, "score");
         for (int k = now->first_node[i]; k < now->first_node[i + 1]; ++k) cJSON_AddItemToArray(score, cJSON_CreateNumber(v->score[now->group_of[k]]));
     }
@@ -143,6 +143,7 @@ enum status record_add_step(struct ctx *ctx, cJSON *loop, const struct prune_job
     cJSON_AddBoolToObject(o, "target_reached", v->selection.reached);
     cJSON_AddNumberToObject(o, "masked_vs_pruned", v->worst);
     if (v->detail.n_object) cJSON_AddNumberToObject(o, "kendall_tau_halves", v->detail.tau);
+    if (v->latency_outcome.asked) cJSON_AddNumberToObject(o, "cuts_measured", v->latency_outcome.rounds);
     audit_add_map(o, "map_after_cut", &job->map_after, job->opt.map_iou);
     add_layers(o, job, v, alive);
     return ST_OK;
@@ -187,6 +188,7 @@ int record_steps_trained(const cJSON *loop) {
     return n;
 }
 
+int record_rounds(const cJSON *loop) { return (int)json_number(step_of(loop, record_steps(loop)), "cuts_measured", 0); }
 int record_baseline_steps(const cJSON *loop) { return cJSON_GetArraySize(cJSON_GetObjectItem(loop, "baseline")); }
 bool record_has_final(const cJSON *loop) { return cJSON_HasObjectItem(loop, "final"); }
 bool record_finished(const cJSON *loop) { return cJSON_IsTrue(cJSON_GetObjectItem(loop, "finished")); }

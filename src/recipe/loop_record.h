@@ -23,6 +23,7 @@ void record_finish(cJSON *loop);
 
 int record_steps(const cJSON *loop);         /* cut */
 int record_steps_trained(const cJSON *loop); /* of them, also trained and measured */
+int record_rounds(const cJSON *loop);        /* cuts that the last step measured for its latency */
 int record_baseline_steps(const cJSON *loop);
 bool record_has_final(const cJSON *loop);
 bool record_finished(const cJSON *loop);

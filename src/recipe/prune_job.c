@@ -172,7 +172,7 @@ enum status prune_score_all(struct ctx *ctx, struct prune_job *job, const struct
     opt.centred = job->opt.compensate; /* score what removal will do */
     saliency_free(&job->detail); /* that of the blocks */
     if (job->opt.compensate) TRY(saliency_means(ctx, job->net, job->be, job->channels, &src, opt.batch, job->mean));
-    struct criterion_input in = { job->net, job->be, job->channels, &src, &opt, job->mean, &job->detail, NULL };
+    struct criterion_input in = { job->net, job->be, job->channels, &src, &opt, job->mean, &job->detail, NULL, NULL };
     return criteria_score(ctx, &in, list, n, score);
 }
 
@@ -195,7 +195,7 @@ enum status prune_select(struct ctx *ctx, struct prune_job *job) {
     TRY(prune_blocks_share(ctx, job, &opt));
     if (opt.target == TARGET_LATENCY || opt.cost == COST_LATENCY) TRY(latency_prepare(ctx, job));
     opt.latency = job->latency;
-    TRY(opt.target == TARGET_LATENCY ? latency_select(ctx, job, &opt) : select_groups(ctx, job->channels, job->score, &opt, &job->selection));
+    TRY(opt.target == TARGET_LATENCY && !job->by_table ? latency_select(ctx, job, &opt) : select_groups(ctx, job->channels, job->score, &opt, &job->selection));
     TRY(prune_blocks_before(ctx, job, &job->selection));
     if (!job->selection.reached && opt.target != TARGET_LATENCY)
         ctx_log(ctx, LOG_WARN, "the target is out of reach: -max_layer_ratio %g and -min_filters %d allow no more than what follows",

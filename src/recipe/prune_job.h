@@ -29,6 +29,7 @@ struct loop_options {
     uint64_t seed;                   /* of the training's draws */
 };
 struct train_news;
+enum { BLOCKS_AUTO = -1 };
 
 struct prune_options {
     const char *data, *cfg, *weights;
@@ -37,7 +38,7 @@ struct prune_options {
     bool force, dry_run, keep_seen, strict, calc_map, use_valid, compensate;
     bool compare;                    /* criterion is a list; nothing is cut for good */
     int report_images;               /* examples on the page PREFIX.html; -1: no page */
-    int blocks;                      /* residual blocks to remove first */
+    int blocks;                      /* residual blocks to remove first; BLOCKS_AUTO: those that compete with filters and lose */
     bool classifier;                 /* labels in paths, no boxes */
     bool blocks_only;                /* and no filter afterwards */
     int seeds;                       /* with compare: draws of criterion random */
@@ -79,6 +80,7 @@ struct prune_job {
     struct score_images *images;
     struct head_info head;
     struct net *whole;               /* the network as it came, when residual blocks have gone from `net`; else NULL */
+    struct net *timed;               /* whose time a latency target is a share of; NULL: the network as it came */
     struct blocks blocks;            /* of the network as it came */
     double **left_behind;            /* per block: NULL, or what its branch leaves behind, per channel */
     double worst_blocks;             /* branches at zero against none, relative */
@@ -90,6 +92,7 @@ struct prune_job {
     struct latency_model *latency;   /* where target or cost want it */
     struct latency_report latency_report;
     struct latency_outcome latency_outcome;
+    bool by_table;                   /* a latency target is a share of what the table says, nothing is timed */
     float *compensated;              /* full-size parameters after compensation */
     double worst;                    /* masked against pruned, relative */
     struct speed speed_before, speed_after;

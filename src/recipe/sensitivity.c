@@ -9,6 +9,7 @@
 #include "data/json.h"
 #include "recipe/audit.h"
 #include "recipe/plot.h"
+#include "recipe/prune_blocks.h"
 
 enum { BATCH = 8 };
 
@@ -144,6 +145,25 @@ static enum status probe_unit(struct ctx *ctx, struct probe *p, int unit, double
     return st;
 }
 
+/* Without block k alone, its mean left behind where that can be. */
+static enum status probe_block(struct ctx *ctx, struct probe *p, int k, struct sensitivity_point *at) {
+    struct prune_job *job = p->job;
+    struct blocks *b = &job->blocks;
+    float *param = mem_zero(ctx, job->net->n_param, sizeof *param);
+    struct net *small = NULL;
+    if (!param) return ST_MEMORY;
+    memcpy(param, job->net->param, job->net->n_param * sizeof *param);
+    bool goes = blocks_remove(b, k);
+    if (goes && job->opt.compensate) blocks_compensate(ctx, b, k, job->mean + job->channels->first_node[b->item[k].branch], param);
+    enum status st = ctx->code;
+    if (st == ST_OK) st = blocks_apply(ctx, b, param, &small);
+    if (st == ST_OK) st = measure(ctx, p, small, at);
+    if (goes) blocks_restore(b, k);
+    net_close(small);
+    free(param);
+    return st;
+}
+
 /* --- Record -------------------------------------------------------------------------------------------------------------- */
 
 static const char *const size_name[MAP_SIZES] = { "map_small", "map_medium", "map_large" };
@@ -182,6 +202,7 @@ static enum status record_start(struct ctx *ctx, struct probe *p) {
     TRY(measure(ctx, p, p->job->net, &s->whole));
     cJSON_AddItemToObject(o, "uncut", point_json(&s->whole));
     cJSON_AddArrayToObject(o, "units");
+    if (p->job->opt.blocks) cJSON_AddArrayToObject(o, "blocks");
     return ST_OK;
 }
 
@@ -225,6 +246,27 @@ static enum status record_row(struct ctx *ctx, struct probe *p, const struct sen
     return write_json(ctx, p);
 }
 
+static bool block_taken_up(const struct probe *p, struct sensitivity_block *block) {
+    const cJSON *o;
+    cJSON_ArrayForEach(o, cJSON_GetObjectItem(p->record, "blocks")) {
+        if ((int)json_number(o, "shortcut", -1) != block->shortcut) continue;
+        read_point(cJSON_GetObjectItem(o, "at"), &block->at);
+        return true;
+    }
+    return false;
+}
+
+static enum status record_block(struct ctx *ctx, struct probe *p, const struct sensitivity_block *block) {
+    cJSON *o = cJSON_CreateObject();
+    cJSON_AddItemToArray(cJSON_GetObjectItem(p->record, "blocks"), o);
+    cJSON_AddNumberToObject(o, "shortcut", block->shortcut);
+    cJSON_AddNumberToObject(o, "first", block->first);
+    cJSON_AddNumberToObject(o, "layers", block->layers);
+    cJSON_AddNumberToObject(o, "score", block->score);
+    cJSON_AddItemToObject(o, "at", point_json(&block->at));
+    return write_json(ctx, p);
+}
+
 static enum status write_csv(struct ctx *ctx, const struct probe *p) {
     char path[1200];
     struct io_out out;
@@ -238,6 +280,11 @@ static enum status write_csv(struct ctx *ctx, const struct probe *p) {
             fprintf(out.file, "%d,%d,%d,%g,%d,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g\n", s->row[i].layer, s->row[i].layers, s->row[i].groups, s->ratio[r],
                     at->removed, at->loss, at->loss - s->whole.loss, at->map, at->map - s->whole.map, at->map_size[0], at->map_size[1], at->map_size[2]);
         }
+    for (int i = 0; i < s->n_block; ++i) { /* whole blocks: ratio 1, no groups */
+        const struct sensitivity_block *b = &s->block[i];
+        fprintf(out.file, "%d,%d,0,1,%d,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g\n", b->shortcut, b->layers, b->layers, b->at.loss, b->at.loss - s->whole.loss,
+                b->at.map, b->at.map - s->whole.map, b->at.map_size[0], b->at.map_size[1], b->at.map_size[2]);
+    }
     return io_commit(ctx, &out);
 }
 
@@ -285,6 +332,24 @@ static enum status list_units(struct ctx *ctx, const struct prune_job *job, stru
     return ST_OK;
 }
 
+static enum status list_blocks(struct ctx *ctx, struct prune_job *job, struct sensitivity *s) {
+    if (!job->opt.blocks) return ST_OK;
+    TRY(prune_blocks_score(ctx, job));
+    s->block = mem_zero(ctx, (size_t)job->blocks.n + 1, sizeof *s->block);
+    if (!s->block) return ST_MEMORY;
+    for (int k = 0; k < job->blocks.n; ++k) {
+        const struct block *b = &job->blocks.item[k];
+        if (!b->stays) s->block[s->n_block++] = (struct sensitivity_block){ .shortcut = b->shortcut, .first = b->first, .layers = b->n_gone, .score = b->score };
+    }
+    return ST_OK;
+}
+
+static int block_number(const struct prune_job *job, int shortcut) {
+    int k = 0;
+    while (job->blocks.item[k].shortcut != shortcut) ++k;
+    return k;
+}
+
 static enum status open_lists(struct ctx *ctx, struct probe *p, int images) {
     struct prune_job *job = p->job;
     uint64_t seed = job->opt.saliency.seed;
@@ -304,9 +369,10 @@ static enum status open_lists(struct ctx *ctx, struct probe *p, int images) {
 
 static enum status run(struct ctx *ctx, struct probe *p, int *unit_of_row) {
     struct sensitivity *s = p->out;
+    TRY(list_blocks(ctx, p->job, s));
     TRY(prune_score(ctx, p->job));
     TRY(list_units(ctx, p->job, s, unit_of_row));
-    p->to_measure = 1 + s->n * s->n_ratio;
+    p->to_measure = 1 + s->n * s->n_ratio + s->n_block;
     TRY(record_open(ctx, p));
     for (int i = 0; i < s->n; ++i) {
         if (taken_up(p, &s->row[i])) {
@@ -319,6 +385,16 @@ static enum status run(struct ctx *ctx, struct probe *p, int *unit_of_row) {
             TRY(probe_unit(ctx, p, unit_of_row[i], s->ratio[r], s->row[i].groups, &s->row[i].at[r]));
         }
         TRY(record_row(ctx, p, &s->row[i]));
+    }
+    for (int i = 0; i < s->n_block; ++i) {
+        if (block_taken_up(p, &s->block[i])) {
+            --p->to_measure;
+            continue;
+        }
+        if (p->job->opt.stop && *p->job->opt.stop)
+            return ctx_fail(ctx, ST_INTERRUPTED, "interrupted after %d of %d blocks; the same command with -resume goes on", i, s->n_block);
+        TRY(probe_block(ctx, p, block_number(p->job, s->block[i].shortcut), &s->block[i].at));
+        TRY(record_block(ctx, p, &s->block[i]));
     }
     TRY(write_json(ctx, p));
     TRY(write_csv(ctx, p));
@@ -344,7 +420,7 @@ enum status sensitivity_run(struct ctx *ctx, struct prune_job *job, const char *
 }
 
 void sensitivity_free(struct sensitivity *s) {
-    free(s->row);
-    s->row = NULL;
-    s->n = 0;
+    free(s->row), free(s->block);
+    s->row = NULL, s->block = NULL;
+    s->n = s->n_block = 0;
 }

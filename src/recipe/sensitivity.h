@@ -1,5 +1,5 @@
 /* How much each layer bears: the lowest-scoring groups of one unit at a time are cut at several ratios, and loss and mAP measured
- * without any training. */
+ * without any training; and, where blocks are asked about, each residual block is taken out alone. */
 #ifndef RECIPE_SENSITIVITY_H
 #define RECIPE_SENSITIVITY_H
 
@@ -12,12 +12,19 @@ struct sensitivity_row {
     int layers, groups;              /* of the unit; groups that may go */
     struct sensitivity_point at[SENSITIVITY_RATIOS];
 };
+struct sensitivity_block {           /* a residual block that can go */
+    int shortcut, first, layers;     /* its sum; the lowest layer that goes, and how many */
+    double score;                    /* by the criterion, as -blocks ranks it */
+    struct sensitivity_point at;     /* without its branch */
+};
 struct sensitivity {
     int n_ratio, images, valid;      /* how many images loss and mAP were measured on */
     double ratio[SENSITIVITY_RATIOS];
     struct sensitivity_point whole;
     int n;
     struct sensitivity_row *row;
+    int n_block;                     /* with opt.blocks; else 0 */
+    struct sensitivity_block *block;
 };
 
 /* Ratios as "0.25,0.5"; NULL: 0.25, 0.5 and 0.75. */

@@ -98,18 +98,18 @@ static enum status remove_each(struct ctx *ctx, struct prune_job *job, struct va
 static enum status correlate(struct ctx *ctx, const struct channels *ch, const struct validation *v, struct validate_row *row) {
     double *score = mem_zero(ctx, (size_t)v->n, sizeof *score), *x = mem_zero(ctx, (size_t)v->n, sizeof *x);
     double *y = mem_zero(ctx, (size_t)v->n, sizeof *y), sum = 0, rho;
-    int units = 0;
+    row->layers = 0;
     for (int i = 0; i < v->n && ctx->code == ST_OK; ++i) score[i] = row->score[v->group[i]];
     if (ctx->code == ST_OK) spearman(ctx, score, v->change, v->n, &row->rho);
     for (int u = 0; u < ch->n_unit && ctx->code == ST_OK; ++u) {
         int n = 0;
         for (int i = 0; i < v->n; ++i)
             if (ch->group[v->group[i]].unit == u) x[n] = score[i], y[n++] = v->change[i];
-        if (n < 4 || spearman(ctx, x, y, n, &rho) != ST_OK) continue;
+        if (n < VALIDATE_LEAST || spearman(ctx, x, y, n, &rho) != ST_OK) continue;
         sum += rho;
-        ++units;
+        ++row->layers;
     }
-    row->rho_within = units ? sum / units : 0;
+    row->rho_within = row->layers ? sum / row->layers : NAN;
     free(score), free(x), free(y);
     return ctx->code;
 }
@@ -148,7 +148,8 @@ enum status validation_write(struct ctx *ctx, const struct prune_job *job, const
         cJSON_AddItemToArray(rows, o);
         cJSON_AddStringToObject(o, "criterion", v->row[i].criterion->name);
         cJSON_AddNumberToObject(o, "spearman", v->row[i].rho);
-        cJSON_AddNumberToObject(o, "spearman_within_layers", v->row[i].rho_within);
+        cJSON_AddNumberToObject(o, "spearman_within_layers", v->row[i].rho_within); /* NaN: null */
+        cJSON_AddNumberToObject(o, "layers_counted", v->row[i].layers);
     }
     groups = cJSON_AddArrayToObject(root, "groups");
     for (int i = 0; i < v->n; ++i) {

@@ -4,11 +4,13 @@
 
 #include "recipe/prune_job.h"
 
-enum { VALIDATE_IMAGES = 64 };
+enum { VALIDATE_IMAGES = 64, VALIDATE_LEAST = 4 };
 struct validate_row {
     const struct criterion *criterion;
     double *score;            /* per group */
-    double rho, rho_within;   /* Spearman's: over all samples; mean over the layers with four or more of them */
+    double rho, rho_within;   /* Spearman's: over all samples; mean over the layers with VALIDATE_LEAST or more of them (NaN: none has;
+                               * a layer that a criterion gives one score counts as 0) */
+    int layers;               /* how many those are */
 };
 struct validation {
     int n, images;            /* groups removed; images that the loss is a mean of */

@@ -2,11 +2,11 @@
 
 #ifdef HAVE_ONEDNN
 
-#include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "backend/cpu/cpu.h"
+#include "backend/cpu/onednn.h"
 #include "backend/memory.h"
 
 struct onednn {
@@ -40,54 +40,6 @@ struct onednn_conv {
     bool bias, backward;
 };
 
-/* ---- the differences between the interfaces of oneDNN 2 and 3 ---- */
-
-#if DNNL_VERSION_MAJOR >= 3
-
-typedef dnnl_memory_desc_t layout;
-typedef const_dnnl_memory_desc_t layout_ref;
-#define LAYOUT_REF(l) (l)
-
-static bool layout_new(layout *l, int dims, const dnnl_dims_t sizes, dnnl_format_tag_t tag) {
-    return dnnl_memory_desc_create_with_tag(l, dims, sizes, dnnl_f32, tag) == dnnl_success;
-}
-
-static void layout_free(layout *l) {
-    if (*l) dnnl_memory_desc_destroy(*l);
-}
-
-static dnnl_status_t append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind, float alpha, float beta) {
-    return dnnl_post_ops_append_eltwise(ops, kind, alpha, beta);
-}
-
-static dnnl_status_t append_sum(dnnl_post_ops_t ops) {
-    return dnnl_post_ops_append_sum(ops, 1, 0, dnnl_data_type_undef);
-}
-
-#else
-
-typedef dnnl_memory_desc_t layout;
-typedef const dnnl_memory_desc_t *layout_ref;
-#define LAYOUT_REF(l) (&(l))
-
-static bool layout_new(layout *l, int dims, const dnnl_dims_t sizes, dnnl_format_tag_t tag) {
-    return dnnl_memory_desc_init_by_tag(l, dims, sizes, dnnl_f32, tag) == dnnl_success;
-}
-
-static void layout_free(layout *l) {
-    (void)l;
-}
-
-static dnnl_status_t append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind, float alpha, float beta) {
-    return dnnl_post_ops_append_eltwise(ops, 1, kind, alpha, beta);
-}
-
-static dnnl_status_t append_sum(dnnl_post_ops_t ops) {
-    return dnnl_post_ops_append_sum(ops, 1);
-}
-
-#endif
-
 /* A convolution in oneDNN's terms. */
 struct problem {
     const struct conv_desc *desc;
@@ -95,35 +47,16 @@ struct problem {
     dnnl_dims_t strides, dilates, left, right;
 };
 
-static dnnl_status_t describe_pass(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const struct problem *p,
-                                   enum pass pass, bool blocked, dnnl_primitive_desc_t hint, dnnl_primitive_attr_t attr) {
-    layout_ref x = blocked ? LAYOUT_REF(p->any[X]) : LAYOUT_REF(p->plain[X]);
-    layout_ref y = blocked ? LAYOUT_REF(p->any[Y]) : LAYOUT_REF(p->plain[Y]);
-    layout_ref w = LAYOUT_REF(p->any[W]), b = p->desc->bias ? LAYOUT_REF(p->plain[B]) : NULL;
-    dnnl_prop_kind_t kind = p->desc->backward ? dnnl_forward_training : dnnl_forward_inference;
-#if DNNL_VERSION_MAJOR >= 3
-    if (pass == FORWARD)
-        return dnnl_convolution_forward_primitive_desc_create(pd, engine, kind, dnnl_convolution_direct, x, w, b, y,
-                                                              p->strides, p->dilates, p->left, p->right, attr);
-    if (pass == DATA)
-        return dnnl_convolution_backward_data_primitive_desc_create(pd, engine, dnnl_convolution_direct, x, w, y,
-                                                                    p->strides, p->dilates, p->left, p->right, hint, attr);
-    return dnnl_convolution_backward_weights_primitive_desc_create(pd, engine, dnnl_convolution_direct, x, w, NULL, y,
-                                                                   p->strides, p->dilates, p->left, p->right, hint, attr);
-#else
-    dnnl_convolution_desc_t op;
-    dnnl_status_t status;
-    if (pass == FORWARD)
-        status = dnnl_dilated_convolution_forward_desc_init(&op, kind, dnnl_convolution_direct, x, w, b, y, p->strides,
-                                                            p->dilates, p->left, p->right);
-    else if (pass == DATA)
-        status = dnnl_dilated_convolution_backward_data_desc_init(&op, dnnl_convolution_direct, x, w, y, p->strides,
-                                                                  p->dilates, p->left, p->right);
-    else
-        status = dnnl_dilated_convolution_backward_weights_desc_init(&op, dnnl_convolution_direct, x, w, NULL, y,
-                                                                     p->strides, p->dilates, p->left, p->right);
-    return status == dnnl_success ? dnnl_primitive_desc_create(pd, &op, attr, engine, hint) : status;
-#endif
+static bool describe_pass(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const struct problem *p, enum pass pass, bool blocked,
+                          dnnl_primitive_desc_t hint, dnnl_primitive_attr_t attr) {
+    dnnl_prop_kind_t forward = p->desc->backward ? dnnl_forward_training : dnnl_forward_inference;
+    struct onednn_conv_desc d = { .kind = pass == DATA ? dnnl_backward_data : pass == WEIGHTS ? dnnl_backward_weights : forward,
+                                  .x = view_of(blocked ? &p->any[X] : &p->plain[X]),
+                                  .y = view_of(blocked ? &p->any[Y] : &p->plain[Y]),
+                                  .w = view_of(&p->any[W]),
+                                  .bias = p->desc->bias && pass == FORWARD ? view_of(&p->plain[B]) : NULL,
+                                  .strides = p->strides, .dilates = p->dilates, .before = p->left, .behind = p->right };
+    return onednn_conv_describe(pd, engine, &d, hint, attr) == dnnl_success;
 }
 
 /* ---- problems ---- */
@@ -194,7 +127,7 @@ static void reorder_free(struct reorder *r) {
     if (r->to) dnnl_memory_destroy(r->to);
 }
 
-static bool reorder_new(struct onednn *dnn, struct reorder *r, layout_ref from, layout_ref to, bool add) {
+static bool reorder_new(struct onednn *dnn, struct reorder *r, layout_view from, layout_view to, bool add) {
     dnnl_primitive_attr_t attr = NULL;
     dnnl_post_ops_t ops = NULL;
     dnnl_primitive_desc_t pd = NULL;
@@ -231,19 +164,19 @@ static void primitive_free(struct backend *be, struct primitive *p) {
     block_free(be, p->packed);
 }
 
-static bool operand_new(struct onednn *dnn, dnnl_memory_t *memory, layout_ref l) {
+static bool operand_new(struct onednn *dnn, dnnl_memory_t *memory, layout_view l) {
     return dnnl_memory_create(memory, l, dnn->engine, DNNL_MEMORY_NONE) == dnnl_success;
 }
 
 /* A map in the primitive's own format is a copy: its reorder and size. */
-static bool copy_new(struct onednn *dnn, struct reorder *r, layout_ref plain, layout_ref own, bool result, size_t *bytes) {
+static bool copy_new(struct onednn *dnn, struct reorder *r, layout_view plain, layout_view own, bool result, size_t *bytes) {
     *bytes = 0;
     if (dnnl_memory_desc_equal(plain, own)) return true;
     *bytes = (dnnl_memory_desc_get_size(own) + 63) / 64 * 64;
     return result ? reorder_new(dnn, r, own, plain, false) : reorder_new(dnn, r, plain, own, false);
 }
 
-static layout_ref query(dnnl_primitive_desc_t pd, enum pass pass, enum operand o) {
+static layout_view query(dnnl_primitive_desc_t pd, enum pass pass, enum operand o) {
     dnnl_query_t what = o == X ? (pass == DATA ? dnnl_query_diff_src_md : dnnl_query_src_md)
                         : o == W ? (pass == WEIGHTS ? dnnl_query_diff_weights_md : dnnl_query_weights_md)
                                  : (pass == FORWARD ? dnnl_query_dst_md : dnnl_query_diff_dst_md);
@@ -253,15 +186,15 @@ static layout_ref query(dnnl_primitive_desc_t pd, enum pass pass, enum operand o
 static bool primitive_new(struct onednn_conv *c, struct primitive *p, const struct problem *problem, enum pass pass,
                           dnnl_primitive_desc_t pd) {
     struct onednn *dnn = c->dnn;
-    layout_ref x = query(pd, pass, X), w = query(pd, pass, W), y = query(pd, pass, Y);
-    layout_ref plain = LAYOUT_REF(problem->plain[W]);
+    layout_view x = query(pd, pass, X), w = query(pd, pass, W), y = query(pd, pass, Y);
+    layout_view plain = view_of(&problem->plain[W]);
     if (dnnl_primitive_create(&p->primitive, pd) != dnnl_success) return false;
     if (!operand_new(dnn, &p->operand[X], x) || !operand_new(dnn, &p->operand[W], w) ||
         !operand_new(dnn, &p->operand[Y], y))
         return false;
-    if (c->bias && pass == FORWARD && !operand_new(dnn, &p->operand[B], LAYOUT_REF(problem->plain[B]))) return false;
-    if (!copy_new(dnn, &p->x, LAYOUT_REF(problem->plain[X]), x, pass == DATA, &p->x_bytes)) return false;
-    if (!copy_new(dnn, &p->y, LAYOUT_REF(problem->plain[Y]), y, pass == FORWARD, &p->y_bytes)) return false;
+    if (c->bias && pass == FORWARD && !operand_new(dnn, &p->operand[B], view_of(&problem->plain[B]))) return false;
+    if (!copy_new(dnn, &p->x, view_of(&problem->plain[X]), x, pass == DATA, &p->x_bytes)) return false;
+    if (!copy_new(dnn, &p->y, view_of(&problem->plain[Y]), y, pass == FORWARD, &p->y_bytes)) return false;
     struct ctx quiet = {0};
     p->packed = block_alloc(c->be, &quiet, dnnl_memory_desc_get_size(w), 1);
     return p->packed && (pass == WEIGHTS ? reorder_new(dnn, &p->w, w, plain, true)
@@ -280,8 +213,8 @@ static bool prefers_blocked(const struct conv_desc *d, enum pass pass) {
 
 static bool describe_best(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const struct problem *p, enum pass pass,
                           dnnl_primitive_desc_t hint, dnnl_primitive_attr_t attr) {
-    if (prefers_blocked(p->desc, pass) && describe_pass(pd, engine, p, pass, true, hint, attr) == dnnl_success) return true;
-    return describe_pass(pd, engine, p, pass, false, hint, attr) == dnnl_success;
+    if (prefers_blocked(p->desc, pass) && describe_pass(pd, engine, p, pass, true, hint, attr)) return true;
+    return describe_pass(pd, engine, p, pass, false, hint, attr);
 }
 
 static bool passes_new(struct onednn_conv *c, const struct problem *p, bool weights_only, bool *fused) {

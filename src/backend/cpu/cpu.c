@@ -11,6 +11,7 @@
 #include "backend/cpu/conv_onednn.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/local.h"
+#include "backend/cpu/narrow.h"
 #include "backend/memory.h"
 
 /* One instruction set that the kernels are compiled for. */
@@ -18,13 +19,15 @@ struct isa {
     const char *name;
     void (*norm)(struct backend_ops *), (*map)(struct backend_ops *), (*vector)(struct backend_ops *);
     const struct plain_conv_ops *conv;
-    const struct winograd_ops *winograd;
+    const struct winograd_ops *winograd, *winograd_strided;
     const struct direct_ops *direct;
 };
 
 struct cpu_state {
     struct backend_ops ops;
     const struct isa *isa;
+    enum cpu_precision precision;
+    const struct narrow_ops *bf16, *int8; /* what convolutions may use; NULL: not these */
     struct onednn *dnn;
     void *scratch[SCRATCH_USES];
     size_t scratch_bytes[SCRATCH_USES];
@@ -37,15 +40,23 @@ struct conv_plan {
     struct onednn_conv *dnn; /* NULL and none of the others: plain */
     bool fused;              /* dnn applies the activation */
     struct plain_conv plain;
-    bool winograd, winograd_weights; /* forward and gradient of the map; gradient of the weights */
+    const struct winograd_ops *winograd; /* NULL, or: forward and gradient of the map */
+    bool winograd_weights;   /* and gradient of the weights */
     struct winograd win;
     bool direct;             /* forward only, by our own products */
     struct direct own;
+    const struct narrow_ops *few_bits; /* forward only, with narrow operands */
+    struct narrow narrow;
 };
 
-#define ISA(text, isa) {text, cpu_norm_kernels_##isa, cpu_map_kernels_##isa, cpu_vector_kernels_##isa, &plain_conv_##isa, &winograd_##isa, &direct_##isa}
+#define ISA(text, isa) {text, cpu_norm_kernels_##isa, cpu_map_kernels_##isa, cpu_vector_kernels_##isa, &plain_conv_##isa, &winograd_##isa, &winograd_strided_##isa, \
+                        &direct_##isa}
 
+#ifdef __aarch64__
+static const struct isa isa_base = ISA("NEON", base);
+#else
 static const struct isa isa_base = ISA("baseline", base);
+#endif
 #ifdef __x86_64__
 static const struct isa isa_avx2 = ISA("AVX2", avx2), isa_avx512 = ISA("AVX-512", avx512);
 #endif
@@ -97,24 +108,37 @@ static bool dense(const struct tensor *t) {
 /* Where Winograd wins (measured): a rule, not a trial, so that results stay reproducible.  The gradient of the weights sums over
  * tiles and needs enough of them. */
 static bool winograd_fits(const struct conv_desc *d) {
-    return d->size == 3 && d->stride_x == 1 && d->stride_y == 1 && d->dilation == 1 && d->groups == 1 && d->pad <= 2 && d->x.c >= 16 &&
-           d->y.c >= 16 && d->y.h >= 3 && d->y.w >= 3;
+    int least = d->backward ? 16 : 8; /* channels */
+    return d->size == 3 && d->stride_x == 1 && d->stride_y == 1 && d->dilation == 1 && d->groups == 1 && d->pad <= 2 && d->x.c >= least &&
+           d->y.c >= least && d->y.h >= 3 && d->y.w >= 3;
+}
+
+/* Stride 2, forward only.  At least a third of the multiplications must go after the tiles at the border have been filled up, and
+ * there must be enough tiles for each of the weights, which are nine times as many. */
+static bool winograd_strided_fits(const struct conv_desc *d) {
+    double tiles = (double)d->y.n * ((d->y.h + 3) / 4) * ((d->y.w + 3) / 4), cells = (double)d->y.n * d->y.h * d->y.w;
+    return !d->backward && d->size == 3 && d->stride_x == 2 && d->stride_y == 2 && d->dilation == 1 && d->groups == 1 && d->pad <= 2 &&
+           d->x.c >= 16 && d->y.c >= 16 && tiles >= 36 && 81 * tiles < 6 * cells;
+}
+
+static const struct winograd_ops *winograd_for(const struct isa *isa, const struct conv_desc *d) {
+    if (!unit(&d->x) || !unit(&d->y)) return NULL;
+    return winograd_fits(d) ? isa->winograd : winograd_strided_fits(d) ? isa->winograd_strided : NULL;
 }
 
 static bool winograd_weights_fit(const struct conv_desc *d) {
     return d->backward && winograd_fits(d) && d->x.c >= 24 && d->y.c >= 24 && d->y.n * ((d->y.h + 3) / 4) * ((d->y.w + 3) / 4) >= 48;
 }
 
-static bool winograd_new(struct cpu_state *state, struct backend *be, struct ctx *ctx, struct winograd *w, const struct conv_desc *d) {
+static bool winograd_new(const struct winograd_ops *ops, struct backend *be, struct ctx *ctx, struct winograd *w, const struct conv_desc *d) {
     w->desc = *d;
-    w->forward = block_alloc(be, ctx, state->isa->winograd->weights_size(d->x.c, d->y.c), sizeof(float));
-    if (d->backward) w->backward = block_alloc(be, ctx, state->isa->winograd->weights_size(d->y.c, d->x.c), sizeof(float));
+    w->forward = block_alloc(be, ctx, ops->weights_size(d->x.c, d->y.c), sizeof(float));
+    if (d->backward) w->backward = block_alloc(be, ctx, ops->weights_size(d->y.c, d->x.c), sizeof(float));
     return w->forward && (w->backward || !d->backward);
 }
 
 static float *winograd_scratch(struct backend *be, struct ctx *ctx, const struct conv_plan *plan) {
-    struct cpu_state *state = be->state;
-    float *scratch = cpu_scratch(be, SCRATCH_WINOGRAD, state->isa->winograd->scratch_size(&plan->win, threads()) * sizeof *scratch);
+    float *scratch = cpu_scratch(be, SCRATCH_WINOGRAD, plan->winograd->scratch_size(&plan->win, threads()) * sizeof *scratch);
     if (!scratch) ctx_fail(ctx, ST_MEMORY, "out of memory for a convolution's transformed maps");
     return scratch;
 }
@@ -153,12 +177,22 @@ static bool direct_fits(const struct conv_desc *d) {
     return !d->backward && d->groups == 1 && d->dilation == 1 && rows_of(&d->x, &r) && rows_of(&d->y, &r);
 }
 
+/* Where narrow products win (measured; docs/performance.md): 8 bits, four times the products of float, from 16 channels on; bf16, twice
+ * of them, not where Winograd needs a quarter.  In int8, bf16 takes what no range is known of. */
+static const struct narrow_ops *narrow_fits(const struct cpu_state *state, const struct conv_desc *d) {
+    const int most = INT32_MAX / (127 * 255); /* products whose sum 32 bits hold */
+    if (!direct_fits(d) || d->x.c < 16) return NULL;
+    if (state->int8 && d->range && d->x.c <= most / (d->size * d->size)) return state->int8;
+    return winograd_fits(d) ? NULL : state->bf16;
+}
+
 static void cpu_conv_free(struct backend *be, struct conv_plan *plan) {
     if (!plan) return;
     onednn_conv_free(plan->dnn);
     block_free(be, plan->win.forward);
     block_free(be, plan->win.backward);
     block_free(be, plan->own.weights);
+    narrow_free(be, &plan->narrow);
     block_free(be, plan->plain.forward);
     block_free(be, plan->plain.backward);
     block_free(be, plan->plain.slopes);
@@ -183,7 +217,13 @@ static enum status cpu_conv_new(struct backend *be, struct ctx *ctx, const struc
         *out = plan;
         return ST_OK;
     }
-    plan->winograd = unit_strides(desc) && winograd_fits(desc);
+    plan->few_bits = narrow_fits(state, desc);
+    if (plan->few_bits) {
+        if (narrow_new(be, ctx, plan->few_bits, &plan->narrow, desc, plan->few_bits == state->int8)) *out = plan;
+        else cpu_conv_free(be, plan);
+        return ctx->code;
+    }
+    plan->winograd = winograd_for(state->isa, desc);
     plan->winograd_weights = plan->winograd && winograd_weights_fit(desc);
     plan->direct = !plan->winograd && direct_fits(desc);
     if (plan->direct) {
@@ -195,9 +235,9 @@ static enum status cpu_conv_new(struct backend *be, struct ctx *ctx, const struc
     }
     bool rest = !plan->winograd || (desc->backward && !plan->winograd_weights); /* something is left for another algorithm */
     if (rest && dense(&desc->x) && dense(&desc->y) && !onednn_overruns(desc))
-        plan->dnn = onednn_conv_new(state->dnn, be, desc, plan->winograd, &plan->fused);
+        plan->dnn = onednn_conv_new(state->dnn, be, desc, plan->winograd != NULL, &plan->fused);
     enum status status = ST_OK;
-    if (plan->winograd && !winograd_new(state, be, ctx, &plan->win, desc))
+    if (plan->winograd && !winograd_new(plan->winograd, be, ctx, &plan->win, desc))
         status = ST_MEMORY;
     else if (!plan->dnn && !unit_strides(desc))
         status = ctx_fail(ctx, ST_UNSUPPORTED, "convolution: the cpu backend wants channels next to each other in memory");
@@ -216,7 +256,8 @@ static enum status cpu_conv_weights(struct backend *be, struct ctx *ctx, struct 
     struct cpu_state *state = be->state;
     plan->matrix = w;
     if (plan->product) return ST_OK;
-    if (plan->winograd) state->isa->winograd->pack(&plan->win, w);
+    if (plan->few_bits) plan->few_bits->pack(&plan->narrow, w);
+    else if (plan->winograd) plan->winograd->pack(&plan->win, w);
     else if (plan->direct) state->isa->direct->pack(&plan->own, w);
     else if (plan->dnn) return outcome(ctx, onednn_conv_weights(plan->dnn, w), "weights");
     else state->isa->conv->pack(&plan->plain, w);
@@ -233,13 +274,24 @@ static float *direct_scratch(struct backend *be, struct ctx *ctx, const struct c
     return scratch;
 }
 
+static uint32_t *narrow_scratch(struct backend *be, struct ctx *ctx, const struct conv_plan *plan) {
+    uint32_t *scratch = cpu_scratch(be, SCRATCH_WINOGRAD, plan->few_bits->scratch_size(&plan->desc, threads()) * sizeof *scratch);
+    if (!scratch) ctx_fail(ctx, ST_MEMORY, "out of memory for a convolution's input in few bits");
+    return scratch;
+}
+
 static enum status cpu_conv_forward_add(struct backend *be, struct ctx *ctx, struct conv_plan *plan, const struct tensor *x,
                                         const real *bias, const struct tensor *skip, struct tensor *y) {
     struct cpu_state *state = be->state;
     if (!plan->desc.bias) bias = NULL;
+    if (plan->few_bits) {
+        uint32_t *scratch = narrow_scratch(be, ctx, plan);
+        if (scratch) plan->few_bits->forward(&plan->narrow, threads(), scratch, x, bias, skip, y);
+        return ctx->code;
+    }
     if (plan->winograd) {
         float *scratch = winograd_scratch(be, ctx, plan);
-        if (scratch) state->isa->winograd->forward(&plan->win, threads(), scratch, x, bias, skip, y);
+        if (scratch) plan->winograd->forward(&plan->win, threads(), scratch, x, bias, skip, y);
         return ctx->code;
     }
     if (plan->direct) {
@@ -273,7 +325,7 @@ static enum status cpu_conv_backward_data(struct backend *be, struct ctx *ctx, s
     struct cpu_state *state = be->state;
     if (plan->winograd) {
         float *scratch = winograd_scratch(be, ctx, plan);
-        if (scratch) state->isa->winograd->backward_data(&plan->win, threads(), scratch, dy, dx, add);
+        if (scratch) plan->winograd->backward_data(&plan->win, threads(), scratch, dy, dx, add);
         return ctx->code;
     }
     if (plan->product) {
@@ -300,7 +352,7 @@ static enum status cpu_conv_backward_weights(struct backend *be, struct ctx *ctx
     struct cpu_state *state = be->state;
     if (plan->winograd_weights) {
         float *scratch = winograd_scratch(be, ctx, plan);
-        if (scratch) state->isa->winograd->backward_weights(&plan->win, threads(), scratch, x, dy, dw);
+        if (scratch) plan->winograd->backward_weights(&plan->win, threads(), scratch, x, dy, dw);
         return ctx->code;
     }
     if (plan->product)
@@ -311,7 +363,27 @@ static enum status cpu_conv_backward_weights(struct backend *be, struct ctx *ctx
     return ST_OK;
 }
 
-enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain) {
+/* NULL where the CPU, the build or DARKNET_ISA has no instructions for it. */
+static const struct narrow_ops *narrow_of(enum cpu_precision precision) {
+    bool has = false;
+#ifdef __x86_64__
+    if (precision == CPU_BF16) has = __builtin_cpu_supports("avx512bf16");
+    if (precision == CPU_INT8) has = __builtin_cpu_supports("avx512vnni");
+    has = has && best_isa() == &isa_avx512;
+#endif
+    return !has ? NULL : precision == CPU_BF16 ? narrow_bf16() : narrow_int8();
+}
+
+static enum status check_precision(struct ctx *ctx, enum cpu_precision precision) {
+    if (precision == CPU_F32 || narrow_of(precision)) return ST_OK;
+    const char *most = getenv("DARKNET_ISA");
+    return ctx_fail(ctx, ST_UNSUPPORTED, "precision %s: %s has no %s; use f32", precision == CPU_BF16 ? "bf16" : "int8",
+                    most ? "what DARKNET_ISA leaves of this CPU" : "this CPU (or this build)",
+                    precision == CPU_BF16 ? "products of bf16 (AVX512_BF16)" : "products of 8 bits (AVX512_VNNI)");
+}
+
+enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain, enum cpu_precision precision) {
+    TRY(check_precision(ctx, precision));
     struct cpu_state *state = mem_zero(ctx, 1, sizeof *state);
     if (!state) return ST_MEMORY;
     enum status status = plain ? ST_OK : onednn_open(ctx, &state->dnn);
@@ -320,6 +392,9 @@ enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain) {
         return status;
     }
     state->isa = plain ? &isa_base : best_isa();
+    state->precision = precision;
+    if (precision != CPU_F32) state->bf16 = narrow_of(CPU_BF16);
+    if (precision == CPU_INT8) state->int8 = narrow_of(CPU_INT8);
     state->ops = ref_f32_ops;
     state->ops.name = "cpu";
     state->isa->norm(&state->ops);
@@ -353,6 +428,7 @@ void cpu_describe(const struct backend *be, char *text, size_t size) {
     char library[64];
     onednn_describe(library, sizeof library);
     int n = threads();
-    snprintf(text, size, "CPU: %s, %s, %d thread%s", state->dnn ? library : "plain convolutions", state->isa->name, n,
-             n == 1 ? "" : "s");
+    static const char *const bits[] = { [CPU_F32] = "", [CPU_BF16] = ", bf16", [CPU_INT8] = ", int8" };
+    snprintf(text, size, "CPU: %s, %s%s, %d thread%s", state->dnn ? library : "plain convolutions", state->isa->name,
+             bits[state->precision], n, n == 1 ? "" : "s");
 }

@@ -4,8 +4,13 @@
 
 #include "backend/backend.h"
 
-/* Fills ops and state of a zeroed backend.  plain: baseline instructions and no oneDNN, as on a machine without either. */
-enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain);
+/* What convolutions that only run multiply by, where it is faster than float; sums are exact or float.  Int8 is for those whose
+ * input has a range; the others are as in bf16 where the CPU has it. */
+enum cpu_precision { CPU_F32, CPU_BF16, CPU_INT8 };
+
+/* Fills ops and state of a zeroed backend.  plain: baseline instructions and no oneDNN, as on a machine without either.
+ * ST_UNSUPPORTED where the CPU lacks the precision. */
+enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain, enum cpu_precision precision);
 void cpu_close(struct backend *be);
 void cpu_describe(const struct backend *be, char *text, size_t size);
 

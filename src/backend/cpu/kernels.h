@@ -19,6 +19,7 @@
     void cpu_vector_kernels_##isa(struct backend_ops *ops);  \
     extern const struct plain_conv_ops plain_conv_##isa;     \
     extern const struct winograd_ops winograd_##isa;         \
+    extern const struct winograd_ops winograd_strided_##isa; \
     extern const struct direct_ops direct_##isa;
 CPU_KERNELS(base)
 CPU_KERNELS(avx2)

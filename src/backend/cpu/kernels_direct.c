@@ -68,8 +68,7 @@ ALWAYS_INLINE void product(int rows, int wide, const struct run *r, ptrdiff_t fi
     }
 }
 
-ALWAYS_INLINE void product_rows(int wide, const struct run *r, ptrdiff_t rows) {
-    ptrdiff_t i = 0;
+ALWAYS_INLINE void product_rows(int wide, const struct run *r, ptrdiff_t i, ptrdiff_t rows) {
     for (; i + ROWS <= rows; i += ROWS) product(ROWS, wide, r, i);
     for (; i + 4 <= rows; i += 4) product(4, wide, r, i);
     for (; i + 2 <= rows; i += 2) product(2, wide, r, i);
@@ -82,8 +81,8 @@ static bool bent(enum activation a, float *slope) {
     return *slope != 1 || a == ACT_LINEAR;
 }
 
-ALWAYS_INLINE void activate_rows(enum activation a, const struct run *r, const float *skip, ptrdiff_t rows) {
-    for (ptrdiff_t i = 0; i < rows; ++i)
+ALWAYS_INLINE void activate_rows(enum activation a, const struct run *r, const float *skip, ptrdiff_t i, ptrdiff_t rows) {
+    for (; i < rows; ++i)
         for (ptrdiff_t c = 0; c < r->columns; c += WIDTH) {
             float *to = r->y + i * r->y_step + c;
             vec v = activate(a, load_some(to, r->columns - c));
@@ -92,16 +91,21 @@ ALWAYS_INLINE void activate_rows(enum activation a, const struct run *r, const f
         }
 }
 
+/* Activations that take more than a slope follow a few rows later, from the first-level cache. */
 static void run_rows(enum activation act, struct run *r, ptrdiff_t width, ptrdiff_t rows) {
     const float *skip = r->skip;
     bool done = bent(act, &r->slope);
+    ptrdiff_t step = done ? rows : 4 * ROWS;
     if (!done) r->skip = NULL;
-    if (width == PANEL) product_rows(2, r, rows);
-    else product_rows(1, r, rows);
-    if (done) return;
-#define CALL(a) activate_rows(a, r, skip, rows)
-    DISPATCH_ACTIVATION(act, CALL)
+    for (ptrdiff_t i = 0; i < rows; i += step) {
+        ptrdiff_t end = rows - i < step ? rows : i + step;
+        if (width == PANEL) product_rows(2, r, i, end);
+        else product_rows(1, r, i, end);
+        if (done) continue;
+#define CALL(a) activate_rows(a, r, skip, i, end)
+        DISPATCH_ACTIVATION(act, CALL)
 #undef CALL
+    }
 }
 
 /* ---- convolutions ---- */
