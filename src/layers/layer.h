@@ -240,8 +240,8 @@ bool layer_has_filters(const struct layer *);
 const struct param *layer_filters(const struct layer *);
 enum status layer_fail(struct ctx *, const struct layer *, const char *key, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-bool layer_repeats(const struct layer *);
-bool layer_steady(const struct layer *, enum net_mode);     /* true, for layer_ops.steady */ /* for ops->repeats: always */
+bool layer_repeats(const struct layer *); /* for ops->repeats: always */
+bool layer_steady(const struct layer *, enum net_mode); /* for ops->steady: always */
 bool layer_views(const struct layer *);   /* for ops->views: always */
 extern const struct cfg_key layer_common_keys[];
 /* Activations.  A convolution also knows those that mix channels: ACT_COUNT + an enum channel_norm, first in its table. */
