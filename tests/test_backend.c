@@ -799,6 +799,14 @@ static void check_threads(struct backend *be) {
         CHECK(a.n_out == b.n_out && !memcmp(a.out, b.out, a.n_out * sizeof *a.out), "%s depends on threads", k->name);
         run_done(&a), run_done(&b);
     }
+    /* With many threads Winograd shares out the points, not the tiles, in more than one lot. */
+    const struct parity_case lots = {"run conv winograd in lots", conv_run_body, {1, 16, 92, 92}, 16, 3, 1, 1, 1, ACT_LEAKY};
+    omp_set_num_threads(1);
+    struct run a = run_case(be, &lots, OWN, false);
+    omp_set_num_threads(12);
+    struct run b = run_case(be, &lots, OWN, false);
+    compare(&a, &b, 5e-5);
+    run_done(&a), run_done(&b);
     omp_set_num_threads(most);
 #else
     (void)be;
