@@ -180,8 +180,10 @@ enum status head_prepare(struct layer *l, struct pass *p, int classes, const cha
 void head_release(struct layer *l, struct backend *be) {
     struct head_run *run = l->run;
     if (run) {
-        if (run->plan) be->yolo->close(be, run->plan);
-        be->ops->free(be, run->delta);
+        if (run->plan) {
+            be->yolo->close(be, run->plan);
+            be->ops->free(be, run->delta);
+        }
         free(run->multiplier);
         free(run->map);
         word_tree_free(run->tree);
