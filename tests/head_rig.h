@@ -21,7 +21,7 @@ static inline bool rig_open(struct rig *r, const char *text, int c, int h, int w
     l->state = calloc(1, l->ops->state_size);
     if (keys_read(&ctx, l->section, l->ops->keys, l->state) != ST_OK) return false;
     if (l->ops->shape(&ctx, l, NULL, NULL) != ST_OK) return false;
-    struct pass p = { .ctx = &ctx, .mode = mode, .batch = batch };
+    struct pass p = { .ctx = &ctx, .mode = mode, .batch = batch, .host_heads = true };
     return l->ops->prepare(l, &p) == ST_OK;
 }
 
