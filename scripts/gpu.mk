@@ -17,7 +17,8 @@ GPU_KERNELS := src/backend/cuda/gpu/device.cu
 GPU_SRC := src/backend/cuda/gpu/product.c src/backend/cuda/gpu/conv_none.c
 GPU_INSTEAD := src/backend/cuda/none.c
 CPPFLAGS += -isystem $(CUDA)/include
-NVCC_FLAGS = -std=c++17 -O3 -Isrc -Iinclude -Xcompiler -fPIC,-Wall,-Wextra $(if $(WERROR),--Werror all-warnings) --threads 0 $(if $(filter 1,$(CUDNN_HALF)),-DCUDNN_HALF) $(ARCH)
+# Functions of kernels are the device's as well as the host's (base/element_fn.h).
+NVCC_FLAGS = -std=c++17 -O3 -D'ELEMENT_FN=static __host__ __device__ inline' -Isrc -Iinclude -Xcompiler -fPIC,-Wall,-Wextra $(if $(WERROR),--Werror all-warnings) --threads 0 $(if $(filter 1,$(CUDNN_HALF)),-DCUDNN_HALF) $(ARCH)
 LDFLAGS += -L$(CUDA)/lib64 -Wl,-rpath,$(CUDA)/lib64
 LDLIBS += -lcublasLt -lcublas -lcudart -lstdc++
 MODE := $(MODE)-gpu

@@ -56,6 +56,20 @@ static cJSON *parse_file(const char *path) {
     return o;
 }
 
+/* The run `words` wrote s.sensitivity.json, which is o; cut short within `rows` and resumed, it goes on where it was. */
+static inline void check_taken_up(const cJSON *o, const char *rows, const char *words) {
+    cJSON *cut = cJSON_Duplicate(o, true);
+    cJSON_DeleteItemFromArray(cJSON_GetObjectItem(cut, rows), 2);
+    char *text = cJSON_Print(cut), line[1024];
+    spit("s.sensitivity.json", text);
+    free(text);
+    snprintf(line, sizeof line, "%s -resume", words);
+    run(line);
+    cJSON *again = parse_file("s.sensitivity.json");
+    CHECK(run_.status == 0 && cJSON_Compare(o, again, true), "a resumed one has the same figures: %s", run_.err);
+    cJSON_Delete(cut), cJSON_Delete(again);
+}
+
 static void drop(cJSON *o, const char *name) { /* at any depth */
     cJSON_DeleteItemFromObject(o, name);
     for (cJSON *child = o->child; child; child = child->next) drop(child, name);

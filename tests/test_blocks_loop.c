@@ -114,16 +114,8 @@ static void test_sensitivity(void) {
             CHECK_NEAR(cJSON_GetNumberValue(cJSON_GetObjectItem(block, "score")), cJSON_GetNumberValue(cJSON_GetObjectItem(gone, "score")), 1e-9, "the same score");
     CHECK_NEAR(cJSON_GetNumberValue(cJSON_GetObjectItem(gone, "score")), low, 1e-9, "of blocks of one size the lowest goes");
     cJSON_Delete(cut);
-    /* Cut short, it goes on where it was. */
-    cJSON *short_one = cJSON_Duplicate(o, true);
-    cJSON_DeleteItemFromArray(cJSON_GetObjectItem(short_one, "blocks"), 2);
-    char *text = cJSON_Print(short_one);
-    spit("s.sensitivity.json", text);
-    free(text);
-    run(BASE "-sensitivity -ratios .5 -eval_images 3 -blocks 1 -out s -resume");
-    cJSON *again = parse_file("s.sensitivity.json");
-    CHECK(run_.status == 0 && cJSON_Compare(o, again, true), "a resumed one has the same figures: %s", run_.err);
-    cJSON_Delete(o), cJSON_Delete(short_one), cJSON_Delete(again);
+    check_taken_up(o, "blocks", BASE "-sensitivity -ratios .5 -eval_images 3 -blocks 1 -out s");
+    cJSON_Delete(o);
 }
 
 /* What a run found before its first cut stands in the record: resumed from there, it goes by that. */

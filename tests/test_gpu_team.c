@@ -25,7 +25,7 @@ static void check_alone(const char *kind) {
     }
     be->ops->get(be, x, LENGTH, got);
     CHECK(!memcmp(v, got, sizeof v), "%s: the sum of one rank is another", kind);
-    c->ops->abort(c);
+    c->ops->cancel(c);
     CHECK(c->ops->sum(c, &ctx, 0, x, 1) == ST_BACKEND, "%s: goes on after the end", kind);
     ctx_clear(&ctx);
     be->ops->free(be, x);

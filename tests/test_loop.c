@@ -167,16 +167,8 @@ static void test_sensitivity(void) {
         CHECK(cJSON_GetNumberValue(cJSON_GetObjectItem(cJSON_GetArrayItem(at, 1), "removed")) == floor(.75 * groups + .5), "three quarters of layer %d go", i);
         CHECK(less != before && more != less, "layer %d: the loss answers, %g %g %g", i, before, less, more);
     }
-    /* Cut short, it goes on where it was. */
-    cJSON *short_one = cJSON_Duplicate(o, true);
-    cJSON_DeleteItemFromArray(cJSON_GetObjectItem(short_one, "units"), 2);
-    char *text = cJSON_Print(short_one);
-    spit("s.sensitivity.json", text);
-    free(text);
-    run(BASE "-sensitivity -ratios .25,.75 -eval_images 3 -out s -resume");
-    cJSON *again = parse_file("s.sensitivity.json");
-    CHECK(run_.status == 0 && cJSON_Compare(o, again, true), "a resumed one has the same figures: %s", run_.err);
-    cJSON_Delete(o), cJSON_Delete(short_one), cJSON_Delete(again);
+    check_taken_up(o, "units", BASE "-sensitivity -ratios .25,.75 -eval_images 3 -out s");
+    cJSON_Delete(o);
     run(BASE "-sensitivity -out s");
     check_refused("existing", "s.sensitivity.json", "-resume");
     run(BASE "-sensitivity -ratios .5,2 -out r");

@@ -28,7 +28,7 @@ static void *rank_main(void *arg) {
     real *x = be->ops->alloc(be, &ctx, LENGTH);
     for (int i = 0; i < LENGTH; ++i) v[i] = value_of(me->rank, i);
     be->ops->put(be, v, LENGTH, x);
-    if (r->first_stays_away && me->rank == 0) r->c->ops->abort(r->c);
+    if (r->first_stays_away && me->rank == 0) r->c->ops->cancel(r->c);
     else {
         r->st[me->rank] = r->c->ops->sum(r->c, &ctx, me->rank, be->ops->at(be, x, 3), LENGTH - 3);
         if (r->st[me->rank] == ST_OK) r->st[me->rank] = r->c->ops->wait(r->c, &ctx, me->rank);

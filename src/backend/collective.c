@@ -15,7 +15,7 @@ struct host_collective {
     pthread_cond_t all;
     int arrived;
     unsigned meetings;
-    bool aborted;
+    bool cancelled;
     struct place *place;
 };
 
@@ -30,16 +30,16 @@ static enum status meet(struct host_collective *h, struct ctx *ctx) {
         ++h->meetings;
         pthread_cond_broadcast(&h->all);
     }
-    while (now == h->meetings && !h->aborted) pthread_cond_wait(&h->all, &h->lock);
-    bool met = now != h->meetings && !h->aborted;
+    while (now == h->meetings && !h->cancelled) pthread_cond_wait(&h->all, &h->lock);
+    bool met = now != h->meetings && !h->cancelled;
     pthread_mutex_unlock(&h->lock);
     return met ? ST_OK : ended(ctx);
 }
 
-static void host_abort(struct collective *c) {
+static void host_cancel(struct collective *c) {
     struct host_collective *h = (struct host_collective *)c;
     pthread_mutex_lock(&h->lock);
-    h->aborted = true;
+    h->cancelled = true;
     pthread_cond_broadcast(&h->all);
     pthread_mutex_unlock(&h->lock);
 }
@@ -47,7 +47,7 @@ static void host_abort(struct collective *c) {
 /* A rank without memory must not leave the others waiting. */
 static enum status room(struct collective *c, struct ctx *ctx, float **block, size_t *cap, size_t n) {
     enum status st = mem_grow(ctx, block, cap, n, sizeof **block);
-    if (st != ST_OK) host_abort(c);
+    if (st != ST_OK) host_cancel(c);
     return st;
 }
 
@@ -94,7 +94,7 @@ static void host_close(struct collective *c) {
     free(h);
 }
 
-static const struct collective_ops host_ops = { .sum = host_sum, .broadcast = host_broadcast, .wait = host_wait, .abort = host_abort,
+static const struct collective_ops host_ops = { .sum = host_sum, .broadcast = host_broadcast, .wait = host_wait, .cancel = host_cancel,
                                                 .close = host_close };
 
 static enum status host_open(struct ctx *ctx, struct backend *const *be, int ranks, struct collective **out) {

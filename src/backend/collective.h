@@ -17,7 +17,7 @@ struct collective_ops {
     enum status (*wait)(struct collective *, struct ctx *, int rank);
     /* A rank cannot go on: the others' calls, present and later, end with ST_BACKEND instead of waiting for it.  From any thread.
      * What is queued may never end: close it before anything waits for the devices. */
-    void (*abort)(struct collective *);
+    void (*cancel)(struct collective *);
     void (*close)(struct collective *);
 };
 struct collective {

@@ -5,9 +5,7 @@
 
 #include <stdint.h>
 
-#ifndef ELEMENT_FN /* a compiler for devices wants to be told what runs there */
-#define ELEMENT_FN static inline
-#endif
+#include "base/element_fn.h"
 
 /* The seed whose element 0 is this one's element `first`. */
 ELEMENT_FN uint64_t hash_seed_from(uint64_t seed, uint64_t first) { return seed + first * UINT64_C(0x9e3779b97f4a7c15); }

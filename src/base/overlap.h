@@ -6,11 +6,7 @@
 #include <math.h>
 #include <stdbool.h>
 
-#ifdef __CUDACC__
-#define OVERLAP_FN static __host__ __device__ inline
-#else
-#define OVERLAP_FN static inline
-#endif
+#include "base/element_fn.h"
 
 struct box { float x, y, w, h; }; /* centre form; relative to the image unless said otherwise */
 
@@ -24,7 +20,7 @@ struct box_grad { double x, y, w, h; };
 
 struct overlap_edges { double l, r, t, b; };
 
-OVERLAP_FN struct overlap_edges overlap_edges_of(struct box a) {
+ELEMENT_FN struct overlap_edges overlap_edges_of(struct box a) {
     double x = a.x, y = a.y, w = a.w, h = a.h;
     struct overlap_edges e;
     e.l = x - w / 2, e.r = x + w / 2, e.t = y - h / 2, e.b = y + h / 2;
@@ -34,7 +30,7 @@ OVERLAP_FN struct overlap_edges overlap_edges_of(struct box a) {
 /* Everything that the four overlaps are made of. */
 struct overlap_pair { double inter, uni, cw, ch, distance2; };
 
-OVERLAP_FN struct overlap_pair overlap_pair_of(struct box a, struct box b) {
+ELEMENT_FN struct overlap_pair overlap_pair_of(struct box a, struct box b) {
     struct overlap_edges p = overlap_edges_of(a), q = overlap_edges_of(b);
     double iw = fmin(p.r, q.r) - fmax(p.l, q.l), ih = fmin(p.b, q.b) - fmax(p.t, q.t);
     double dx = (double)a.x - b.x, dy = (double)a.y - b.y;
@@ -48,12 +44,12 @@ OVERLAP_FN struct overlap_pair overlap_pair_of(struct box a, struct box b) {
 }
 
 /* At most 1: rounding must not lift equal boxes over a threshold of 1. */
-OVERLAP_FN double overlap_pair_iou(const struct overlap_pair *p) {
+ELEMENT_FN double overlap_pair_iou(const struct overlap_pair *p) {
     return p->inter == 0 || p->uni == 0 ? 0 : fmin(1.0, p->inter / p->uni);
 }
-OVERLAP_FN double overlap_diagonal2(const struct overlap_pair *p) { return p->cw * p->cw + p->ch * p->ch; }
+ELEMENT_FN double overlap_diagonal2(const struct overlap_pair *p) { return p->cw * p->cw + p->ch * p->ch; }
 
-OVERLAP_FN double overlap_iou(struct box a, struct box b) {
+ELEMENT_FN double overlap_iou(struct box a, struct box b) {
     struct overlap_pair p;
     /* Most pairs are apart: two float comparisons per axis decide that. */
     if (fabsf(a.x - b.x) * 2 > (a.w + b.w) * 1.0001f || fabsf(a.y - b.y) * 2 > (a.h + b.h) * 1.0001f) return 0;
@@ -61,21 +57,21 @@ OVERLAP_FN double overlap_iou(struct box a, struct box b) {
     return overlap_pair_iou(&p);
 }
 
-OVERLAP_FN double overlap_giou(struct box a, struct box b) {
+ELEMENT_FN double overlap_giou(struct box a, struct box b) {
     struct overlap_pair p = overlap_pair_of(a, b);
     double hull = p.cw * p.ch;
     return hull == 0 ? overlap_pair_iou(&p) : overlap_pair_iou(&p) - (hull - p.uni) / hull;
 }
 
 /* IoU - (d^2/c^2)^exponent. */
-OVERLAP_FN double overlap_apart(struct box a, struct box b, double exponent) {
+ELEMENT_FN double overlap_apart(struct box a, struct box b, double exponent) {
     struct overlap_pair p = overlap_pair_of(a, b);
     double c = overlap_diagonal2(&p);
     return c == 0 ? overlap_pair_iou(&p) : overlap_pair_iou(&p) - pow(p.distance2 / c, exponent);
 }
 
 /* The aspect term of CIoU: *trade_off is alpha; the return value is (4/pi^2)*angle^2. */
-OVERLAP_FN double overlap_aspect(struct box a, struct box b, double iou, double *angle, double *trade_off) {
+ELEMENT_FN double overlap_aspect(struct box a, struct box b, double iou, double *angle, double *trade_off) {
     double v;
     *angle = atan((double)b.w / b.h) - atan((double)a.w / a.h);
     v = 4 / (OVERLAP_PI * OVERLAP_PI) * *angle * *angle;
@@ -83,7 +79,7 @@ OVERLAP_FN double overlap_aspect(struct box a, struct box b, double iou, double 
     return v;
 }
 
-OVERLAP_FN double overlap_ciou(struct box a, struct box b) {
+ELEMENT_FN double overlap_ciou(struct box a, struct box b) {
     struct overlap_pair p = overlap_pair_of(a, b);
     double c = overlap_diagonal2(&p), iou = overlap_pair_iou(&p), angle, alpha, v;
     if (c == 0) return iou;
@@ -91,7 +87,7 @@ OVERLAP_FN double overlap_ciou(struct box a, struct box b) {
     return iou - (p.distance2 / c + alpha * v);
 }
 
-OVERLAP_FN double overlap_of(enum iou_kind kind, struct box a, struct box b) {
+ELEMENT_FN double overlap_of(enum iou_kind kind, struct box a, struct box b) {
     switch (kind) {
     case IOU_GIOU: return overlap_giou(a, b);
     case IOU_DIOU: return overlap_apart(a, b, 0.6);
@@ -113,7 +109,7 @@ struct overlap_parts {
     struct overlap_slopes di, du, dcw, dch;
 };
 
-OVERLAP_FN struct overlap_slopes overlap_slopes_of(double l, double r, double t, double b) {
+ELEMENT_FN struct overlap_slopes overlap_slopes_of(double l, double r, double t, double b) {
     struct overlap_slopes s;
     s.l = l, s.r = r, s.t = t, s.b = b;
     return s;
@@ -121,7 +117,7 @@ OVERLAP_FN struct overlap_slopes overlap_slopes_of(double l, double r, double t,
 
 /* COMPAT: derivatives of Darknet hold without overlap, too: Iw and Ih are then negative lengths, and it uses
  * them so. */
-OVERLAP_FN struct overlap_parts overlap_darknet_parts(struct box pred, struct box truth) {
+ELEMENT_FN struct overlap_parts overlap_darknet_parts(struct box pred, struct box truth) {
     struct overlap_parts d;
     double s, w, h;
     d.p = overlap_edges_of(pred), d.q = overlap_edges_of(truth);
@@ -141,12 +137,12 @@ OVERLAP_FN struct overlap_parts overlap_darknet_parts(struct box pred, struct bo
     return d;
 }
 
-OVERLAP_FN double overlap_quotient(double num, double dnum, double den, double dden) {
+ELEMENT_FN double overlap_quotient(double num, double dnum, double den, double dden) {
     return (den * dnum - num * dden) / (den * den);
 }
 
 /* The distance and aspect terms of DIoU and CIoU as Darknet trains with them. */
-OVERLAP_FN struct box_grad overlap_darknet_distance(const struct overlap_parts *d, enum iou_kind kind, struct box pred, struct box truth) {
+ELEMENT_FN struct box_grad overlap_darknet_distance(const struct overlap_parts *d, enum iou_kind kind, struct box pred, struct box truth) {
     double c = d->cw * d->cw + d->ch * d->ch;
     double dx = (double)truth.x - pred.x, dy = (double)truth.y - pred.y, s = dx * dx + dy * dy;
     double cw_x, ch_y, cw_w, ch_h, angle, alpha;
@@ -168,7 +164,7 @@ OVERLAP_FN struct box_grad overlap_darknet_distance(const struct overlap_parts *
 }
 
 /* What box_iou_darknet_grad of vision/box.h says. */
-OVERLAP_FN struct box_grad overlap_darknet_grad(enum iou_kind kind, struct box pred, struct box truth) {
+ELEMENT_FN struct box_grad overlap_darknet_grad(enum iou_kind kind, struct box pred, struct box truth) {
     struct overlap_parts d;
     struct overlap_slopes e, g;
     struct box_grad out, far;

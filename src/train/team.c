@@ -28,7 +28,7 @@ static void done(struct team *t, int rank, enum status st) {
     bool first = st != ST_OK && h->failed < 0;
     if (first || (st != ST_OK && st != ST_BACKEND && rank < h->failed)) h->failed = rank; /* ST_BACKEND: perhaps for want of the others */
     pthread_mutex_unlock(&h->lock);
-    if (first && t->sums) t->sums->ops->abort(t->sums);
+    if (first && t->sums) t->sums->ops->cancel(t->sums);
 }
 
 static void *thread_main(void *arg) {

@@ -8,18 +8,13 @@
 #ifndef BACKEND_CUDA_ELEMENT_H
 #define BACKEND_CUDA_ELEMENT_H
 
-#ifdef __CUDACC__
-#define ELEMENT_FN static __host__ __device__ inline
-#else
-#define ELEMENT_FN static inline
-#endif
-
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "backend/backend.h"
 #include "backend/hash.h"
+#include "base/element_fn.h"
 
 /* How element i, counted channels-last through n, h, w, c, is found. */
 enum view_kind {

@@ -15,8 +15,8 @@ struct rank {
 
 struct nccl_collective {
     struct collective base;
-    pthread_mutex_t lock;    /* of aborted */
-    bool aborted;
+    pthread_mutex_t lock;    /* of cancelled */
+    bool cancelled;
     struct rank *rank;
 };
 
@@ -32,16 +32,16 @@ static enum status nccl_ok(struct ctx *ctx, const struct rank *r, ncclResult_t c
     return ctx_fail(ctx, ST_BACKEND, "GPU %d: NCCL: %s", gpu_of(r)->number, ncclGetErrorString(code));
 }
 
-static bool is_aborted(struct nccl_collective *c) {
+static bool is_cancelled(struct nccl_collective *c) {
     pthread_mutex_lock(&c->lock);
-    bool aborted = c->aborted;
+    bool cancelled = c->cancelled;
     pthread_mutex_unlock(&c->lock);
-    return aborted;
+    return cancelled;
 }
 
 /* This stream goes on where the computing one is now. */
 static enum status follow(struct nccl_collective *c, struct ctx *ctx, struct rank *r) {
-    if (is_aborted(c)) return ctx_fail(ctx, ST_BACKEND, "another device could not go on");
+    if (is_cancelled(c)) return ctx_fail(ctx, ST_BACKEND, "another device could not go on");
     if (r->dev->failed) return ctx_fail(ctx, r->dev->code, "%s", r->dev->error);
     TRY(cuda_ok(ctx, r, cudaSetDevice(gpu_of(r)->number), "choosing it"));
     TRY(cuda_ok(ctx, r, cudaEventRecord(r->ready, gpu_of(r)->stream), "recording an event"));
@@ -66,7 +66,7 @@ static enum status nccl_wait(struct collective *base, struct ctx *ctx, int rank)
     struct nccl_collective *c = (struct nccl_collective *)base;
     struct rank *r = &c->rank[rank];
     ncclResult_t state = ncclSuccess;
-    if (is_aborted(c)) return ctx_fail(ctx, ST_BACKEND, "another device could not go on");
+    if (is_cancelled(c)) return ctx_fail(ctx, ST_BACKEND, "another device could not go on");
     TRY(nccl_ok(ctx, r, ncclCommGetAsyncError(r->comm, &state)));
     TRY(nccl_ok(ctx, r, state));
     TRY(cuda_ok(ctx, r, cudaSetDevice(gpu_of(r)->number), "choosing it"));
@@ -75,10 +75,10 @@ static enum status nccl_wait(struct collective *base, struct ctx *ctx, int rank)
 }
 
 /* Calls only queue work, so no thread waits inside one; kernels that wait for the rank that is missing end in nccl_close. */
-static void nccl_abort(struct collective *base) {
+static void nccl_cancel(struct collective *base) {
     struct nccl_collective *c = (struct nccl_collective *)base;
     pthread_mutex_lock(&c->lock);
-    c->aborted = true;
+    c->cancelled = true;
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -87,9 +87,9 @@ static void nccl_close(struct collective *base) {
     for (int i = 0; c->rank && i < base->ranks; ++i) {
         struct rank *r = &c->rank[i];
         cudaSetDevice(gpu_of(r)->number);
-        if (r->comm && c->aborted) ncclCommAbort(r->comm);
+        if (r->comm && c->cancelled) ncclCommAbort(r->comm);
         if (r->stream) cudaStreamSynchronize(r->stream);
-        if (r->comm && !c->aborted) ncclCommDestroy(r->comm);
+        if (r->comm && !c->cancelled) ncclCommDestroy(r->comm);
         if (r->ready) cudaEventDestroy(r->ready);
         if (r->done) cudaEventDestroy(r->done);
         if (r->stream) cudaStreamDestroy(r->stream);
@@ -99,7 +99,7 @@ static void nccl_close(struct collective *base) {
     free(c);
 }
 
-static const struct collective_ops nccl_ops = { .sum = nccl_sum, .broadcast = nccl_broadcast, .wait = nccl_wait, .abort = nccl_abort,
+static const struct collective_ops nccl_ops = { .sum = nccl_sum, .broadcast = nccl_broadcast, .wait = nccl_wait, .cancel = nccl_cancel,
                                                 .close = nccl_close };
 
 static bool all_apart(struct device *const *dev, int n) {
