@@ -148,9 +148,11 @@ static void run_panels(const struct job *j, ptrdiff_t first, ptrdiff_t last, str
 
 static ptrdiff_t panels(const struct conv_desc *d) { return (d->y.c + PANEL - 1) / PANEL; }
 
-/* The weights are the larger part: each thread takes some of the filters, else some of the pixels. */
+/* The weights are the larger part, and their panels can be shared out evenly: each thread takes some of the filters, else some of the
+ * pixels. */
 static bool by_filters(const struct conv_desc *d, int threads) {
-    return panels(d) >= threads && (double)taps(d) * d->y.c > (double)d->x.n * d->x.c * d->x.h * d->x.w;
+    ptrdiff_t most = (panels(d) + threads - 1) / threads * PANEL;
+    return 16 * most * threads <= 17 * (ptrdiff_t)d->y.c && (double)taps(d) * d->y.c > (double)d->x.n * d->x.c * d->x.h * d->x.w;
 }
 
 static void run_points(const struct job *j, int threads) {
