@@ -91,15 +91,25 @@ ALWAYS_INLINE void store_some(float *p, vec v, ptrdiff_t n) {
     else store_lanes(p, v, n);
 }
 
-/* Lane i of row k becomes lane k of row i.  Each round deals the rows out like a pack of cards: halves side by side, lane by lane. */
-#if defined(__AVX512F__)
-#define DEAL(a, b, from) __builtin_shufflevector(a, b, from, from + 16, from + 1, from + 17, from + 2, from + 18, from + 3, from + 19, \
-                                                 from + 4, from + 20, from + 5, from + 21, from + 6, from + 22, from + 7, from + 23)
-#elif defined(__AVX2__)
-#define DEAL(a, b, from) __builtin_shufflevector(a, b, from, from + 8, from + 1, from + 9, from + 2, from + 10, from + 3, from + 11)
+#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define DEAL(a, b, from) __builtin_shufflevector(a, b, from, from + 4, from + 1, from + 5)
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (mask){ __VA_ARGS__ })
 #endif
+#define DEAL4(i, w) i, i + w, i + 1, i + 1 + w
+#define DEAL8(i, w) DEAL4(i, w), DEAL4(i + 2, w)
+#define DEAL16(i, w) DEAL8(i, w), DEAL8(i + 4, w)
+
+/* Half a vector's lanes of a and b in turn, from lane `from` on. */
+#if defined(__AVX512F__)
+#define DEAL(a, b, from) SHUFFLE(a, b, DEAL16(from, 16))
+#elif defined(__AVX2__)
+#define DEAL(a, b, from) SHUFFLE(a, b, DEAL8(from, 8))
+#else
+#define DEAL(a, b, from) SHUFFLE(a, b, DEAL4(from, 4))
+#endif
+
+/* Lane i of row k becomes lane k of row i: as a pack of cards that is dealt out in halves, lane by lane. */
 ALWAYS_INLINE void transpose(vec row[WIDTH]) {
     vec next[WIDTH];
     for (int round = 1; round < WIDTH; round *= 2) {
