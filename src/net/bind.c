@@ -68,6 +68,7 @@ static enum status buffers_new(struct ctx *ctx, struct net *net) {
     b->home = mem_zero(ctx, n, sizeof *b->home);
     b->place = mem_zero(ctx, n, sizeof *b->place);
     b->skip = mem_zero(ctx, n, sizeof *b->skip);
+    b->spare = mem_zero(ctx, n, sizeof *b->spare);
     b->add = mem_zero(ctx, n, sizeof *b->add);
     b->first_writer = mem_zero(ctx, n, sizeof *b->first_writer);
     b->clear = mem_zero(ctx, n, sizeof *b->clear);
@@ -216,7 +217,7 @@ void net_unbind(struct net *net) {
         ops->free(net->be, b->arena);
         ops->free(net->be, b->scratch);
         for (int i = 0; b->add && i < net->n; ++i) free(b->add[i]);
-        free(b->owner), free(b->channel), free(b->home), free(b->place), free(b->skip), free(b->add), free(b->first_writer), free(b->clear), free(b->differentiable), free(b->in), free(b->din);
+        free(b->owner), free(b->channel), free(b->home), free(b->place), free(b->skip), free(b->spare), free(b->add), free(b->first_writer), free(b->clear), free(b->differentiable), free(b->in), free(b->din);
         free(b->kept), free(b->segment), free(b->again), free(b->stats);
         free(b);
     }

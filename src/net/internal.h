@@ -16,6 +16,7 @@ struct net_buffers {
     int *channel;        /* per layer that is not its own owner: the first channel of the owner's tensor that is its y */
     int *home, *place;   /* per owner: the layer in whose tensor y lies, from channel `place` on; LAYER_INPUT: none, it has its own */
     int *skip;           /* per owner: the layer whose output it sums into its own; LAYER_INPUT: none */
+    int *spare;          /* per owner: spare elements of its tensor's pixels */
     bool **add;          /* per layer and input: the gradient's first writer has been there already */
     int *first_writer;   /* per layer: the layer whose backward writes its dy first, or -1 */
     bool *clear;         /* per layer: dy must be zeroed before the first writer */
