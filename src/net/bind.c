@@ -184,6 +184,7 @@ static enum status allocate(struct ctx *ctx, struct net *net) {
 
 enum status net_bind(struct ctx *ctx, struct net *net, struct backend *be, enum net_mode mode, int batch) {
     net_unbind(net);
+    assert(mode != NET_TRAIN || !net->view);
     if (mode == NET_TRAIN) TRY(net_options_check_training(ctx, net->doc, &net->opt));
     net->be = be;
     net->mode = mode;
@@ -274,10 +275,11 @@ enum status net_resize(struct ctx *ctx, struct net *net, int w, int h) {
 }
 
 void net_pull(struct net *net) {
-    if (!borrows_params(net)) net->be->ops->get(net->be, net->dev_param, net->n_param, net->param);
+    if (!borrows_params(net) && !net->view) net->be->ops->get(net->be, net->dev_param, net->n_param, net->param);
 }
 
 enum status net_push(struct ctx *ctx, struct net *net) {
+    TRY(net_check_param(ctx, net));
     if (!borrows_params(net)) net->be->ops->put(net->be, net->param, net->n_param, net->dev_param);
     return net_refresh(ctx, net);
 }
@@ -289,6 +291,7 @@ enum status net_refresh(struct ctx *ctx, struct net *net) {
         if (!l->ops->refresh) continue;
         net_pass(ctx, net, i, &p);
         TRY(l->ops->refresh(l, &p));
+        net_leave_param(net, l);
     }
     return ST_OK;
 }

@@ -61,6 +61,11 @@ int net_home(const struct net_buffers *, int i, int *channel);
  * size the plan's arithmetic has room for in the `left` bytes that were free before the network was bound. */
 enum status net_explain_memory(struct ctx *, const struct net *, int layer, double left);
 
+/* --- weights.c: parameters that lie in a file --- */
+void net_drop_param(struct net *);
+void net_leave_param(const struct net *, const struct layer *); /* nobody will read them soon */
+enum status net_check_param(struct ctx *, const struct net *); /* fails when the file is another one by now */
+
 /* Fails when that many bytes are more than the machine has. */
 enum status net_check_memory(struct ctx *, const struct net *, const char *what, double bytes);
 
