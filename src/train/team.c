@@ -176,17 +176,15 @@ static enum status gather(struct ctx *ctx, struct member *m, const struct batch 
     size_t per = (size_t)m->net->opt.channels * (size_t)m->net->opt.height * (size_t)m->net->opt.width, target = (size_t)b->target_size;
     size_t frames = (size_t)m->net->steps, streams = (size_t)images / frames, share = streams / (size_t)m->team->n, all = share * frames;
     if (x) TRY(mem_grow(ctx, &m->x, &m->x_cap, all * per, sizeof *m->x));
-    if (b->block) TRY(mem_grow(ctx, &m->block, &m->block_cap, all, sizeof *m->block));
     if (b->truth) TRY(mem_grow(ctx, &m->boxes, &m->boxes_cap, all, sizeof *m->boxes));
     if (b->target) TRY(mem_grow(ctx, &m->target, &m->target_cap, all * target, sizeof *m->target));
     for (size_t f = 0; f < frames; ++f) {
         size_t from = f * streams + (size_t)m->rank * share, to = f * share;
         if (x) memcpy(m->x + to * per, x + from * per, share * per * sizeof *x);
-        if (b->block) memcpy(m->block + to, b->block + from, share * sizeof *b->block);
         if (b->truth) memcpy(m->boxes + to, b->truth + from, share * sizeof *b->truth);
         if (b->target) memcpy(m->target + to * target, b->target + from * target, share * target * sizeof *b->target);
     }
-    *s = (struct team_share){ x ? m->x : NULL, b->block ? m->block : NULL, b->truth ? m->boxes : NULL, b->target ? m->target : NULL };
+    *s = (struct team_share){ x ? m->x : NULL, b->truth ? m->boxes : NULL, b->target ? m->target : NULL };
     return ST_OK;
 }
 
@@ -194,18 +192,20 @@ enum status team_share(struct ctx *ctx, struct member *m, const struct batch *b,
     int first = images / m->team->n * m->rank;
     size_t per = (size_t)m->net->opt.channels * (size_t)m->net->opt.height * (size_t)m->net->opt.width;
     if (m->team->n > 1 && m->net->steps > 1) return gather(ctx, m, b, x, images, s);
-    *s = (struct team_share){ x ? x + (size_t)first * per : NULL, b->block ? b->block + first : NULL, b->truth ? b->truth + first : NULL,
+    *s = (struct team_share){ x ? x + (size_t)first * per : NULL, b->truth ? b->truth + first : NULL,
                               b->target ? b->target + (size_t)first * (size_t)b->target_size : NULL };
     return ST_OK;
 }
 
 /* --- Pictures ------------------------------------------------------------------------------------------------------------ */
 
+/* The member's share of any batch, also of one that comes later. */
 static enum status send_pictures(struct ctx *ctx, struct member *m, const struct batch *b) {
-    struct team_share s;
+    int frames = m->net->steps, streams = b->n / frames, share = streams / m->team->n, all = share * frames;
     if (!m->stage) TRY(m->be->pictures->open(m->be, ctx, &m->stage));
-    TRY(team_share(ctx, m, b, NULL, b->n, &s));
-    return m->be->pictures->send(m->be, ctx, m->stage, s.block, b->n / m->team->n);
+    TRY(mem_grow(ctx, &m->block, &m->block_cap, (size_t)all, sizeof *m->block));
+    for (int i = 0; i < all; ++i) m->block[i] = b->block[i / share * streams + m->rank * share + i % share];
+    return m->be->pictures->send(m->be, ctx, m->stage, m->block, all);
 }
 
 enum status team_draw(struct ctx *ctx, struct member *m, const struct batch *b, const struct batch *next) {

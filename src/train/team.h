@@ -54,8 +54,8 @@ void team_close(struct team *); /* unbinds and frees what is not the caller's; a
  * longer possible. */
 enum status team_each(struct ctx *, struct team *, team_task *, void *user);
 
-/* What of a batch of `images` images is this member's. */
-struct team_share { const float *x; const struct picture_block *const *block; const struct truth_list *boxes; const float *target; };
+/* What of a batch of `images` images is this member's; x NULL: without it. */
+struct team_share { const float *x; const struct truth_list *boxes; const float *target; };
 enum status team_share(struct ctx *, struct member *, const struct batch *, const float *x, int images, struct team_share *);
 
 /* The member's input from its share of a batch of blocks, and then begins to send that of the next batch, where it is there (not NULL). */
