@@ -64,8 +64,9 @@ static enum status split(struct ctx *ctx, const struct text_list *images) {
     struct parts parts = { .memory = &blocks };
     float *x = malloc(3 * sizeof *x * (size_t)width * (size_t)height);
     double plain, coloured, mosaic, block, block_mosaic, start = io_seconds();
-    for (int i = 0; i < few.n; ++i) TRY(sample_load(ctx, few.item[i], 3, 80, width, height, &kept[i]));
+    for (int i = 0; i < few.n; ++i, sample_free(kept)) TRY(sample_load(ctx, few.item[i], 3, 80, width, height, kept));
     double decode = (io_seconds() - start) / few.n;
+    for (int i = 0; i < few.n; ++i) TRY(sample_load(ctx, few.item[i], 3, 80, width, height, &kept[i]));
     grey.hue = 0, grey.saturation = grey.exposure = 1, tiles.mix = MIX_MOSAIC;
     TRY(made(ctx, &few, &grey, false, NULL, x, &plain));
     TRY(made(ctx, &few, &a, false, NULL, x, &coloured));

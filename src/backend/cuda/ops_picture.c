@@ -35,6 +35,7 @@ static void stage_close(struct backend *be, struct picture_stage *s) {
 
 static enum status stage_reserve(struct backend *be, struct ctx *ctx, struct picture_stage *s, size_t bytes) {
     if (bytes <= s->bytes) return ST_OK;
+    cuda_device(be)->ops->send_end(cuda_device(be)); /* should copies to it have been sent in vain */
     be->ops->free(be, s->at);
     s->bytes = 0;
     s->at = be->ops->alloc(be, ctx, bytes / sizeof(float));
@@ -58,9 +59,9 @@ static enum status stage_send(struct backend *be, struct ctx *ctx, struct pictur
 static enum status stage_draw(struct backend *be, struct ctx *ctx, struct picture_stage *s, struct tensor *x) {
     struct device *dev = cuda_device(be);
     struct draw_args a = { s->at, s->stride, view_of(x) };
+    dev->ops->send_end(dev);
     if (x->c > PICTURE_CHANNELS || x->n != s->n)
         return ctx_fail(ctx, ST_BACKEND, "%d pictures were sent for an input of %d images, %d channels", s->n, x->n, x->c);
-    dev->ops->send_end(dev);
     RUN_EACH(be, draw, &a, cells_of(x));
     return cuda_fault(be, ctx);
 }
