@@ -34,7 +34,7 @@ static float *trained(struct run *r, enum who who, int n, const char *keys, cons
     if (!net) printf("%s\n", r->ctx.error), exit(1);
     memset(&flow, 0, sizeof flow);
     for (int i = 0; i < n; ++i) {
-        CHECK(backend_open(&r->ctx, kind, &be[i]) == ST_OK, "%s", r->ctx.error);
+        if (backend_open(&r->ctx, kind, &be[i]) != ST_OK) return net_close(net), NULL; /* too small a device even for that */
         if (who == HOST) be[i]->pictures = NULL;
         if (who != WATCHED) continue;
         own_ops = watched_ops = *be[i]->pictures;
@@ -126,10 +126,28 @@ static void check_kind(void) {
     check_failure();
 }
 
+/* A device with room for the network, but not for its pictures. */
+static void check_memory(void) {
+    static struct run r;
+    bool said = false;
+    size_t count;
+    char small[64];
+    kind = small;
+    for (int tenths = 20; tenths < 120 && !said; ++tenths) {
+        snprintf(small, sizeof small, "cuda-emulated@%d.%d", tenths / 10, tenths % 10);
+        float *w = trained(&r, DEVICE, 1, "batch=8\nmax_batches=1\nblur=1\ngaussian_noise=9", DETECTOR, &count);
+        said = !w && strstr(r.ctx.error, "pictures of 8 images: ") && strstr(r.ctx.error, "subdivisions");
+        free(w);
+        if (w) break;
+    }
+    CHECK(said, "no memory is too small for pictures alone: %s", r.ctx.error);
+}
+
 int main(void) {
     const char *kinds[MAX_KINDS];
     int n = fast_kinds(kinds);
     tiny_start("feed");
     for (int i = 1; i < n; ++i) kind = kinds[i], check_kind();
+    check_memory();
     return tiny_end("feed");
 }

@@ -300,7 +300,7 @@ enum status team_follow(struct ctx *ctx, void *user, struct member *m) {
     TRY(sums->ops->broadcast(sums, ctx, m->rank, 0, m->net->dev_param, m->net->n_param));
     TRY(sums->ops->broadcast(sums, ctx, m->rank, 0, m->optimizer.momentum, m->optimizer.n));
     if (m->optimizer.second) TRY(sums->ops->broadcast(sums, ctx, m->rank, 0, m->optimizer.second, m->optimizer.n));
-    m->optimizer.updates = lead->updates;
+    if (m->rank) m->optimizer.updates = lead->updates;
     TRY(sums->ops->wait(sums, ctx, m->rank));
     return m->rank ? net_refresh(ctx, m->net) : ST_OK;
 }

@@ -1,5 +1,6 @@
 /* Inputs drawn on the device: memory and order of kernels_picture.h. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "backend/cuda/internal.h"
 
@@ -33,13 +34,21 @@ static void stage_close(struct backend *be, struct picture_stage *s) {
     free(s);
 }
 
+static enum status no_room(struct ctx *ctx, const struct picture_stage *s) {
+    char why[sizeof ctx->error];
+    if (ctx->code != ST_MEMORY) return ctx->code;
+    memcpy(why, ctx->error, sizeof why);
+    ctx_clear(ctx);
+    return ctx_fail(ctx, ST_MEMORY, "pictures of %d images: %.900s; a smaller batch or more subdivisions need less", s->n, why);
+}
+
 static enum status stage_reserve(struct backend *be, struct ctx *ctx, struct picture_stage *s, size_t bytes) {
     if (bytes <= s->bytes) return ST_OK;
     cuda_device(be)->ops->send_end(cuda_device(be)); /* should copies to it have been sent in vain */
     be->ops->free(be, s->at);
     s->bytes = 0;
     s->at = be->ops->alloc(be, ctx, bytes / sizeof(float));
-    if (!s->at) return ctx->code;
+    if (!s->at) return no_room(ctx, s);
     s->bytes = bytes;
     return ST_OK;
 }
