@@ -371,7 +371,7 @@ static enum status member_step(struct ctx *ctx, void *user, struct member *m) {
     TRY(team_share(ctx, m, part->b, part->x, net->batch * t->team.n, &share));
     net->seed = rng_u64(&noise);
     net->first_image = net->batch * m->rank;
-    net->seen = t->net->seen;
+    if (m->rank) net->seen = t->net->seen;
     net->boxes = share.boxes;
     memset(m->stats, 0, (size_t)net->n * sizeof *m->stats);
     if (plan_sequence((void *)t, part->number) == part->number) TRY(net_reset(ctx, net));
