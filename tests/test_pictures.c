@@ -102,7 +102,7 @@ static struct seen check(struct backend *be, const char *what, struct loader_opt
     struct ctx ctx = { 0 };
     struct seen seen = { 0 };
     struct loader *host, *device;
-    struct picture_stage *stage;
+    struct picture_stage *stage = NULL;
     struct block_memory blocks = { get, put, be };
     o.images = &set;
     o.plan = plan;
@@ -185,7 +185,7 @@ static void check_classes(struct backend *be) {
 /* A stage refuses what does not fit, and grows and shrinks with its batches. */
 static void check_misfit(struct backend *be) {
     struct ctx ctx = { 0 };
-    struct picture_stage *stage;
+    struct picture_stage *stage = NULL;
     struct block_memory blocks = { get, put, be };
     struct parts parts = { .memory = &blocks };
     struct tensor x = tensor_of(be, (struct shape){ 2, 3, 4, 4 }, be->ops->alloc(be, &ctx, 96));
