@@ -31,7 +31,9 @@ static int step_count(const struct net *net) { return 3 * net->n; }
 
 static size_t out_count(const struct net *net, int i) {
     struct shape s = net->layer[i].out;
-    return net->buffers->owner[i] == i ? (size_t)net->batch * (size_t)s.c * (size_t)s.h * (size_t)s.w : 0;
+    s.n = net->batch;
+    s.c += net->buffers->spare[i];
+    return net->buffers->owner[i] == i ? shape_count(s) : 0;
 }
 
 static size_t kept_count(const struct net *net, int i) {
@@ -247,7 +249,10 @@ static void set_pointers(struct net *net, const struct span *span, const size_t 
         real *at[3];
         for (int k = 0; k < 3; ++k)
             at[k] = span[k * n + i].size ? ops->at(net->be, b->arena, offset[k * n + i]) : NULL;
-        net->y[i] = shape_tensor(net->be, net->layer[i].out, net->batch, at[0]);
+        struct shape s = net->layer[i].out;
+        s.c += b->spare[i];
+        net->y[i] = shape_tensor(net->be, s, net->batch, at[0]);
+        net->y[i].c -= net->y[i].spare = b->spare[i];
         net->dy[i] = shape_tensor(net->be, net->layer[i].out, net->batch, at[2]);
         b->kept[i] = at[1];
     }
