@@ -54,7 +54,7 @@ static const char LAYERS[] =
     "[convolutional]\nsize=1\nfilters=14\nactivation=linear\n"
     "[yolo]\nmask=0,1\nanchors=18,18,26,26\nclasses=2\nnum=2\njitter=.1\nrandom=%d\n";
 
-static struct net *open_net(const char *net_keys, const char *extra, int random) {
+static inline struct net *open_net(const char *net_keys, const char *extra, int random) {
     struct ctx ctx = { 0 };
     char text[2048], layers[1500];
     struct cfg_doc *doc;

@@ -12,6 +12,7 @@
 #ifndef BACKEND_BACKEND_H
 #define BACKEND_BACKEND_H
 
+#include "backend/picture.h"
 #include "backend/yolo.h"
 #include "base/ctx.h"
 
@@ -300,6 +301,21 @@ struct yolo_ops {
     enum status (*sums)(struct backend *, struct ctx *, struct yolo_plan *, struct yolo_sums *);
 };
 
+/* Network inputs that the device draws (backend/picture.h).  Blocks of one batch are sent ahead, beside what computes, and drawn when
+ * their pass begins: a stage holds one batch, the next one may be sent as soon as `draw` has been called. */
+struct picture_stage;
+struct picture_ops {
+    /* Host memory from which blocks travel fastest; by any thread at any time.  NULL: there is none left. */
+    void *(*memory)(struct backend *, size_t bytes);
+    void (*release)(struct backend *, void *);
+    enum status (*open)(struct backend *, struct ctx *, struct picture_stage **);
+    void (*close)(struct backend *, struct picture_stage *); /* waits for what is on its way */
+    /* Queues the copies; the blocks must stay as they are until the work that was queued behind `draw` is done. */
+    enum status (*send)(struct backend *, struct ctx *, struct picture_stage *, const struct picture_block *const *, int n);
+    /* x (n, c, h, w) from the blocks sent last. */
+    enum status (*draw)(struct backend *, struct ctx *, struct picture_stage *, struct tensor *x);
+};
+
 /* Passes that are noted once and played again: what launching work costs is paid once.  See layer_ops.steady. */
 struct recording;
 struct pass_ops {
@@ -318,6 +334,7 @@ struct backend {
     const struct backend_ops *ops;
     const struct yolo_ops *yolo; /* NULL: the host does it */
     const struct pass_ops *passes; /* NULL: none */
+    const struct picture_ops *pictures; /* NULL: the host draws */
     size_t elem_size;  /* bytes of a real */
     bool channels_last;
     bool host;         /* elements are floats in the caller's memory, which operations may be given as they are */

@@ -54,7 +54,7 @@ static enum status open_batches(struct ctx *ctx, void *user, const struct batch_
     struct loader_options lo = { .images = &j->images, .classes = &j->classes, .channels = o->channels, .seed = r->seed,
                                  .threads = r->threads, .plan = r->plan, .sequence = o->track ? r->sequence : NULL,
                                  .steps = r->steps, .augment_speed = o->augment_speed, .user = r->user, .first = r->first,
-                                 .strict = j->flags.strict };
+                                 .strict = j->flags.strict, .blocks = r->blocks };
     augment_from_net(o, &lo.augment);
     TRY(loader_open(ctx, &lo, &loader));
     *out = loader_source(loader);

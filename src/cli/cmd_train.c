@@ -180,7 +180,7 @@ static enum status open_samples(struct ctx *ctx, void *user, const struct batch_
     last->ops->head->info(last, &head);
     struct loader_options lo = { .images = run->images, .channels = o->channels, .seed = r->seed, .plan = r->plan,
                                  .sequence = o->track ? r->sequence : NULL, .steps = r->steps, .augment_speed = o->augment_speed,
-                                 .user = r->user, .augment = { .jitter = head.jitter, .resize = head.resize,
+                                 .user = r->user, .blocks = r->blocks, .augment = { .jitter = head.jitter, .resize = head.resize,
                                                                .max_boxes = head.max_boxes, .classes = head.classes } };
     augment_from_net(o, &lo.augment);
     TRY(loader_open(ctx, &lo, &loader));

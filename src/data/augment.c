@@ -19,13 +19,20 @@ void augment_from_net(const struct net_options *o, struct augment_options *a) {
 
 /* --- Samples -------------------------------------------------------------------------------------------- */
 
+/* Many sums side by side keep vector units busy; a step holds whole pixels of 1 to 4 channels, a run of 8-bit values fits 16 bits. */
+enum { MEAN_STEP = 48, MEAN_RUN = 256 };
+
 static void mean_colour(struct sample *s) {
-    size_t pixels = (size_t)s->px.w * (size_t)s->px.h, c = (size_t)s->px.c;
+    size_t pixels = (size_t)s->px.w * (size_t)s->px.h, c = (size_t)s->px.c, n = pixels * c, i = 0;
     uint64_t sum[4] = { 0, 0, 0, 0 };
-    for (size_t k = 0; k < c; ++k) {
-        const uint8_t *p = s->px.data + k;
-        for (size_t i = 0; i < pixels; ++i) sum[k] += p[i * c];
+    const uint8_t *p = s->px.data;
+    while (n - i >= (size_t)MEAN_STEP * MEAN_RUN) {
+        uint16_t part[MEAN_STEP] = { 0 };
+        for (int run = 0; run < MEAN_RUN; ++run, i += MEAN_STEP)
+            for (int k = 0; k < MEAN_STEP; ++k) part[k] = (uint16_t)(part[k] + p[i + (size_t)k]);
+        for (size_t k = 0; k < MEAN_STEP; ++k) sum[k % c] += part[k];
     }
+    for (; i < n; ++i) sum[i % c] += p[i];
     for (size_t k = 0; k < c; ++k) s->mean[k] = (double)sum[k] / (double)pixels;
 }
 
@@ -177,31 +184,32 @@ struct view view_random(const struct image_key *key, int pass, const struct augm
 
 /* --- Crop, resize and mirror in one pass ---------------------------------------------------------------- */
 
-/* Where one output row or column comes from: two source positions with their weights, and the weight of the
- * colour outside the picture.  wa + wb + outside = 1. */
-struct taps { int a, b; float wa, wb, outside; };
-
 static int floor_div(int a, int d) { return a / d - (a % d < 0); }
 
 static int between(int v, int low, int high) { return v < low ? low : v > high ? high : v; }
 
 /* Pixel centres lie at +0.5; the view's edge is replicated, as when it is cut out first and resized then.  start and
  * length count the picture's pixels, taps and limit those that were decoded, one for `divisor` of them. */
-static void make_taps(struct taps *t, int n, int start, int length, int divisor, int limit, bool mirror) {
+static void make_taps(struct tap *t, int n, int start, int length, int divisor, int limit, bool mirror) {
     int low = floor_div(start, divisor), high = floor_div(start + length - 1, divisor);
     for (int i = 0; i < n; ++i) {
         double u = (start + (i + 0.5) * length / n) / divisor - 0.5, base = floor(u);
         float part = (float)(u - base);
         int a = between((int)base, low, high), b = between((int)base + 1, low, high);
-        struct taps *out = &t[mirror ? n - 1 - i : i];
-        *out = (struct taps){ .a = a, .b = b, .wa = 1 - part, .wb = part };
+        struct tap *out = &t[mirror ? n - 1 - i : i];
+        *out = (struct tap){ .a = a, .b = b, .wa = 1 - part, .wb = part };
         if (a < 0 || a >= limit) out->outside += out->wa, out->wa = 0, out->a = 0;
         if (b < 0 || b >= limit) out->outside += out->wb, out->wb = 0, out->b = 0;
     }
 }
 
+void view_taps(const struct view *v, const struct sample *s, int w, int h, struct tap *columns, struct tap *rows) {
+    make_taps(columns, w, v->left, v->w, s->divisor, s->px.w, v->flip);
+    make_taps(rows, h, v->top, v->h, s->divisor, s->px.h, false);
+}
+
 /* One source row at the output's columns, planar: out[channel*w + x]. */
-static void sample_row(const uint8_t *row, int c, const struct taps *tx, int w, const float *mean,
+static void sample_row(const uint8_t *row, int c, const struct tap *tx, int w, const float *mean,
                        float *restrict out) {
     if (c == 3) {
         float *red = out, *green = out + w, *blue = out + 2 * w;
@@ -224,7 +232,7 @@ static void sample_row(const uint8_t *row, int c, const struct taps *tx, int w, 
 struct row_cache { int y[2]; float *row[2]; };
 
 static const float *cached_row(struct row_cache *cache, const struct pixels *px, int y, int keep,
-                               const struct taps *tx, int w, const float *mean) {
+                               const struct tap *tx, int w, const float *mean) {
     for (int i = 0; i < 2; ++i)
         if (cache->y[i] == y) return cache->row[i];
     int slot = cache->y[0] == keep ? 1 : 0;
@@ -237,7 +245,7 @@ static enum status sample_view(struct ctx *ctx, const struct sample *s, const st
                                float *x) {
     int c = s->px.c;
     size_t row = (size_t)w * (size_t)c, plane = (size_t)w * (size_t)h;
-    struct taps *tx = mem_zero(ctx, (size_t)w + (size_t)h, sizeof *tx), *ty = tx ? tx + w : NULL;
+    struct tap *tx = mem_zero(ctx, (size_t)w + (size_t)h, sizeof *tx), *ty = tx ? tx + w : NULL;
     float *rows = mem_zero(ctx, 2 * row, sizeof *rows);
     if (!tx || !rows) {
         free(tx);
@@ -246,8 +254,7 @@ static enum status sample_view(struct ctx *ctx, const struct sample *s, const st
     }
     float mean[4];
     for (int k = 0; k < c; ++k) mean[k] = (float)s->mean[k];
-    make_taps(tx, w, v->left, v->w, s->divisor, s->px.w, v->flip);
-    make_taps(ty, h, v->top, v->h, s->divisor, s->px.h, false);
+    view_taps(v, s, w, h, tx, ty);
     struct row_cache cache = { { -1, -1 }, { rows, rows + row } };
     for (int y = 0; y < h; ++y) {
         const float *a = cached_row(&cache, &s->px, ty[y].a, ty[y].b, tx, w, mean);
@@ -360,9 +367,8 @@ enum status truth_reserve(struct ctx *ctx, struct truth_list *list, int n) {
 }
 
 /* COMPAT: the limit on the number of boxes counts before those too small for the network are dropped. */
-static enum status move_truth(struct ctx *ctx, struct rng *r, const struct sample *s,
-                              const struct augment_options *a, const struct view *v, int w, int h,
-                              struct truth_list *out) {
+enum status view_truth(struct ctx *ctx, const struct view *v, struct rng *r, const struct augment_options *a, const struct sample *s,
+                       int w, int h, struct truth_list *out) {
     const struct truth_list *in = &s->truth;
     out->n = 0;
     TRY(truth_reserve(ctx, out, in->n));
@@ -391,7 +397,7 @@ enum status view_render(struct ctx *ctx, const struct view *v, const struct imag
     struct rng own = image_stream(key, DRAW_OWN, pass);
     struct image im = { .w = w, .h = h, .c = s->px.c, .data = x };
     TRY(sample_view(ctx, s, v, w, h, x));
-    TRY(move_truth(ctx, &own, s, a, v, w, h, truth));
+    TRY(view_truth(ctx, v, &own, a, s, w, h, truth));
     colour_shift(v->hue, v->saturation, v->exposure, &im);
     TRY(view_blur(ctx, v, truth, &im));
     add_noise(&own, v->noise, &im);

@@ -3,6 +3,7 @@
 #ifndef DATA_AUGMENT_H
 #define DATA_AUGMENT_H
 
+#include "backend/picture.h"
 #include "base/rng.h"
 #include "cfg/net_options.h"
 #include "vision/box.h"
@@ -75,6 +76,10 @@ struct view view_random(const struct image_key *, int pass, const struct augment
 enum status view_render(struct ctx *, const struct view *, const struct image_key *, int pass,
                         const struct augment_options *, const struct sample *, int w, int h, float *x,
                         struct truth_list *truth);
+/* The parts of view_render: its boxes, and where its columns (w) and rows (h) come from, in the sample's pixels. */
+enum status view_truth(struct ctx *, const struct view *, struct rng *own, const struct augment_options *, const struct sample *,
+                       int w, int h, struct truth_list *truth);
+void view_taps(const struct view *, const struct sample *, int w, int h, struct tap *columns, struct tap *rows);
 /* Both for an image that is one picture. */
 enum status sample_augment(struct ctx *, const struct sample *, const struct augment_options *, uint64_t seed,
                            uint64_t batch, int index, int w, int h, float *x, struct truth_list *truth);

@@ -15,6 +15,8 @@ struct slot {
     size_t x_cap;
     int truth_cap;            /* lists in batch.truth, whose memory stays */
     float *target;            /* truth_cap vectors, for classifiers */
+    struct parts *parts;      /* truth_cap images, for devices that draw them, and where their blocks are */
+    const struct picture_block **block;
     int taken, done;          /* images handed to threads, and finished */
     int failed;               /* smallest index of an image that failed; batch.n: none */
     enum status code;
@@ -108,9 +110,10 @@ static enum status get_sample(struct ctx *ctx, void *user, int i, int w, int h, 
 
 /* --- Threads -------------------------------------------------------------------------------------------- */
 
-static enum status slot_reserve(struct ctx *ctx, struct slot *s, int n, int w, int h, int c, int target_size) {
+static enum status slot_reserve(struct ctx *ctx, struct slot *s, int n, int w, int h, int c, int target_size,
+                                const struct block_memory *blocks) {
     size_t need = (size_t)n * (size_t)w * (size_t)h * (size_t)c;
-    if (need > s->x_cap) {
+    if (!blocks && need > s->x_cap) {
         free(s->batch.x);
         s->x_cap = 0;
         s->batch.x = mem_zero(ctx, need, sizeof *s->batch.x);
@@ -121,16 +124,27 @@ static enum status slot_reserve(struct ctx *ctx, struct slot *s, int n, int w, i
     struct truth_list *truth = mem_zero(ctx, (size_t)n, sizeof *truth);
     const char **path = mem_zero(ctx, (size_t)n, sizeof *path);
     float *target = mem_zero(ctx, (size_t)n * (size_t)target_size, sizeof *target);
-    if (!truth || !path || !target) {
+    struct parts *parts = mem_zero(ctx, (size_t)n, sizeof *parts);
+    const struct picture_block **block = mem_zero(ctx, (size_t)n, sizeof *block);
+    if (!truth || !path || !target || !parts || !block) {
         free(truth);
         free(path);
         free(target);
+        free(parts);
+        free(block);
         return ST_MEMORY;
     }
+    for (int i = 0; i < n; ++i) parts[i].memory = blocks;
+    if (s->truth_cap) memcpy(parts, s->parts, (size_t)s->truth_cap * sizeof *parts);
     if (s->truth_cap) memcpy(truth, s->batch.truth, (size_t)s->truth_cap * sizeof *truth);
     free(s->batch.truth);
     free(s->batch.path);
     free(s->target);
+    free(s->parts);
+    free(s->block);
+    s->parts = parts;
+    s->block = block;
+    s->batch.block = blocks ? block : NULL;
     s->batch.truth = truth;
     s->batch.path = path;
     s->target = target;
@@ -146,7 +160,7 @@ static void slot_setup(struct loader *l) {
     struct ctx ctx = { 0 };
     int n = 0, w = 0, h = 0;
     l->opt.plan(l->opt.user, l->filled, &n, &w, &h);
-    s->code = slot_reserve(&ctx, s, n, w, h, l->opt.channels, l->opt.classes ? l->opt.classes->names->n : 0);
+    s->code = slot_reserve(&ctx, s, n, w, h, l->opt.channels, l->opt.classes ? l->opt.classes->names->n : 0, l->opt.blocks);
     if (s->code != ST_OK) {
         memcpy(s->error, ctx.error, sizeof s->error);
         n = 0;
@@ -185,7 +199,8 @@ static enum status load_one(struct ctx *ctx, struct loader *l, struct slot *s, u
     struct image_out out = { .w = b->w, .h = b->h, .c = b->c };
     struct frame frame;
     struct image_key key = key_of(l, number, index, b->n, &frame);
-    out.x = b->x + (size_t)index * (size_t)b->w * (size_t)b->h * (size_t)b->c;
+    if (l->opt.blocks) out.parts = &s->parts[index];
+    else out.x = b->x + (size_t)index * (size_t)b->w * (size_t)b->h * (size_t)b->c;
     enum status st;
     if (l->opt.classes)
         st = compose_class(ctx, &l->source, &l->opt.augment, l->opt.classes, &key, &out,
@@ -193,6 +208,7 @@ static enum status load_one(struct ctx *ctx, struct loader *l, struct slot *s, u
     else
         st = compose_boxes(ctx, &l->source, &l->opt.augment, &key, frame, &out, &b->truth[index]);
     b->path[index] = out.path;
+    if (out.parts) s->block[index] = out.parts->block;
     return st;
 }
 
@@ -304,7 +320,18 @@ enum status loader_next(struct ctx *ctx, struct loader *l, const struct batch **
     return ST_OK;
 }
 
+const struct batch *loader_ahead(struct loader *l) {
+    pthread_mutex_lock(&l->lock);
+    struct slot *s = &l->slot[l->next % RING];
+    bool there = l->next < l->filled && s->code == ST_OK && s->done == s->batch.n;
+    pthread_mutex_unlock(&l->lock);
+    return there ? &s->batch : NULL;
+}
+
 static void slot_free(struct slot *s) {
+    for (int i = 0; i < s->truth_cap; ++i) parts_free(&s->parts[i]);
+    free(s->parts);
+    free(s->block);
     for (int i = 0; i < s->truth_cap; ++i) free(s->batch.truth[i].item);
     free(s->batch.truth);
     free(s->batch.path);
@@ -339,8 +366,10 @@ static enum status source_next(struct ctx *ctx, void *self, const struct batch *
     return loader_next(ctx, self, batch, wait);
 }
 
+static const struct batch *source_ahead(void *self) { return loader_ahead(self); }
+
 static void source_close(void *self) { loader_close(self); }
 
 struct batch_source loader_source(struct loader *l) {
-    return (struct batch_source){ .self = l, .next = source_next, .close = source_close };
+    return (struct batch_source){ .self = l, .next = source_next, .ahead = source_ahead, .close = source_close };
 }

@@ -9,6 +9,7 @@
 struct batch {
     int n, w, h, c;
     float *x;                     /* (n, c, h, w) */
+    const struct picture_block *const *block; /* n images for a device to draw, x is NULL then; or NULL */
     struct truth_list *truth;     /* n lists, relative to the network input; or NULL */
     const float *target;          /* target_size values per image; or NULL */
     int target_size;
@@ -19,6 +20,8 @@ struct batch_source {
     void *self;
     /* The next batch, in order; valid until the following call.  *wait: seconds blocked. */
     enum status (*next)(struct ctx *, void *self, const struct batch **, double *wait);
+    /* The batch that `next` will deliver, when it is there already; else NULL.  It stays where it is when `next` delivers it.  May be NULL. */
+    const struct batch *(*ahead)(void *self);
     void (*close)(void *self);
 };
 /* What a trainer asks of a source.  Batches are numbered from 0, all sub-batches of a step counted; both functions are pure
@@ -32,6 +35,7 @@ struct batch_request {
     uint64_t first;               /* first batch number to deliver */
     uint64_t seed;
     int threads;                  /* 0: as many as processors */
+    const struct block_memory *blocks; /* not NULL: images may come as blocks in such memory; a source may give x all the same */
 };
 struct loader_options {
     const struct text_list *images;
@@ -48,6 +52,7 @@ struct loader_options {
     int steps, augment_speed;
     void *user;
     uint64_t first;               /* first batch number to deliver */
+    const struct block_memory *blocks; /* images come as blocks in such memory; NULL: as x */
     size_t cache_bytes;           /* decoded pictures kept in memory, so that small sets are decoded once; 0: 512 MiB */
     bool strict;                  /* a picture that cannot be read fails the batch; else others are drawn, with a warning */
 };
@@ -55,6 +60,7 @@ struct loader;
 /* Checks nothing but that there are images.  Images are drawn uniformly with replacement, as Darknet does; with contrastive
  * images 2k and 2k+1 are views of one picture. */
 enum status loader_open(struct ctx *, const struct loader_options *, struct loader **);
+const struct batch *loader_ahead(struct loader *); /* see batch_source.ahead */
 /* The next batch, in order; valid until the following call.  Blocks; *wait: seconds blocked. */
 enum status loader_next(struct ctx *, struct loader *, const struct batch **, double *wait);
 void loader_close(struct loader *);

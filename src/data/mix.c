@@ -50,23 +50,69 @@ struct making {
     float *other;                 /* room for one more view, and its boxes */
     struct truth_list boxes;
 };
-struct shown { struct view view; int w, h; const char *path; }; /* which part of a picture of which size */
+/* Which part of which picture; own: the picture itself, where it is not the cache's. */
+struct shown { struct view view; const char *path; const struct sample *s; struct sample own; };
 
-/* Picture `pass` of the image as its random view. */
-static enum status one_view(struct ctx *ctx, const struct making *m, int pass, int corner, float *x,
-                            struct truth_list *truth, struct shown *shown) {
-    struct sample own = { 0 };
-    const struct sample *s;
-    int w = m->out->w, h = m->out->h;
-    TRY(draw_picture(ctx, m->src, m->key, pass, m->frame, w, h, &own, &s, &shown->path));
-    shown->view = view_random(m->key, pass, m->a, s, w, h, corner);
-    shown->w = s->w, shown->h = s->h;
-    enum status st = view_render(ctx, &shown->view, m->key, pass, m->a, s, w, h, x, truth);
-    sample_free(&own);
-    return st;
+/* Draws picture `pass` of the image and its random view, which is to be let go. */
+static enum status look(struct ctx *ctx, const struct making *m, int pass, int corner, struct shown *shown) {
+    const struct image_out *o = m->out;
+    memset(shown, 0, sizeof *shown);
+    enum status st = draw_picture(ctx, m->src, m->key, pass, m->frame, o->w, o->h, &shown->own, &shown->s, &shown->path);
+    if (pass == 0) m->out->path = shown->path;
+    TRY(st);
+    shown->view = view_random(m->key, pass, m->a, shown->s, o->w, o->h, corner);
+    return ST_OK;
+}
+
+static enum status render(struct ctx *ctx, const struct making *m, int pass, const struct shown *v, float *x, struct truth_list *truth) {
+    return view_render(ctx, &v->view, m->key, pass, m->a, v->s, m->out->w, m->out->h, x, truth);
 }
 
 static size_t image_size(const struct image_out *o) { return (size_t)o->w * (size_t)o->h * (size_t)o->c; }
+
+/* Room for one view beside the image. */
+static enum status room(struct ctx *ctx, struct making *m) {
+    if (!m->other) m->other = mem_zero(ctx, image_size(m->out), sizeof *m->other);
+    return m->other ? ST_OK : ST_MEMORY;
+}
+
+/* The view's part of an image that a device draws. */
+static enum status add_part(struct ctx *ctx, struct making *m, int pass, const struct shown *v, const struct tile *t, float share,
+                            struct truth_list *truth) {
+    const struct image_out *o = m->out;
+    struct rng own = image_stream(m->key, DRAW_OWN, pass);
+    bool done;
+    TRY(parts_view(ctx, o->parts, v->s, &v->view, o->w, o->h, t, share, &done));
+    if (done) return view_truth(ctx, &v->view, &own, m->a, v->s, o->w, o->h, truth);
+    TRY(room(ctx, m));
+    TRY(render(ctx, m, pass, v, m->other, truth));
+    return parts_values(ctx, o->parts, m->other, o->c, o->w, o->h, t, share);
+}
+
+/* A rectangle of the view becomes one of the image; share .5: half of it and half of what is there, but of the first picture all, for
+ * the time being.  truth: the boxes of the whole view. */
+static enum status put(struct ctx *ctx, struct making *m, int pass, const struct shown *v, const struct tile *t, float share,
+                       struct truth_list *truth) {
+    const struct image_out *o = m->out;
+    if (o->parts) return add_part(ctx, m, pass, v, t, share, truth);
+    bool whole = t->w == o->w && t->h == o->h;
+    if (whole && pass == 0) return render(ctx, m, pass, v, o->x, truth);
+    TRY(room(ctx, m));
+    TRY(render(ctx, m, pass, v, m->other, truth));
+    if (share >= 1) copy_rect(o, m->other, t->from_x, t->from_y, o->x, t->x, t->y, t->w, t->h);
+    for (size_t i = 0; share < 1 && i < image_size(o); ++i) o->x[i] = 0.5f * (o->x[i] + m->other[i]);
+    return ST_OK;
+}
+
+/* Picture `pass`, as it is, all over the image. */
+static enum status put_whole(struct ctx *ctx, struct making *m, int pass, float share, struct truth_list *truth) {
+    struct tile whole = { .w = m->out->w, .h = m->out->h };
+    struct shown shown;
+    TRY(look(ctx, m, pass, -1, &shown));
+    enum status st = put(ctx, m, pass, &shown, &whole, share, truth);
+    sample_free(&shown.own);
+    return st;
+}
 
 /* --- Mixup ---------------------------------------------------------------------------------------------- */
 
@@ -80,12 +126,8 @@ static enum status append(struct ctx *ctx, const struct augment_options *a, cons
 
 /* Half of each picture everywhere, the boxes of both, the first one's before the other's. */
 static enum status mix_up(struct ctx *ctx, struct making *m, struct truth_list *truth) {
-    struct shown shown;
-    float *x = m->out->x;
-    TRY(one_view(ctx, m, 0, -1, x, truth, &shown));
-    m->out->path = shown.path;
-    TRY(one_view(ctx, m, 1, -1, m->other, &m->boxes, &shown));
-    for (size_t i = 0; i < image_size(m->out); ++i) x[i] = 0.5f * (x[i] + m->other[i]);
+    TRY(put_whole(ctx, m, 0, 0.5f, truth));
+    TRY(put_whole(ctx, m, 1, 0.5f, &m->boxes));
     return append(ctx, m->a, &m->boxes, truth);
 }
 
@@ -113,24 +155,21 @@ static int skipped(int margin, int size, int view, int picture, bool letter_box,
     return v < 0 ? 0 : v > most ? most : v;
 }
 
-/* Where a tile takes its pixels, and where they go. */
-struct tile { int from_x, from_y, x, y, w, h; };
-
 static struct tile tile_of(int k, const struct shown *s, bool letter_box, int cut_x, int cut_y, int w, int h) {
     const struct view *v = &s->view;
-    int right = s->w - v->left - v->w, bottom = s->h - v->top - v->h, left = v->left;
+    int right = s->s->w - v->left - v->w, bottom = s->s->h - v->top - v->h, left = v->left;
     if (v->flip) left = right, right = v->left;
     struct tile t = { .w = cut_x, .h = cut_y };
     if (k % 2 == 0) {
-        t.from_x = w - cut_x - skipped(right, w, v->w, s->w, letter_box, w - cut_x);
+        t.from_x = w - cut_x - skipped(right, w, v->w, s->s->w, letter_box, w - cut_x);
     } else {
-        t.from_x = skipped(left, w, v->w, s->w, letter_box, cut_x);
+        t.from_x = skipped(left, w, v->w, s->s->w, letter_box, cut_x);
         t.x = cut_x, t.w = w - cut_x;
     }
     if (k < 2) {
-        t.from_y = h - cut_y - skipped(bottom, h, v->h, s->h, letter_box, h - cut_y);
+        t.from_y = h - cut_y - skipped(bottom, h, v->h, s->s->h, letter_box, h - cut_y);
     } else {
-        t.from_y = skipped(v->top, h, v->h, s->h, letter_box, cut_y);
+        t.from_y = skipped(v->top, h, v->h, s->s->h, letter_box, cut_y);
         t.y = cut_y, t.h = h - cut_y;
     }
     return t;
@@ -161,10 +200,11 @@ static enum status mosaic(struct ctx *ctx, struct making *m, struct truth_list *
     truth->n = 0;
     for (int k = 0; k < 4; ++k) {
         struct shown shown;
-        TRY(one_view(ctx, m, k, k, m->other, &m->boxes, &shown));
-        if (k == 0) out->path = shown.path;
+        TRY(look(ctx, m, k, k, &shown));
         struct tile t = tile_of(k, &shown, m->a->letter_box, cut_x, cut_y, out->w, out->h);
-        copy_rect(out, m->other, t.from_x, t.from_y, out->x, t.x, t.y, t.w, t.h);
+        enum status st = put(ctx, m, k, &shown, &t, 1, &m->boxes);
+        sample_free(&shown.own);
+        TRY(st);
         tile_boxes(&t, m->a->mosaic_bound, out->w, out->h, &m->boxes);
         TRY(append(ctx, m->a, &m->boxes, truth));
     }
@@ -178,14 +218,9 @@ enum status compose_boxes(struct ctx *ctx, const struct picture_source *src, con
                           struct truth_list *truth) {
     struct making m = { .src = src, .a = a, .key = key, .frame = frame, .out = out };
     bool tiles = a->mix == MIX_MOSAIC || a->mix == MIX_CUT_OR_MOSAIC; /* cutmix has no meaning for boxes */
-    if (!(tiles || a->mix == MIX_UP) || !draw_mixed(key)) {
-        struct shown shown;
-        enum status st = one_view(ctx, &m, 0, -1, out->x, truth, &shown);
-        out->path = shown.path;
-        return st;
-    }
-    m.other = mem_zero(ctx, image_size(out), sizeof *m.other);
-    enum status st = !m.other ? ST_MEMORY : tiles ? mosaic(ctx, &m, truth) : mix_up(ctx, &m, truth);
+    bool mixed = (tiles || a->mix == MIX_UP) && draw_mixed(key);
+    enum status st = out->parts ? parts_clear(ctx, out->parts) : ST_OK;
+    if (st == ST_OK) st = !mixed ? put_whole(ctx, &m, 0, 1, truth) : tiles ? mosaic(ctx, &m, truth) : mix_up(ctx, &m, truth);
     free(m.other);
     free(m.boxes.item);
     return st;

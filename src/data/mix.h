@@ -5,6 +5,7 @@
 
 #include "data/augment.h"
 #include "data/dataset.h"
+#include "data/parts.h"
 
 /* Where the pictures come from: the loader's cache, or the files. */
 struct picture_source {
@@ -22,6 +23,7 @@ struct frame { int number, augment_speed; };
 struct image_out {
     int w, h, c;
     float *x;                     /* (c, h, w) */
+    struct parts *parts;          /* written instead of x; NULL: x */
     const char *path;             /* of the first picture */
 };
 /* An image of a detector; truth is overwritten: at most max_boxes, in coordinates of the image. */

@@ -284,15 +284,13 @@ enum status net_push(struct ctx *ctx, struct net *net) {
     return net_refresh(ctx, net);
 }
 
-enum status net_refresh(struct ctx *ctx, struct net *net) {
-    for (int i = 0; i < net->n; ++i) {
-        struct layer *l = &net->layer[i];
-        struct pass p;
-        if (!l->ops->refresh) continue;
-        net_pass(ctx, net, i, &p);
-        TRY(l->ops->refresh(l, &p));
-        net_leave_param(net, l);
-    }
+enum status net_refresh_layer(struct ctx *ctx, struct net *net, int i) {
+    struct layer *l = &net->layer[i];
+    struct pass p;
+    if (!l->ops->refresh) return ST_OK;
+    net_pass(ctx, net, i, &p);
+    TRY(l->ops->refresh(l, &p));
+    net_leave_param(net, l);
     return ST_OK;
 }
 

@@ -42,6 +42,8 @@ void net_drop_stretches(struct net *);
  * whose turn is then. */
 enum status net_play(struct ctx *, struct net *, bool backward, int first, int *next);
 
+enum status net_refresh_layer(struct ctx *, struct net *, int i);
+
 /* The pass of layer i, with its tensors, parameters and flags. */
 void net_pass(struct ctx *, struct net *, int i, struct pass *);
 

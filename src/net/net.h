@@ -92,6 +92,7 @@ enum status net_reset(struct ctx *, struct net *);
 /* --- run.c --- */
 /* x: batch images, planar (n, c, h, w), 0..1. */
 enum status net_forward(struct ctx *, struct net *, const float *x);
+enum status net_forward_input(struct ctx *, struct net *); /* of what `input` holds already */
 /* What the images of a batch should have given: boxes for detection heads, target_size values per image for [softmax] and
  * [cost]; a network uses what its losses ask for. */
 struct net_truth { const struct truth_list *boxes; const float *target; int target_size; bool adversarial; };

@@ -37,6 +37,10 @@ enum status net_forward_layer(struct ctx *ctx, struct net *net, int i) {
 
 enum status net_forward(struct ctx *ctx, struct net *net, const float *x) {
     net->be->ops->from_nchw(net->be, x, &net->input, false);
+    return net_forward_input(ctx, net);
+}
+
+enum status net_forward_input(struct ctx *ctx, struct net *net) {
     for (int i = 0; i < net->n;) TRY(net_play(ctx, net, false, i, &i));
     return net->be->ops->sync(net->be, ctx);
 }

@@ -126,11 +126,12 @@ enum status team_open(struct ctx *ctx, struct backend *be, struct net *net, stru
 void team_close(struct team *t) {
     if (t->threads) threads_close(t->threads);
     collective_close(t->sums);
+    team_stop_pictures(t);
     for (int i = 0; t->member && i < t->n; ++i) {
         struct member *m = &t->member[i];
         optimizer_close(&m->optimizer);
         if (i && m->net) net_close(m->net);
-        free(m->stats), free(m->x), free(m->target), free(m->boxes);
+        free(m->stats), free(m->x), free(m->target), free(m->boxes), free(m->block);
     }
     free(t->member);
     memset(t, 0, sizeof *t);
@@ -174,16 +175,16 @@ double team_loss(const struct team *t) {
 static enum status gather(struct ctx *ctx, struct member *m, const struct batch *b, const float *x, int images, struct team_share *s) {
     size_t per = (size_t)m->net->opt.channels * (size_t)m->net->opt.height * (size_t)m->net->opt.width, target = (size_t)b->target_size;
     size_t frames = (size_t)m->net->steps, streams = (size_t)images / frames, share = streams / (size_t)m->team->n, all = share * frames;
-    TRY(mem_grow(ctx, &m->x, &m->x_cap, all * per, sizeof *m->x));
+    if (x) TRY(mem_grow(ctx, &m->x, &m->x_cap, all * per, sizeof *m->x));
     if (b->truth) TRY(mem_grow(ctx, &m->boxes, &m->boxes_cap, all, sizeof *m->boxes));
     if (b->target) TRY(mem_grow(ctx, &m->target, &m->target_cap, all * target, sizeof *m->target));
     for (size_t f = 0; f < frames; ++f) {
         size_t from = f * streams + (size_t)m->rank * share, to = f * share;
-        memcpy(m->x + to * per, x + from * per, share * per * sizeof *x);
+        if (x) memcpy(m->x + to * per, x + from * per, share * per * sizeof *x);
         if (b->truth) memcpy(m->boxes + to, b->truth + from, share * sizeof *b->truth);
         if (b->target) memcpy(m->target + to * target, b->target + from * target, share * target * sizeof *b->target);
     }
-    *s = (struct team_share){ m->x, b->truth ? m->boxes : NULL, b->target ? m->target : NULL };
+    *s = (struct team_share){ x ? m->x : NULL, b->truth ? m->boxes : NULL, b->target ? m->target : NULL };
     return ST_OK;
 }
 
@@ -191,9 +192,38 @@ enum status team_share(struct ctx *ctx, struct member *m, const struct batch *b,
     int first = images / m->team->n * m->rank;
     size_t per = (size_t)m->net->opt.channels * (size_t)m->net->opt.height * (size_t)m->net->opt.width;
     if (m->team->n > 1 && m->net->steps > 1) return gather(ctx, m, b, x, images, s);
-    *s = (struct team_share){ x + (size_t)first * per, b->truth ? b->truth + first : NULL,
+    *s = (struct team_share){ x ? x + (size_t)first * per : NULL, b->truth ? b->truth + first : NULL,
                               b->target ? b->target + (size_t)first * (size_t)b->target_size : NULL };
     return ST_OK;
+}
+
+/* --- Pictures ------------------------------------------------------------------------------------------------------------ */
+
+/* The member's share of any batch, also of one that comes later. */
+static enum status send_pictures(struct ctx *ctx, struct member *m, const struct batch *b) {
+    int frames = m->net->steps, streams = b->n / frames, share = streams / m->team->n, all = share * frames;
+    if (!m->stage) TRY(m->be->pictures->open(m->be, ctx, &m->stage));
+    TRY(mem_grow(ctx, &m->block, &m->block_cap, (size_t)all, sizeof *m->block));
+    for (int i = 0; i < all; ++i) m->block[i] = b->block[i / share * streams + m->rank * share + i % share];
+    return m->be->pictures->send(m->be, ctx, m->stage, m->block, all);
+}
+
+enum status team_draw(struct ctx *ctx, struct member *m, const struct batch *b, const struct batch *next) {
+    if (!m->ahead) TRY(send_pictures(ctx, m, b));
+    m->ahead = false;
+    TRY(m->be->pictures->draw(m->be, ctx, m->stage, &m->net->input));
+    if (next) TRY(send_pictures(ctx, m, next));
+    m->ahead = next != NULL;
+    return ST_OK;
+}
+
+void team_stop_pictures(struct team *t) {
+    for (int i = 0; t->member && i < t->n; ++i) {
+        struct member *m = &t->member[i];
+        if (m->stage) m->be->pictures->close(m->be, m->stage);
+        m->stage = NULL;
+        m->ahead = false;
+    }
 }
 
 /* --- Sums ------------------------------------------------------------------------------------------------------------- */
@@ -270,7 +300,7 @@ enum status team_follow(struct ctx *ctx, void *user, struct member *m) {
     TRY(sums->ops->broadcast(sums, ctx, m->rank, 0, m->net->dev_param, m->net->n_param));
     TRY(sums->ops->broadcast(sums, ctx, m->rank, 0, m->optimizer.momentum, m->optimizer.n));
     if (m->optimizer.second) TRY(sums->ops->broadcast(sums, ctx, m->rank, 0, m->optimizer.second, m->optimizer.n));
-    m->optimizer.updates = lead->updates;
+    if (m->rank) m->optimizer.updates = lead->updates;
     TRY(sums->ops->wait(sums, ctx, m->rank));
     return m->rank ? net_refresh(ctx, m->net) : ST_OK;
 }

@@ -30,7 +30,11 @@ struct member {
     /* a share of sequences, gathered */
     float *x, *target;
     struct truth_list *boxes;
-    size_t x_cap, target_cap, boxes_cap;
+    const struct picture_block **block;
+    size_t x_cap, target_cap, boxes_cap, block_cap;
+    /* pictures for the device to draw; NULL: it has not been given any */
+    struct picture_stage *stage;
+    bool ahead;                  /* those of the next mini-batch are on their way */
 };
 
 typedef enum status team_task(struct ctx *, void *user, struct member *);
@@ -50,9 +54,14 @@ void team_close(struct team *); /* unbinds and frees what is not the caller's; a
  * longer possible. */
 enum status team_each(struct ctx *, struct team *, team_task *, void *user);
 
-/* What of a batch of `images` images is this member's. */
+/* What of a batch of `images` images is this member's; x NULL: without it. */
 struct team_share { const float *x; const struct truth_list *boxes; const float *target; };
 enum status team_share(struct ctx *, struct member *, const struct batch *, const float *x, int images, struct team_share *);
+
+/* The member's input from its share of a batch of blocks, and then begins to send that of the next batch, where it is there (not NULL). */
+enum status team_draw(struct ctx *, struct member *, const struct batch *, const struct batch *next);
+/* Lets go of blocks that are on their way; their source may be closed then. */
+void team_stop_pictures(struct team *);
 
 /* Between forward and backward pass of a step's last mini-batch: sums begin as layers finish. */
 void team_send_gradients(struct ctx *, struct member *);

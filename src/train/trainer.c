@@ -35,11 +35,12 @@ struct trainer {
     struct head_info head;          /* the last one: Darknet takes classes, jitter and random from it */
 
     struct batch_source source;
+    struct block_memory blocks;     /* of pictures that the devices draw */
     struct team team;               /* member 0: net on be */
     struct adversary adversary;     /* with adversarial_lr */
     struct checkpoint files;
     bool files_open, begun;         /* begun: iteration and seen are those of this run */
-    struct part { const struct batch *b; const float *x; uint64_t number; bool last; } part; /* the sub-batch at work */
+    struct part { const struct batch *b, *next; const float *x; uint64_t number; bool last; } part; /* the sub-batch at work */
     struct update update;           /* the update at work */
     double squares, unscale;        /* of the summed gradient, without the loss scale; 1 over that scale */
     bool ready;                     /* there is to be an update */
@@ -193,6 +194,7 @@ static enum status open_images(struct ctx *ctx, void *user, const struct batch_r
         .augment_speed = o->augment_speed,
         .user = r->user,
         .first = r->first,
+        .blocks = r->blocks,
     };
     augment_from_net(o, &lo.augment);
     TRY(loader_open(ctx, &lo, &loader));
@@ -200,14 +202,33 @@ static enum status open_images(struct ctx *ctx, void *user, const struct batch_r
     return ST_OK;
 }
 
+static void *block_get(void *user, size_t bytes) {
+    struct backend *be = user;
+    return be->pictures->memory(be, bytes);
+}
+
+static void block_put(void *user, void *at) {
+    struct backend *be = user;
+    be->pictures->release(be, at);
+}
+
+/* Whether the devices draw their pictures: all of them can, and nobody on the host looks at the input. */
+static bool devices_draw(const struct trainer *t) {
+    bool can = t->net->opt.channels <= PICTURE_CHANNELS && !t->adversary.net && !t->opt->second_loss;
+    for (int i = 0; i < t->team.n; ++i) can = can && t->team.member[i].be->pictures;
+    return can;
+}
+
 static enum status open_source(struct ctx *ctx, struct trainer *t) {
+    t->blocks = (struct block_memory){ .get = block_get, .put = block_put, .user = t->be };
     struct batch_request r = { .plan = plan_batch,
                                .sequence = plan_sequence,
                                .user = t,
                                .steps = t->net->opt.time_steps,
                                .first = t->iteration * (uint64_t)t->subdivisions,
                                .seed = t->opt->seed,
-                               .threads = t->opt->loader_threads };
+                               .threads = t->opt->loader_threads,
+                               .blocks = devices_draw(t) ? &t->blocks : NULL };
     if (t->opt->open_source) return t->opt->open_source(ctx, t->opt->source_user, &r, &t->source);
     return open_images(ctx, t, &r, &t->source);
 }
@@ -334,9 +355,8 @@ static enum status member_loss(struct ctx *ctx, const struct trainer *t, struct 
     bool again = net_loss_queued(m->net);
     enum status st = net_loss_end(ctx, m->net, &m->loss, m->stats);
     if (st != ST_NUMERIC && (st != ST_OK || isfinite(m->loss))) return st;
-    struct team_share share;
     struct ctx quiet = { 0 };
-    if (again && team_share(&quiet, m, t->part.b, t->part.x, m->net->batch * t->team.n, &share) == ST_OK) net_forward(&quiet, m->net, share.x);
+    if (again) net_forward_input(&quiet, m->net);
     diagnose_forward(m->net, what, sizeof what);
     return not_finite(ctx, t, what, t->part.b);
 }
@@ -351,12 +371,15 @@ static enum status member_step(struct ctx *ctx, void *user, struct member *m) {
     TRY(team_share(ctx, m, part->b, part->x, net->batch * t->team.n, &share));
     net->seed = rng_u64(&noise);
     net->first_image = net->batch * m->rank;
-    net->seen = t->net->seen;
+    if (m->rank) net->seen = t->net->seen;
     net->boxes = share.boxes;
     memset(m->stats, 0, (size_t)net->n * sizeof *m->stats);
     if (plan_sequence((void *)t, part->number) == part->number) TRY(net_reset(ctx, net));
     struct net_truth truth = { .boxes = share.boxes, .target = share.target, .target_size = part->b->target_size };
-    TRY(net_forward(ctx, net, share.x));
+    if (part->b->block) {
+        TRY(team_draw(ctx, m, part->b, part->next));
+        TRY(net_forward_input(ctx, net));
+    } else TRY(net_forward(ctx, net, share.x));
     TRY(net_loss_begin(ctx, net, &truth));
     bool later = net_loss_queued(net); /* a device computes it: on to the backward pass */
     if (!later) TRY(member_loss(ctx, t, m));
@@ -383,7 +406,8 @@ static enum status sub_step(struct ctx *ctx, struct trainer *t, int sub, double 
     const struct batch *b;
     TRY(t->source.next(ctx, t->source.self, &b, &waited));
     *wait += waited;
-    t->part = (struct part){ b, b->x, t->iteration * (uint64_t)t->subdivisions + (uint64_t)sub, sub + 1 == t->subdivisions };
+    const struct batch *next = b->block && t->source.ahead ? t->source.ahead(t->source.self) : NULL;
+    t->part = (struct part){ b, next, b->x, t->iteration * (uint64_t)t->subdivisions + (uint64_t)sub, sub + 1 == t->subdivisions };
     t->net->boxes = b->truth;
     TRY(disturb(ctx, t, t->part.number, &t->part.x));
     TRY(team_each(ctx, &t->team, member_step, t));
@@ -620,6 +644,7 @@ static void rescue(const struct ctx *ctx, struct trainer *t, uint64_t start) {
 
 static void finish(struct trainer *t) {
     struct ctx quiet = { 0 };
+    team_stop_pictures(&t->team);
     if (t->source.close) t->source.close(t->source.self);
     team_close(&t->team);
     net_unbind(t->net);

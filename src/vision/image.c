@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/colour.h"
+
 static enum status check_size(struct ctx *ctx, int w, int h, int c) {
     if (w > 0 && h > 0 && c > 0) return ST_OK;
     return ctx_fail(ctx, ST_USAGE, "picture of %d x %d, %d channels: all three must be at least 1", w, h, c);
@@ -179,37 +181,12 @@ void image_flip(struct image *im) {
     }
 }
 
-/* One channel of the hexcone model from its value v, its chroma v*s and k = (n + 6*hue) mod 6, n = 5, 3, 1 for R, G, B. */
-static inline float hexcone(float v, float chroma, float k) {
-    k -= k >= 6 ? 6.0f : 0.0f;
-    float slope = 4 - k, out;
-    slope = slope < k ? slope : k;
-    slope = slope < 1 ? slope : 1;
-    slope = slope > 0 ? slope : 0;
-    out = v - chroma * slope;
-    out = out < 1 ? out : 1;
-    return out > 0 ? out : 0;
-}
-
-/* Smith's hexcone model (1978).  Saturation is chroma/value, so scaling it scales the chroma. */
 static void distort_row(float *restrict red, float *restrict green, float *restrict blue, size_t n, float turn,
                         float chroma_scale, float exposure) {
     for (size_t i = 0; i < n; ++i) {
         float r = red[i], g = green[i], b = blue[i];
-        float high = r > g ? r : g, low = r > g ? g : r;
-        high = b > high ? b : high;
-        low = b < low ? b : low;
-        float delta = high - low, inverse = 1 / (delta > 0 ? delta : 1);
-        float red_sector = (g - b) * inverse, green_sector = 2 + (b - r) * inverse, blue_sector = 4 + (r - g) * inverse;
-        red_sector += red_sector < 0 ? 6.0f : 0.0f;
-        float sector = g >= high ? green_sector : blue_sector;
-        sector = r >= high ? red_sector : sector;
-        sector += turn; /* 0..6 */
-        sector -= sector >= 6 ? 6.0f : 0.0f;
-        float v = high * exposure, chroma = delta * chroma_scale;
-        red[i] = hexcone(v, chroma, sector + 5);
-        green[i] = hexcone(v, chroma, sector + 3);
-        blue[i] = hexcone(v, chroma, sector + 1);
+        colour_turn(&r, &g, &b, turn, chroma_scale, exposure);
+        red[i] = r, green[i] = g, blue[i] = b;
     }
 }
 

@@ -144,6 +144,7 @@ static enum status open_on(struct ctx *ctx, struct backend *be, struct device *d
     be->ops = &state->ops;
     be->yolo = &cuda_yolo_ops;
     be->passes = &cuda_pass_ops;
+    be->pictures = &cuda_picture_ops;
     be->elem_size = sizeof(float);
     be->channels_last = be->sums = true;
     be->narrow_gradients = dev->precision == PRECISION_FP16;

@@ -45,6 +45,13 @@ struct device_ops {
     void (*upload)(struct device *, const void *host, size_t bytes, void *to);   /* host memory may change when it returns */
     void (*download)(struct device *, const void *from, size_t bytes, void *host); /* waits */
     void (*wait)(struct device *);
+    /* Copies beside the queue, from any memory, at full speed from host_alloc's.  They begin when what was queued before send_begin is
+     * done, and what is queued behind send_end waits for them; until then the host memory must stay as it is. */
+    void (*send_begin)(struct device *);
+    void (*send)(struct device *, const void *host, size_t bytes, void *to);
+    void (*send_end)(struct device *);
+    void *(*host_alloc)(struct device *, size_t bytes); /* these two: by any thread at any time; NULL when there is none */
+    void (*host_free)(struct device *, void *);
     void (*room)(struct device *, double *free, double *total); /* bytes; total 0: not known */
     void (*product)(struct device *, const struct product *);
     /* Finds out how to compute such a product best and takes the memory for it; NULL: nothing to find out. */

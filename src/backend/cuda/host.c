@@ -22,7 +22,13 @@ void device_fault(struct device *d, enum status code, const char *fmt, ...) {
 
 struct call { void (*run)(struct device *, const struct call *); void *copy; size_t a, b; };
 struct note { struct call *call; size_t n, cap; };
-struct host { struct note *note; /* being made */ double used; /* bytes given out */ };
+struct sent { const void *host; size_t bytes; void *to; };
+struct host {
+    struct note *note;    /* being made */
+    double used;          /* bytes given out */
+    struct sent *sent;    /* copies that are on their way */
+    size_t n_sent, cap_sent;
+};
 
 static void note_call(struct device *d, void (*run)(struct device *, const struct call *), const void *args, size_t size, size_t a, size_t b) {
     struct ctx quiet = { 0 };
@@ -102,7 +108,31 @@ static void host_download(struct device *d, const void *from, size_t bytes, void
     else memset(host, 0, bytes);
 }
 static void host_wait(struct device *d) { device_free_to(d); }
+/* As late as a device may do it, so that tests see memory that changes too early. */
+static void host_send_begin(struct device *d) { device_free_to(d); }
+static void host_send(struct device *d, const void *host, size_t bytes, void *to) {
+    struct host *h = d->own;
+    struct ctx why = { 0 };
+    if (!device_free_to(d)) return;
+    if (mem_grow(&why, &h->sent, &h->cap_sent, h->n_sent + 1, sizeof *h->sent) != ST_OK) device_fault(d, why.code, "%s", why.error);
+    else h->sent[h->n_sent++] = (struct sent){ host, bytes, to };
+}
+static void host_send_end(struct device *d) {
+    struct host *h = d->own;
+    if (!device_free_to(d)) return;
+    for (size_t i = 0; i < h->n_sent; ++i) memcpy(h->sent[i].to, h->sent[i].host, h->sent[i].bytes);
+    h->n_sent = 0;
+}
+static void *host_memory(struct device *d, size_t bytes) {
+    (void)d;
+    return malloc(bytes ? bytes : 1);
+}
+static void host_release(struct device *d, void *at) {
+    (void)d;
+    free(at);
+}
 static void host_close(struct device *d) {
+    free(((struct host *)d->own)->sent);
     free(d->own);
     free(d);
 }
@@ -195,6 +225,7 @@ static void add_double(double *sum, double *lost, double term) { (void)lost, *su
 
 #define HOST_OPS \
     .alloc = host_alloc, .free = host_free, .zero = host_zero, .upload = host_upload, .download = host_download, .wait = host_wait, .room = host_room, \
+    .send_begin = host_send_begin, .send = host_send, .send_end = host_send_end, .host_alloc = host_memory, .host_free = host_release, \
     .product = host_product, .record = host_record, .recorded = host_recorded, .replay = host_replay, .forget = host_forget, \
     .describe = host_describe, .close = host_close,
 #define EACH(name, args) .name = name##_run,

@@ -36,6 +36,7 @@ void cuda_vector_ops(struct backend_ops *);
 void cuda_conv_ops(struct backend_ops *);
 extern const struct yolo_ops cuda_yolo_ops;
 extern const struct pass_ops cuda_pass_ops;
+extern const struct picture_ops cuda_picture_ops;
 
 /* Queues a kernel; empty ones are none. */
 #define RUN_EACH(be, name, args, n) \

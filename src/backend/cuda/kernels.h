@@ -5,6 +5,7 @@
 #include "backend/cuda/kernels_conv.h"
 #include "backend/cuda/kernels_map.h"
 #include "backend/cuda/kernels_norm.h"
+#include "backend/cuda/kernels_picture.h"
 #include "backend/cuda/kernels_vector.h"
 #include "backend/cuda/kernels_yolo.h"
 

@@ -69,6 +69,42 @@ static void gpu_wait(struct device *d) {
     if (device_free_to(d) && enter(d)) failed(d, cudaStreamSynchronize(own(d)->stream), "computing");
 }
 
+/* --- Copies beside the queue ------------------------------------------------------------------------------------------------ */
+
+static void gpu_send_begin(struct device *d) {
+    struct gpu *g = own(d);
+    if (!device_free_to(d) || !enter(d)) return;
+    if (!failed(d, cudaEventRecord(g->begun, g->stream), "recording an event")) failed(d, cudaStreamWaitEvent(g->aside, g->begun, 0), "waiting for an event");
+}
+
+static void gpu_send(struct device *d, const void *host, size_t bytes, void *to) {
+    if (device_free_to(d) && enter(d)) failed(d, cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, own(d)->aside), "copying to it");
+}
+
+static void gpu_send_end(struct device *d) {
+    struct gpu *g = own(d);
+    if (!device_free_to(d) || !enter(d)) return;
+    if (!failed(d, cudaEventRecord(g->sent, g->aside), "recording an event")) failed(d, cudaStreamWaitEvent(g->stream, g->sent, 0), "waiting for an event");
+}
+
+/* Called by threads that load pictures, while another one computes: looks at nothing of the device that changes.  Where no memory can
+ * be pinned, plain memory does, more slowly. */
+static void *gpu_host_alloc(struct device *d, size_t bytes) {
+    void *block = NULL;
+    if (!bytes) bytes = 1;
+    if (cudaSetDevice(own(d)->number) == cudaSuccess && cudaHostAlloc(&block, bytes, cudaHostAllocPortable) == cudaSuccess) return block;
+    cudaGetLastError();
+    return malloc(bytes);
+}
+
+static void gpu_host_free(struct device *d, void *block) {
+    cudaPointerAttributes kind;
+    bool pinned = cudaSetDevice(own(d)->number) == cudaSuccess && cudaPointerGetAttributes(&kind, block) == cudaSuccess && kind.type == cudaMemoryTypeHost;
+    if (pinned) cudaFreeHost(block);
+    cudaGetLastError();
+    if (!pinned) free(block);
+}
+
 static void gpu_room(struct device *d, double *left, double *total) {
     size_t bytes = 0, all = 0;
     if (enter(d)) failed(d, cudaMemGetInfo(&bytes, &all), "asking for its memory");
@@ -256,6 +292,9 @@ static void gpu_close(struct device *d) {
     store_close(&g->store);
     gpu_free(d, g->workspace);
     gpu_free(d, g->part);
+    if (g->begun) cudaEventDestroy(g->begun);
+    if (g->sent) cudaEventDestroy(g->sent);
+    if (g->aside) cudaStreamDestroy(g->aside);
     if (g->stream) cudaStreamDestroy(g->stream);
     free(g);
     free(d);
@@ -270,6 +309,11 @@ static void fill_ops(struct device_ops *ops) {
     ops->download = gpu_download;
     ops->wait = gpu_wait;
     ops->room = gpu_room;
+    ops->send_begin = gpu_send_begin;
+    ops->send = gpu_send;
+    ops->send_end = gpu_send_end;
+    ops->host_alloc = gpu_host_alloc;
+    ops->host_free = gpu_host_free;
     ops->product = gpu_product;
     ops->product_plan = gpu_product_plan;
     ops->record = gpu_record;
@@ -307,7 +351,10 @@ static enum status set_up(struct ctx *ctx, struct device *d) {
     struct gpu *g = own(d);
     cudaDeviceProp properties;
     if (!enter(d) || failed(d, cudaGetDeviceProperties(&properties, g->number), "asking for its properties") ||
-        failed(d, cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking), "opening a stream"))
+        failed(d, cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking), "opening a stream") ||
+        failed(d, cudaStreamCreateWithFlags(&g->aside, cudaStreamNonBlocking), "opening a stream") ||
+        failed(d, cudaEventCreateWithFlags(&g->begun, cudaEventDisableTiming), "making an event") ||
+        failed(d, cudaEventCreateWithFlags(&g->sent, cudaEventDisableTiming), "making an event"))
         return ctx_fail(ctx, d->code, "%s", d->error);
     snprintf(g->name, sizeof g->name, "%s", properties.name);
     g->units = properties.multiProcessorCount;

@@ -15,6 +15,8 @@ struct gpu {
     char name[256];
     char library[64];        /* what computes convolutions; "": cuBLAS */
     cudaStream_t stream;
+    cudaStream_t aside;      /* copies beside it */
+    cudaEvent_t begun, sent; /* of its work when copies begin; of the copies */
     cublasHandle_t blas;
     double *part;            /* sums of chunks of rows */
     size_t part_bytes;
