@@ -42,7 +42,7 @@ static void check_engines(cudnnBackendDescriptor_t device) {
         for (int p = PRECISION_FP32; p <= PRECISION_FP16; ++p)
             for (int pass = CONV_FORWARD; pass < CONV_PASSES; ++pass) {
                 struct graph_spec spec = { .pass = (enum conv_pass)pass, .shape = *shape[s], .precision = (enum precision)p, .act = ACT_LINEAR,
-                                           .narrow = precision_factor((enum precision)p) != FACTOR_FLOAT };
+                                           .narrow = precision_factor((enum precision)p) != ELEMENT_REAL };
                 int n = planned(device, &spec);
                 CHECK(n > 0, "shape %d, %s, pass %d: %d", s, precision_name(spec.precision), pass, n);
             }

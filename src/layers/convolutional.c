@@ -270,7 +270,8 @@ static enum status prepare(struct layer *l, struct pass *p) {
                            .stride_y = step_y(c), .dilation = c->dilation, .bias = !batch_stats,
                            .pad = c->xnor && padding_of_signs(l, p->mode) ? 0 : padding_of(c),
                            .act = batch_stats || pre ? ACT_LINEAR : activation_of(c), .backward = p->mode != NET_INFER,
-                           .range = c->xnor ? NULL : p->range, .skip = p->skip != NULL };
+                           .range = c->xnor ? NULL : p->range, .skip = p->skip != NULL,
+                           .skip_type = p->skip ? p->skip->type : ELEMENT_REAL };
     if (p->ctx->code == ST_OK) TRY(ops->conv_new(p->be, p->ctx, &d, &run->plan));
     size_t n = (size_t)c->filters, one;
     kept_elements(l, p->mode, p->batch, &one);
@@ -556,6 +557,6 @@ static void describe(const struct layer *l, char *text, size_t size) {
 
 const struct layer_ops convolutional_ops = {
     .name = "convolutional", .alias = "conv", .state_size = sizeof(struct conv), .keys = keys, .shape = shape, .prepare = prepare,
-    .refresh = refresh, .views = plain, .adds = plain, .forward = forward, .backward = backward, .release = release, .couple = couple, .rewrite = rewrite,
+    .refresh = refresh, .views = plain, .adds = plain, .narrow = plain, .forward = forward, .backward = backward, .release = release, .couple = couple, .rewrite = rewrite,
     .kept = kept, .repeats = repeats, .steady = steady, .flops_at = flops_at, .reads = reads, .describe = describe
 };
