@@ -3,6 +3,8 @@
 #ifndef TESTS_NET_CHECK_H
 #define TESTS_NET_CHECK_H
 
+#include <float.h>
+
 #include "base/rng.h"
 #include "kinds.h"
 #include "net/internal.h"
@@ -206,6 +208,54 @@ static inline void check_backend(const char *kind, const char *name, const char 
     CHECK(worst <= 1e-5 * most, "%s on %s: outputs differ by %g of %g", name, kind, worst, most);
     CHECK(worst_g <= 1e-4 * most_g, "%s on %s: gradients differ by %g of %g", name, kind, worst_g, most_g);
     free(y[0]), free(y[1]), free(g[0]), free(g[1]);
+}
+
+/* A network that only runs, with maps of 16 bits: those and only those that layers say they take, and what comes out is the
+ * reference's, as exact as the kind's numbers are: `tol` of the largest value, as one rounding follows another.  Returns how many maps
+ * were narrow. */
+static inline int check_narrow_net(const char *kind, const char *name, const char *text, double tol) {
+    struct ctx ctx = { 0 };
+    const char *const kinds[] = { "ref", kind };
+    float *y[2] = { NULL, NULL };
+    size_t n_y = 0;
+    int narrow = 0;
+    for (int b = 0; b < 2; ++b) {
+        struct backend *be = NULL;
+        struct net *net = opened(&ctx, name, text);
+        if (!net || backend_open(&ctx, kinds[b], &be) != ST_OK || net_bind(&ctx, net, be, NET_INFER, images_of(net, NET_INFER)) != ST_OK) {
+            CHECK(false, "%s: %s", name, ctx.error);
+            return 0;
+        }
+        float *x = calloc(input_size(net), sizeof *x);
+        random_input(net, x);
+        CHECK(forward_anew(&ctx, net, x) == ST_OK, "%s: %s", name, ctx.error);
+        int last = net_output_layer(net);
+        for (int i = 0; i < net->n; ++i) {
+            const struct layer *l = &net->layer[i];
+            bool takes = l->ops->narrow && l->ops->narrow(l);
+            enum element type = net->y[i].type;
+            narrow += type != ELEMENT_REAL;
+            CHECK(type == ELEMENT_REAL || (takes && type == be->narrow_maps && i != last), "%s on %s: layer %d [%s] makes %d", name, kind, i, l->ops->name, type);
+            for (int k = 0; k < l->n_in; ++k) {
+                type = l->in[k] == LAYER_INPUT ? net->input.type : net->y[l->in[k]].type;
+                CHECK(takes || type == ELEMENT_REAL, "%s on %s: layer %d [%s] reads %d", name, kind, i, l->ops->name, type);
+            }
+        }
+        n_y = (size_t)net->batch * shape_count(net->layer[last].out);
+        y[b] = calloc(n_y, sizeof **y);
+        net_output(net, last, y[b]);
+        free(x);
+        net_close(net);
+        backend_close(be);
+    }
+    double most = 1e-6, worst = 0;
+    for (size_t i = 0; i < n_y; ++i) {
+        double off = fabs((double)y[0][i] - (double)y[1][i]);
+        most = fmax(most, fabs((double)y[0][i])), worst = fmax(worst, isnan(off) ? DBL_MAX : off);
+    }
+    CHECK(worst <= tol * most, "%s on %s: outputs differ by %g of %g", name, kind, worst, most);
+    free(y[0]), free(y[1]);
+    return narrow;
 }
 
 /* Every fast backend computes what the reference does: outputs and parameter gradients. */

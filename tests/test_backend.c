@@ -51,7 +51,7 @@ static void conv_run_body(struct run *r) {
     size_t n = (size_t)k->a * (size_t)(k->x.c / k->d * k->b * k->b);
     real *w = random_vector(r, n, -1, 1), *bias = random_vector(r, (size_t)k->a, -1, 1);
     struct conv_desc d = {.x = x, .y = y, .groups = k->d, .size = k->b, .stride_x = k->c, .stride_y = k->c,
-                          .dilation = dilation, .pad = pad, .bias = !add, .act = k->act, .skip = add};
+                          .dilation = dilation, .pad = pad, .bias = !add, .act = k->act, .skip = add, .skip_type = skip.type};
     struct conv_plan *plan = NULL;
     const struct backend_ops *ops = r->be->ops;
     CHECK(ops->conv_new(r->be, &r->ctx, &d, &plan) == ST_OK, "%s: %s", k->name, r->ctx.error);
@@ -456,6 +456,14 @@ static void check_parity(struct backend *ref, struct backend *be) {
     }
 }
 
+static void check_narrow_parity(struct backend *ref, struct backend *be) {
+    for (size_t i = 0; i < sizeof parity_cases / sizeof *parity_cases; ++i) check_narrow_case(ref, be, &parity_cases[i]);
+    for (int a = 0; a < ACT_COUNT; ++a) {
+        struct parity_case k = {activation_name((enum activation)a), act_body, {2, 5, 3, 7}, .act = (enum activation)a};
+        check_narrow_case(ref, be, &k);
+    }
+}
+
 /* Convolutions in every form that a library of the CUDA backend may have, and as exact as their factors are. */
 static void check_forms(struct backend *ref) {
     static const struct { const char *kind; double tol; } forms[] = {
@@ -849,6 +857,7 @@ int main(void) {
     check_parity(ref, cpu);
     check_parity(ref, plain);
     check_forms(ref);
+    check_narrow(ref, check_narrow_parity);
     check_gpus(ref);
     check_threads(cpu), check_threads(plain);
     CHECK(ref->bytes == 0 && ref64->bytes == 0, "the reference leaks");
