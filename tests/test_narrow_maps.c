@@ -34,6 +34,9 @@ static void check_types(const char *kind, const char *name, const char *text, en
 static const char heads[] = NET CONV(8, 3, 1, "leaky") CONV(9, 3, 1, "mish") PLAIN(14, 1, 1, "linear") YOLO "[route]\nlayers=-3\n" CONV(5, 1, 1, "leaky")
     "[route]\nlayers=-1,2\n" CONV(7, 3, 1, "leaky") PLAIN(14, 1, 1, "linear") YOLO;
 
+static const char residual[] = NET CONV(8, 3, 1, "leaky") CONV(8, 3, 1, "mish") "[shortcut]\nfrom=-2\nactivation=linear\n" "[empty]\n"
+    CONV(8, 1, 1, "leaky") CONV(8, 3, 1, "linear") "[shortcut]\nfrom=-3\nactivation=linear\n";
+
 static void check_planning(void) {
     for (int f = 0; f < FORMS; ++f) {
         const char *kind = forms[f].kind;
@@ -42,9 +45,10 @@ static void check_planning(void) {
         check_types(kind, "heads", heads, NET_INFER, "nnnffnnnnff");
         check_types(kind, "signs", NET CONV(8, 3, 1, "leaky") "[convolutional]\nxnor=1\nfilters=6\nsize=3\npad=1\nactivation=leaky\n" CONV(4, 3, 1, "leaky") PLAIN(4, 1, 1, "linear"),
                     NET_INFER, "nffnf");
-        check_types(kind, "residual", NET CONV(8, 3, 1, "leaky") CONV(8, 3, 1, "mish") "[shortcut]\nfrom=-2\nactivation=linear\n" "[empty]\n" PLAIN(4, 1, 1, "linear"), NET_INFER, "nnnnnf");
+        check_types(kind, "residual", residual, NET_INFER, "nnnnnnff"); /* the last sum is made by the convolution before it */
         check_types(kind, "scored", heads, NET_SCORE, "fffffffffff");
         check_narrow_net(kind, "heads", heads, forms[f].tol);
+        check_narrow_net(kind, "residual", residual, forms[f].tol);
     }
     check_types("cuda-emulated:tf32", "heads in tf32", heads, NET_INFER, "fffffffffff");
 }
@@ -57,12 +61,15 @@ static void check_planning(void) {
 static void check_halves(void) {
     static const char *const kinds[] = { "cuda-emulated:tf32", "cuda-emulated:fp16", "cuda-emulated:bf16" };
     size_t arena[3];
+    double bytes[3];
     for (int i = 0; i < 3; ++i) {
         struct rig r;
         if (!rig_open(&r, "pyramid", "[net]\nwidth=32\nheight=32\nchannels=3\n" PYRAMID, kinds[i], NET_INFER, NULL)) return;
         arena[i] = r.net->buffers->arena_size;
+        bytes[i] = net_layer_bytes(r.net, 1);
         rig_close(&r);
     }
+    CHECK(bytes[0] == 2 * bytes[1] && bytes[1] == bytes[2] && bytes[2] == 2 * (32 * 32 * (16 + 15) * 2 + 16 * 15 * 9 + 4 * 15), "a layer moves %g, %g and %g bytes", bytes[0], bytes[1], bytes[2]);
     CHECK(arena[0] == 2 * arena[1] && arena[1] == arena[2], "plans of %zu, %zu and %zu", arena[0], arena[1], arena[2]);
 }
 

@@ -37,3 +37,11 @@ size_t net_reals(const struct net *net, int i, size_t n) {
     size_t size = element_size(net->be, net_element(net, i)), whole = net->be->elem_size;
     return (n * size + whole - 1) / whole;
 }
+
+double net_layer_bytes(const struct net *net, int i) {
+    const struct layer *l = &net->layer[i];
+    double maps = (double)shape_count(l->out) * (double)element_size(net->be, net_element(net, i)), weights = 0;
+    for (int k = 0; k < l->n_in; ++k) maps += (double)shape_count(l->in_shape[k]) * (double)element_size(net->be, net_element(net, l->in[k]));
+    for (int k = 0; k < l->n_param; ++k) weights += (double)param_count(&l->param[k]) * (double)element_size(net->be, net->be->narrow_maps);
+    return net->batch * maps + weights;
+}

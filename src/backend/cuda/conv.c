@@ -1,4 +1,5 @@
 /* Convolutions: by a library where the device has one, as matrix products over columns, or by direct loops. */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "backend/cuda/internal.h"
@@ -288,7 +289,8 @@ static enum status cuda_conv_forward(struct backend *be, struct ctx *ctx, struct
 
 static enum status cuda_conv_forward_add(struct backend *be, struct ctx *ctx, struct conv_plan *p, const struct tensor *x, const real *bias,
                                          const struct tensor *skip, struct tensor *y) {
-    bool together = !p->library || !p->library->fused || (p->desc.skip && dense(skip) && skip->type == p->desc.skip_type);
+    assert(!p->desc.skip || skip->type == p->desc.skip_type);
+    bool together = !p->library || !p->library->fused || (p->desc.skip && dense(skip));
     if (together) return forward(be, ctx, p, x, bias, skip, y);
     TRY(forward(be, ctx, p, x, bias, NULL, y));
     be->ops->copy_channels(be, skip, 0, y, 0, y->c, 1, true);
