@@ -183,10 +183,10 @@ struct layer_ops {
     int (*window)(const struct layer *);
     bool (*sums)(const struct layer *);
     bool (*adds)(const struct layer *);
-    /* True when in INFER inputs and output may be of the backend's narrow_maps, each or all; NULL: they are reals.  The layer touches
-     * elements through operations alone, and tells its plans what they will get. */
+    /* True when inputs, output and their gradients may be of the backend's narrow_maps, each or all, outside of SCORE; NULL: they are
+     * reals.  The layer touches elements through operations alone, and tells its plans what they will get. */
     bool (*narrow)(const struct layer *);
-    /* Elements that forward leaves for backward beside y; the memory is pass.kept, the same in every pass. */
+    /* Elements, of y's type, that forward leaves for backward beside y; the memory is pass.kept, the same in every pass. */
     size_t (*kept)(const struct layer *, enum net_mode, int batch);
     /* True when forward may run a second time on a batch with the same result (see pass.again).  NULL: it may not. */
     bool (*repeats)(const struct layer *);

@@ -1,7 +1,7 @@
 /* What maps are made of: floats, or elements of half their size where the backend has them (narrow_maps).
  *
- * In a network that only runs a map is narrow when the layers that make and read it, or parts of it, all say that they can
- * (layer_ops.narrow).  So heads, losses and whatever else asks for floats get them, straight from the layer before; and so does
+ * A map, and with it its gradient and what its layer keeps of it, is narrow when the layers that make and read it, or parts of it, all
+ * say that they can (layer_ops.narrow).  The pruner's scores count digits: for them all maps are floats.  So heads, losses and whatever else asks for floats get them, straight from the layer before; and so does
  * the caller, who looks at the network's output. */
 #include "net/internal.h"
 
@@ -18,7 +18,7 @@ static bool *narrow_at(const struct net *net, int i) {
 
 void net_choose_elements(struct net *net) {
     struct net_buffers *b = net->buffers;
-    bool possible = net->mode == NET_INFER && net->be->narrow_maps != ELEMENT_REAL;
+    bool possible = net->mode != NET_SCORE && net->be->narrow_maps != ELEMENT_REAL;
     int output = net_output_layer(net);
     b->narrow_input = possible;
     for (int i = 0; i < net->n; ++i) b->narrow[i] = possible;

@@ -59,7 +59,7 @@ int net_home(const struct net_buffers *, int i, int *channel);
 
 /* --- elements.c --- */
 void net_choose_elements(struct net *); /* when owners and places are settled */
-enum element net_element(const struct net *, int i); /* of layer i's output; LAYER_INPUT: of the network's input */
+enum element net_element(const struct net *, int i); /* of layer i's output and its gradient; LAYER_INPUT: of the network's input */
 size_t net_reals(const struct net *, int i, size_t n); /* room, in reals, for n elements of that */
 
 /* A device has no memory for what layer i asked for (-1: for what all share): which one, how much, what there is, and which batch or

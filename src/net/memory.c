@@ -37,7 +37,7 @@ static size_t out_size(const struct net *net, int i) {
 static size_t kept_size(const struct net *net, int i) {
     const struct layer *l = &net->layer[i];
     if (!l->ops->kept || net->buffers->owner[i] != i) return 0;
-    return l->ops->kept(l, net_layer_mode(net, i), net->batch);
+    return net_reals(net, i, l->ops->kept(l, net_layer_mode(net, i), net->batch));
 }
 
 static bool repeats(const struct net *net, int i) {
@@ -249,8 +249,8 @@ static void set_pointers(struct net *net, const struct span *span, const size_t 
         for (int k = 0; k < 3; ++k)
             at[k] = span[k * n + i].size ? ops->at(net->be, b->arena, offset[k * n + i]) : NULL;
         net->y[i] = shape_tensor(net->be, net->layer[i].out, net->batch, at[0]);
-        net->y[i].type = net_element(net, i);
         net->dy[i] = shape_tensor(net->be, net->layer[i].out, net->batch, at[2]);
+        net->y[i].type = net->dy[i].type = net_element(net, i);
         b->kept[i] = at[1];
     }
 }
