@@ -6,10 +6,11 @@ enum { TILE = 4, SPAN = 6, STEP = 4 };
 
 /* ---- the one-dimensional maps, each applied to rows and columns ---- */
 
-/* B': six inputs to six points. */
+/* B': six inputs to six points.  The factors of the usual G (1/4, -1/6, 1/24) are here: there are more weights than inputs. */
 ALWAYS_INLINE void map_input(const vec d[SPAN], vec p[SPAN]) {
-    vec a = d[4] - 4 * d[2], b = d[3] - 4 * d[1], c = d[4] - d[2], e = 2 * (d[3] - d[1]);
-    p[0] = 4 * d[0] - 5 * d[2] + d[4];
+    vec a = d[2] * (2.f / 3) - d[4] * (1.f / 6), b = d[1] * (2.f / 3) - d[3] * (1.f / 6);
+    vec c = (d[4] - d[2]) * (1.f / 24), e = (d[3] - d[1]) * (1.f / 12);
+    p[0] = d[0] - 1.25f * d[2] + .25f * d[4];
     p[1] = a + b;
     p[2] = a - b;
     p[3] = c + e;
@@ -39,31 +40,29 @@ ALWAYS_INLINE void map_output_back(const vec y[TILE], vec p[SPAN]) {
 
 /* G: three weights to six points. */
 ALWAYS_INLINE void map_weights(const vec g[3], vec p[SPAN]) {
-    vec a = (g[0] + g[2]) * (-1.f / 6), b = g[1] * (1.f / 6), c = g[0] * (1.f / 24) + g[2] * (1.f / 6), d = g[1] * (1.f / 12);
-    p[0] = g[0] * .25f;
-    p[1] = a - b;
-    p[2] = a + b;
-    p[3] = c + d;
-    p[4] = c - d;
+    vec a = g[0] + g[2], b = g[0] + 4 * g[2];
+    p[0] = g[0];
+    p[1] = a + g[1];
+    p[2] = a - g[1];
+    p[3] = b + 2 * g[1];
+    p[4] = b - 2 * g[1];
     p[5] = g[2];
 }
 
 /* G': six points to three gradients of weights. */
 ALWAYS_INLINE void map_weights_back(const vec p[SPAN], vec g[3]) {
-    vec a = p[1] + p[2], b = p[2] - p[1], c = p[3] + p[4], d = p[3] - p[4];
-    g[0] = p[0] * .25f - a * (1.f / 6) + c * (1.f / 24);
-    g[1] = b * (1.f / 6) + d * (1.f / 12);
-    g[2] = (c - a) * (1.f / 6) + p[5];
+    vec a = p[1] + p[2], b = p[3] + p[4];
+    g[0] = p[0] + a + b;
+    g[1] = p[1] - p[2] + 2 * (p[3] - p[4]);
+    g[2] = a + 4 * b + p[5];
 }
 
 #include "backend/cpu/winograd_tiles.inc"
 
-static void pack(struct winograd *win, const float *w) {
-    ptrdiff_t in = win->desc.x.c, out = win->desc.y.c;
+static void pack(const struct winograd *win, const float *w) {
+    ptrdiff_t in = win->desc.x.c;
     pack_forward(win, w);
-    if (!win->backward) return;
-    PARALLEL_FOR(in * out)
-    for (ptrdiff_t t = 0; t < (in + PANEL - 1) / PANEL; ++t) pack_panel(w, in, 9, out, in * 9, true, t * PANEL, win->backward);
+    if (win->backward) pack_taps(w, in, 9, win->desc.y.c, in * 9, true, win->backward);
 }
 
 /* ---- gradients ---- */
@@ -92,53 +91,68 @@ static void backward_data(const struct winograd *win, int threads, float *scratc
     run(&t, threads, scratch);
 }
 
-/* G'UG of one panel of filters; sums (36 matrices of in x out_step). */
-static void add_weights(const float *sums, ptrdiff_t in, ptrdiff_t out, ptrdiff_t out_step, ptrdiff_t f0, float *dw) {
-    for (ptrdiff_t c = 0; c < in; ++c) {
-        const float *at = sums + c * out_step + f0;
-        vec half[3][SPAN], p[SPAN], g[3];
-        for (int i = 0; i < SPAN; ++i) {
-            for (int j = 0; j < SPAN; ++j) p[j] = load(at + (j * SPAN + i) * matrix_step(in, out_step));
-            map_weights_back(p, g);
-            for (int j = 0; j < 3; ++j) half[j][i] = g[j];
+/* G'UG of one panel of filters, input channels first to first + n; sums: matrices of n rows of a panel, `point` apart. */
+static void add_weights(const float *sums, ptrdiff_t point, ptrdiff_t first, ptrdiff_t n, ptrdiff_t in, ptrdiff_t f0, ptrdiff_t filters, float *dw) {
+    for (ptrdiff_t c = 0; c < n; ++c)
+        for (ptrdiff_t v = 0; v < filters; v += WIDTH) {
+            vec half[3][SPAN], p[SPAN], g[3];
+            for (int i = 0; i < SPAN; ++i) {
+                for (int j = 0; j < SPAN; ++j) p[j] = load(sums + (j * SPAN + i) * point + c * PANEL + v);
+                map_weights_back(p, g);
+                for (int j = 0; j < 3; ++j) half[j][i] = g[j];
+            }
+            for (int j = 0; j < 3; ++j) {
+                map_weights_back(half[j], g);
+                for (int i = 0; i < 3; ++i)
+                    for (int f = 0; f < WIDTH && v + f < filters; ++f) dw[((f0 + v + f) * in + first + c) * 9 + j * 3 + i] += g[i][f];
+            }
         }
-        for (int j = 0; j < 3; ++j) {
-            map_weights_back(half[j], g);
-            for (int i = 0; i < 3; ++i)
-                for (int f = 0; f < WIDTH && f0 + f < out; ++f) dw[((f0 + f) * in + c) * 9 + j * 3 + i] += g[i][f];
-        }
-    }
 }
 
+enum { ROWS_CHUNK = 64, SUMS_POINT = ROWS_CHUNK * PANEL + WIDTH }; /* input channels at a time: sums stay in the second-level cache */
+
 static void backward_weights(const struct winograd *win, int threads, float *scratch, const struct tensor *x, const struct tensor *dy, float *dw) {
-    (void)threads;
     struct grid grid = grid_of(dy);
-    ptrdiff_t in = x->c, out = dy->c, x_step = row_step(in), y_step = row_step(out), most = most_tiles(grid.count, x_step, y_step);
-    float *from = scratch, *slopes = from + POINTS * matrix_step(most, x_step), *sums = slopes + POINTS * matrix_step(most, y_step);
+    ptrdiff_t in = x->c, out = dy->c, x_step = row_step(in), y_step = row_step(out), most = most_tiles(grid.count, x_step + y_step);
+    ptrdiff_t chunks = (in + ROWS_CHUNK - 1) / ROWS_CHUNK, panels = (out + PANEL - 1) / PANEL, items = chunks * panels;
+    float *from = scratch, *slopes = from + POINTS * matrix_step(most, x_step), *own = slopes + POINTS * matrix_step(most, y_step);
+    (void)threads;
     for (ptrdiff_t first = 0; first < grid.count; first += most) {
-        ptrdiff_t n = grid.count - first < most ? grid.count - first : most;
-#pragma omp parallel for schedule(static) num_threads(threads)
-        for (ptrdiff_t i = 0; i < n; ++i) {
-            int b, py, px;
-            tile_place(&grid, first + i, &b, &py, &px);
-            input_tile(x, b, py - win->desc.pad, px - win->desc.pad, from + i * x_step, matrix_step(n, x_step));
-            gradient_tile(dy, b, py, px, slopes + i * y_step, matrix_step(n, y_step));
+        ptrdiff_t n = grid.count - first < most ? grid.count - first : most, y_matrix = matrix_step(n, y_step);
+        struct layout l = rows_layout(n, x_step);
+#pragma omp parallel num_threads(threads)
+        {
+#pragma omp for schedule(static)
+            for (ptrdiff_t i = 0; i < n; ++i) {
+                int b, py, px;
+                tile_place(&grid, first + i, &b, &py, &px);
+                input_tile(x, b, py - win->desc.pad, px - win->desc.pad, from + i * x_step, &l);
+                gradient_tile(dy, b, py, px, slopes + i * y_step, y_matrix);
+            }
+#pragma omp for schedule(static)
+            for (int thread = 0; thread < threads; ++thread)
+                for (ptrdiff_t item = thread * items / threads; item < (thread + 1) * items / threads; ++item) {
+                    ptrdiff_t c = item % chunks * ROWS_CHUNK, f = item / chunks * PANEL, rows = in - c < ROWS_CHUNK ? in - c : ROWS_CHUNK;
+                    float *sums = own + thread * (ptrdiff_t)WEIGHTS * SUMS_POINT;
+                    for (int p = 0; p < POINTS; ++p)
+                        product_panel(panel_width(out, f), rows, from + p * l.matrix + c, 1, x_step, slopes + p * y_matrix + f, y_step, n,
+                                      sums + p * SUMS_POINT, PANEL, false);
+                    add_weights(sums, SUMS_POINT, c, rows, in, f, out - f < PANEL ? out - f : PANEL, dw);
+                }
         }
-#pragma omp parallel for schedule(static) num_threads(threads)
-        for (int p = 0; p < POINTS; ++p)
-            for (ptrdiff_t f = 0; f < out; f += PANEL)
-                product_panel(panel_width(out, f), in, from + p * matrix_step(n, x_step), 1, x_step, slopes + p * matrix_step(n, y_step) + f,
-                              y_step, n, sums + p * matrix_step(in, y_step) + f, y_step, first > 0);
     }
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (ptrdiff_t f = 0; f < out; f += WIDTH) add_weights(sums, in, out, y_step, f, dw);
 }
 
 static size_t scratch_size(const struct winograd *win, int threads) {
-    const struct conv_desc *d = &win->desc;
-    ptrdiff_t count = grid_of(&d->y).count, back = grid_of(&d->x).count;
-    size_t size = tiles_scratch(d, count > back ? count : back, threads);
-    return d->backward ? size + (size_t)POINTS * (size_t)matrix_step(d->x.c, row_step(d->y.c)) : size;
+    size_t most = forward_scratch(win, threads);
+    if (!win->desc.backward) return most;
+    struct tensor x = win->desc.x, y = win->desc.y;
+    struct task back = task_of(&y, &x, win->backward, 0);
+    ptrdiff_t x_step = row_step(x.c), y_step = row_step(y.c), tiles = most_tiles(grid_of(&y).count, x_step + y_step);
+    size_t data = task_scratch(&back, threads);
+    size_t weights = (size_t)(POINTS * (matrix_step(tiles, x_step) + matrix_step(tiles, y_step)) + threads * (ptrdiff_t)WEIGHTS * SUMS_POINT);
+    if (data > most) most = data;
+    return weights > most ? weights : most;
 }
 
 const struct winograd_ops CPU_NAME(winograd_) = { weights_size, scratch_size, pack, forward, backward_data, backward_weights };

@@ -5,13 +5,14 @@
 
 enum { TILE = 4, SPAN = 9, STEP = 8 };
 
-/* B': nine inputs to nine points, those of odd place last. */
+/* B': nine inputs to nine points, those of odd place last.  The factors of the usual G (1/2, -1/2, 1/6) are here: there are more
+ * weights than inputs. */
 ALWAYS_INLINE void map_input(const vec d[SPAN], vec p[SPAN]) {
     vec a = d[6] - d[2];
-    p[0] = 2 * (d[0] - d[4]) + a;
-    p[1] = d[6] - d[4] - 2 * d[2];
-    p[2] = d[6] - 3 * d[4] + 2 * d[2];
-    p[3] = a;
+    p[0] = d[0] - d[4] + .5f * a;
+    p[1] = d[2] + .5f * (d[4] - d[6]);
+    p[2] = (d[6] + 2 * d[2]) * (1.f / 6) - .5f * d[4];
+    p[3] = a * (1.f / 6);
     p[4] = d[8] - d[4] - 2 * a;
     for (int i = 0; i < 4; ++i) p[5 + i] = d[2 * i + 1];
 }
@@ -25,21 +26,16 @@ ALWAYS_INLINE void map_output(const vec p[SPAN], vec y[TILE]) {
     y[3] = p[8] + b + 8 * p[3] + p[4];
 }
 
-/* G: three weights to nine points. */
-ALWAYS_INLINE void map_weights(const vec g[3], vec p[SPAN]) {
-    vec a = g[0] * (1.f / 6), b = g[2] * (1.f / 6);
-    p[0] = .5f * g[0];
-    p[1] = -.5f * (g[0] + g[2]);
-    p[2] = b - a;
-    p[3] = a + 2 * b;
+/* G: three weights to the points of even place, and the one that those of odd place share. */
+ALWAYS_INLINE void map_weights(const vec g[3], vec p[6]) {
+    p[0] = g[0];
+    p[1] = g[0] + g[2];
+    p[2] = g[2] - g[0];
+    p[3] = g[0] + 2 * g[2];
     p[4] = g[2];
-    for (int i = 0; i < 4; ++i) p[5 + i] = g[1];
+    p[5] = g[1];
 }
 
 #include "backend/cpu/winograd_tiles.inc"
 
-static void pack(struct winograd *win, const float *w) { pack_forward(win, w); }
-
-static size_t scratch_size(const struct winograd *win, int threads) { return tiles_scratch(&win->desc, grid_of(&win->desc.y).count, threads); }
-
-const struct winograd_ops CPU_NAME(winograd_strided_) = { weights_size, scratch_size, pack, forward, NULL, NULL };
+const struct winograd_ops CPU_NAME(winograd_strided_) = { weights_size, forward_scratch, pack_forward, forward, NULL, NULL };

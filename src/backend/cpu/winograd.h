@@ -6,16 +6,16 @@
 
 #include "backend/backend.h"
 
-/* Transformed weights, 36 or 81 matrices each: input x output channels in panels of output channels; back: the other way round. */
+/* Weights in panels of output channels (see winograd_tiles.inc); backward: of input channels, taps turned round. */
 struct winograd {
     struct conv_desc desc;
     float *forward, *backward; /* backward is NULL unless desc.backward */
 };
 
 struct winograd_ops {
-    size_t (*weights_size)(int in, int out);                                        /* floats of one set of matrices */
+    size_t (*weights_size)(int in, int out);                                        /* floats of one set of weights */
     size_t (*scratch_size)(const struct winograd *, int threads);                   /* floats that a pass needs at most */
-    void (*pack)(struct winograd *, const float *w);                                /* w in Darknet's order */
+    void (*pack)(const struct winograd *, const float *w);                              /* w in Darknet's order */
     /* y = act(conv(x) + bias) + skip; bias and skip may be NULL. */
     void (*forward)(const struct winograd *, int threads, float *scratch, const struct tensor *x, const float *bias, const struct tensor *skip,
                     struct tensor *y);
