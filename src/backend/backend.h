@@ -130,7 +130,8 @@ struct backend_ops {
     void (*bn_backward)(struct backend *, const struct tensor *x, const real *scale, const real *mean, const real *var,
                         enum activation, const struct tensor *pre, const struct tensor *y, const struct tensor *dy,
                         struct tensor *dx, real *dscale, real *dbias);
-    /* rolling = momentum*rolling + (1 - momentum)*value; the variance with the unbiased correction m/(m-1) given in `factor`. */
+    /* rolling = momentum*rolling + (1 - momentum)*value; the variance with the unbiased correction m/(m-1) given in `factor`.  A value
+     * that is no finite number changes nothing: the step that it belongs to is left out, or the last one. */
     void (*bn_roll)(struct backend *, real *rolling, const real *value, size_t n, double momentum, double factor);
     /* Folded inference weights: factor_f = scale_f/sqrt(var_f + eps); w_out = w*factor (per filter of `per` weights),
      * bias_out = bias - factor*mean. */

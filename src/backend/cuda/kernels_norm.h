@@ -74,7 +74,7 @@ ELEMENT_FN void bn_back_each(const struct bn_args *a, size_t i) {
 
 struct bn_roll_args { float *rolling; const float *value; float momentum, rest; };
 ELEMENT_FN void bn_roll_each(const struct bn_roll_args *a, size_t i) {
-    a->rolling[i] = a->momentum * a->rolling[i] + a->rest * a->value[i];
+    if (isfinite(a->value[i])) a->rolling[i] = a->momentum * a->rolling[i] + a->rest * a->value[i];
 }
 
 /* i counts weights; the first of each filter sees to its bias. */
