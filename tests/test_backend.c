@@ -396,6 +396,12 @@ static const struct parity_case parity_cases[] = {
     {"run conv 1x1 wide", conv_run_body, {2, 70, 9, 11}, 75, 1, 1, 1, 1, ACT_LEAKY},
     {"run conv 1x1 few pixels", conv_run_body, {1, 150, 3, 5}, 255, 1, 1, 1, 1, ACT_MISH},
     {"run conv 1x1 many pixels", conv_run_body, {2, 5, 61, 67}, 9, 1, 1, 1, 1, ACT_RELU},
+    {"run conv 1x1 to 8", conv_run_body, {1, 19, 7, 11}, 8, 1, 1, 1, 1, ACT_LEAKY},
+    {"run conv 1x1 to 24", conv_run_body, {2, 16, 7, 9}, 24, 1, 1, 1, 1, ACT_LINEAR},
+    {"run conv 1x1 to 41", conv_run_body, {1, 40, 9, 5}, 41, 1, 1, 1, 1, ACT_SWISH},
+    {"run conv 1x1 to 56, few pixels", conv_run_body, {1, 70, 3, 3}, 56, 1, 1, 1, 1, ACT_RELU},
+    {"run conv 5x5 to 23", conv_run_body, {1, 7, 12, 13}, 23, 5, 2, 1, 1, ACT_LEAKY},
+    {"run conv first layer to 40", conv_run_body, {1, 3, 33, 50}, 40, 3, 2, 1, 1, ACT_MISH},
     {"run conv stride 2 deep", conv_run_body, {1, 96, 7, 9}, 100, 3, 2, 1, 1, ACT_LEAKY},
     {"run conv stride 2 large", conv_run_body, {2, 20, 45, 47}, 37, 3, 2, 1, 1, ACT_SWISH},
     {"run conv first layer", conv_run_body, {1, 3, 61, 50}, 18, 3, 1, 1, 1, ACT_RELIE},
@@ -422,6 +428,10 @@ static const struct parity_case parity_cases[] = {
     {"maxpool 5/1", maxpool_body, {1, 70, 7, 7}, .a = 5, .b = 1, .c = 4},
     {"maxpool 13/1", maxpool_body, {1, 3, 9, 10}, .a = 13, .b = 1, .c = 12},
     {"maxpool large", maxpool_body, {1, 16, 60, 50}, .a = 2, .b = 2, .c = 1},
+    {"maxpool 5/3 in pieces", maxpool_body, {1, 70, 7, 150}, .a = 5, .b = 3, .c = 4},
+    {"maxpool 3/1 few channels, long rows", maxpool_body, {2, 9, 3, 950}, .a = 3, .b = 1, .c = 2},
+    {"maxpool 65/1", maxpool_body, {1, 3, 4, 5}, .a = 65, .b = 1, .c = 64},
+    {"maxpool 2/2 wide", maxpool_body, {2, 24, 12, 13}, .a = 2, .b = 2, .c = 0},
     {"avgpool", avgpool_body, {2, 70, 7, 5}, .a = 0},
     {"avgpool large", avgpool_body, {2, 9, 60, 60}, .a = 0},
     {"copy", copy_body, {2, 6, 5, 7}, .a = 0},
@@ -452,6 +462,9 @@ static const struct parity_case parity_cases[] = {
     {"vectors 70001", vector_body, {1, 1, 1, 1}, .a = 70001},
     {"layout", layout_body, {3, 5, 7, 9}, .a = 0},
     {"layout large", layout_body, {2, 20, 40, 37}, .a = 0},
+    {"layout of a picture", layout_body, {2, 3, 37, 43}, .a = 0},
+    {"layout of one channel", layout_body, {2, 1, 9, 20}, .a = 0},
+    {"layout of 33 channels", layout_body, {2, 33, 6, 17}, .a = 0},
 };
 
 static void check_parity(struct backend *ref, struct backend *be) {

@@ -61,8 +61,8 @@ static enum status open_handle(struct handle *h, const char *cfg, const char *we
     if (h->net->opt.inputs != h->net->opt.width * h->net->opt.height * h->net->opt.channels)
         return ctx_fail(&h->ctx, ST_UNSUPPORTED,
                         "%s: a network of images is needed, with width, height and channels", cfg);
-    net_init_weights(h->net, 1);
-    if (weights && *weights) TRY(net_load(&h->ctx, h->net, weights, LOAD_WHOLE, NULL));
+    if (weights && *weights) TRY(net_load_to_run(&h->ctx, h->net, weights, 1, NULL));
+    else net_init_weights(h->net, 1);
     if (clear) h->net->seen = 0;
     return open_device(&h->ctx, &h->be);
 }

@@ -104,6 +104,7 @@ struct tensor tensor_images(struct backend *be, const struct tensor *t, int firs
 
 struct tensor tensor_channels(struct backend *be, const struct tensor *t, int first, int count) {
     struct tensor part = *t;
+    part.spare = t->c == count ? t->spare : 0;
     part.c = count;
     if (t->data) part.data = moved(be, t, first * t->sc);
     return part;

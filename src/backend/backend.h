@@ -24,6 +24,8 @@ struct tensor {
     int n, c, h, w;
     ptrdiff_t sn, sc, sh, sw; /* strides in elements */
     real *data;
+    int spare;                /* channels-last: elements behind the channels of each pixel that belong to this tensor, too, and mean
+                               * nothing: operations may overwrite them and compute with them */
     enum element type;        /* another than REAL only on backends that have it (backend.narrow_maps) */
 };
 
@@ -325,6 +327,8 @@ struct backend {
     bool channels_last;
     bool host;         /* elements are floats in the caller's memory, which operations may be given as they are */
     bool views;        /* forward operations take slices of the channels of wider maps */
+    int lanes;         /* with views: depthwise convolutions that only run like pixels to be multiples of so many elements, with spare
+                        * ones behind the channels; 0: they do not care */
     bool sums;         /* conv_forward_add is there */
     enum element narrow_maps; /* elements of half the size that maps may have, too: operations on tensors take any mix; REAL: none */
     bool narrow_gradients; /* gradients pass through half precision, of which small ones are lost: training scales the loss */

@@ -35,8 +35,12 @@ enum status classifier_open(struct classifier *c, const char *data, const char *
     TRY(net_open(ctx, cfg, strict, &c->net));
     TRY(classify_outputs(ctx, c->net, &c->outputs));
     TRY(open_lists(c, want));
-    net_init_weights(c->net, seed);
-    if (weights) TRY(net_load(ctx, c->net, weights, prefix ? LOAD_PREFIX : LOAD_WHOLE, &c->layers));
+    if (weights && !prefix) {
+        TRY(net_load_to_run(ctx, c->net, weights, seed, &c->layers));
+    } else {
+        net_init_weights(c->net, seed);
+        if (weights) TRY(net_load(ctx, c->net, weights, LOAD_PREFIX, &c->layers));
+    }
     TRY(c->several ? device_open_all(ctx, false, &c->be, &c->others) : device_open(ctx, false, &c->be));
     return precision_prepare(ctx, c->net, cfg, weights, c->data.train ? c->data.train : c->data.valid);
 }

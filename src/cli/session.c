@@ -71,8 +71,12 @@ static enum status open_all(struct session *s, const struct session_request *r) 
     TRY(data_read(ctx, r->data, &s->data));
     TRY(net_open(ctx, r->cfg, r->strict, &s->net));
     TRY(find_head(s));
-    net_init_weights(s->net, r->seed);
-    if (r->weights) TRY(net_load(ctx, s->net, r->weights, r->policy, &s->layers));
+    if (r->weights && r->policy == LOAD_WHOLE) {
+        TRY(net_load_to_run(ctx, s->net, r->weights, r->seed, &s->layers));
+    } else {
+        net_init_weights(s->net, r->seed);
+        if (r->weights) TRY(net_load(ctx, s->net, r->weights, r->policy, &s->layers));
+    }
     if (r->class_map) TRY(read_map(s));
     if (!r->no_names) TRY(read_names(s, r->data, r->exact_names));
     TRY(r->several ? device_open_all(ctx, false, &s->be, &s->others) : device_open(ctx, false, &s->be));

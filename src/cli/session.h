@@ -27,7 +27,7 @@ struct session_request {
     bool class_map;                   /* map= is read when the head has a word tree */
     bool several;                     /* the command can use all of -gpus */
     bool exact_names;                 /* as many names as classes, or an error */
-    enum load_policy policy;
+    enum load_policy policy;          /* LOAD_WHOLE: the network will only run */
     uint64_t seed;
 };
 /* s->ctx is set up first, so console_fail(&s->ctx) works after any failure; session_close after either. */

@@ -16,7 +16,7 @@ enum status speed_open(struct ctx *ctx, const struct footprint_request *r, struc
         TRY(net_resize(ctx, *net, r->width ? r->width : (*net)->opt.width, r->height ? r->height : (*net)->opt.height));
     double opened = io_seconds();
     if (!r->weights) net_init_weights(*net, 1);
-    else TRY(net_load(ctx, *net, r->weights, LOAD_WHOLE, NULL));
+    else TRY(net_load_to_run(ctx, *net, r->weights, 1, NULL));
     if (r->backend && strcmp(r->backend, "cpu:int8") == 0) TRY(ranges_guess(ctx, *net)); /* as good as any for time and memory */
     if (seconds) seconds[0] = opened - start, seconds[1] = r->weights ? io_seconds() - opened : 0;
     return ST_OK;

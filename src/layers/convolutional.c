@@ -259,6 +259,8 @@ static bool plain(const struct layer *l) {
     return !c->xnor && !c->antialiasing && !c->coordconv && !channel_norm_of(c);
 }
 
+static bool separate(const struct layer *l) { return plain(l) && depthwise(l) && ((const struct conv *)l->state)->filters == l->in_shape[0].c; }
+
 /* Excitation has maps of its own, in training. */
 static bool narrow(const struct layer *l) { return plain(l) && !((const struct conv *)l->state)->assisted_excitation; }
 
@@ -566,6 +568,6 @@ static void describe(const struct layer *l, char *text, size_t size) {
 
 const struct layer_ops convolutional_ops = {
     .name = "convolutional", .alias = "conv", .state_size = sizeof(struct conv), .keys = keys, .shape = shape, .prepare = prepare,
-    .refresh = refresh, .views = plain, .adds = plain, .narrow = narrow, .forward = forward, .backward = backward, .release = release, .couple = couple, .rewrite = rewrite,
+    .refresh = refresh, .views = plain, .adds = plain, .separate = separate, .narrow = narrow, .forward = forward, .backward = backward, .release = release, .couple = couple, .rewrite = rewrite,
     .kept = kept, .repeats = repeats, .steady = steady, .flops_at = flops_at, .reads = reads, .describe = describe
 };

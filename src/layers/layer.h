@@ -177,12 +177,14 @@ struct layer_ops {
     /* Shortcuts of INFER on backends with views, all of them optional.
      * views: forward takes inputs and an output that are slices of the channels of wider maps.  joins: y is the inputs' channels one
      * after another, so they can be written there by whoever makes them.  window: y is a slice of input 0 from this channel on; -1:
-     * it is not.  sums: y is input 0 + input 1, of one shape.  adds: forward adds pass.skip, which it may get from a layer with sums. */
+     * it is not.  sums: y is input 0 + input 1, of one shape.  adds: forward adds pass.skip, which it may get from a layer with sums.
+     * separate: every channel of y is made of the same channel of input 0 alone, by a depthwise convolution. */
     bool (*views)(const struct layer *);
     bool (*joins)(const struct layer *);
     int (*window)(const struct layer *);
     bool (*sums)(const struct layer *);
     bool (*adds)(const struct layer *);
+    bool (*separate)(const struct layer *);
     /* True when inputs, output and their gradients may be of the backend's narrow_maps, each or all, outside of SCORE; NULL: they are
      * reals.  The layer touches elements through operations alone, and tells its plans what they will get. */
     bool (*narrow)(const struct layer *);

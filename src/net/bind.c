@@ -68,6 +68,7 @@ static enum status buffers_new(struct ctx *ctx, struct net *net) {
     b->home = mem_zero(ctx, n, sizeof *b->home);
     b->place = mem_zero(ctx, n, sizeof *b->place);
     b->skip = mem_zero(ctx, n, sizeof *b->skip);
+    b->spare = mem_zero(ctx, n, sizeof *b->spare);
     b->narrow = mem_zero(ctx, n, sizeof *b->narrow);
     b->add = mem_zero(ctx, n, sizeof *b->add);
     b->first_writer = mem_zero(ctx, n, sizeof *b->first_writer);
@@ -187,6 +188,7 @@ static enum status allocate(struct ctx *ctx, struct net *net) {
 
 enum status net_bind(struct ctx *ctx, struct net *net, struct backend *be, enum net_mode mode, int batch) {
     net_unbind(net);
+    assert(mode != NET_TRAIN || !net->view);
     if (mode == NET_TRAIN) TRY(net_options_check_training(ctx, net->doc, &net->opt));
     net->be = be;
     net->mode = mode;
@@ -219,7 +221,7 @@ void net_unbind(struct net *net) {
         ops->free(net->be, b->arena);
         ops->free(net->be, b->scratch);
         for (int i = 0; b->add && i < net->n; ++i) free(b->add[i]);
-        free(b->owner), free(b->channel), free(b->home), free(b->place), free(b->narrow), free(b->skip), free(b->add), free(b->first_writer), free(b->clear), free(b->differentiable), free(b->in), free(b->din);
+        free(b->owner), free(b->channel), free(b->home), free(b->place), free(b->narrow), free(b->skip), free(b->spare), free(b->add), free(b->first_writer), free(b->clear), free(b->differentiable), free(b->in), free(b->din);
         free(b->kept), free(b->segment), free(b->again), free(b->stats);
         free(b);
     }
@@ -277,10 +279,11 @@ enum status net_resize(struct ctx *ctx, struct net *net, int w, int h) {
 }
 
 void net_pull(struct net *net) {
-    if (!borrows_params(net)) net->be->ops->get(net->be, net->dev_param, net->n_param, net->param);
+    if (!borrows_params(net) && !net->view) net->be->ops->get(net->be, net->dev_param, net->n_param, net->param);
 }
 
 enum status net_push(struct ctx *ctx, struct net *net) {
+    TRY(net_check_param(ctx, net));
     if (!borrows_params(net)) net->be->ops->put(net->be, net->param, net->n_param, net->dev_param);
     return net_refresh(ctx, net);
 }
@@ -292,6 +295,7 @@ enum status net_refresh(struct ctx *ctx, struct net *net) {
         if (!l->ops->refresh) continue;
         net_pass(ctx, net, i, &p);
         TRY(l->ops->refresh(l, &p));
+        net_leave_param(net, l);
     }
     return ST_OK;
 }

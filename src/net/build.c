@@ -180,7 +180,7 @@ void net_close(struct net *net) {
         free(l->in_shape);
     }
     free(net->layer);
-    free(net->param);
+    net_drop_param(net);
     net_options_free(&net->opt);
     cfg_free(net->doc);
     free(net);

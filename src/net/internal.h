@@ -17,6 +17,7 @@ struct net_buffers {
     int *home, *place;   /* per owner: the layer in whose tensor y lies, from channel `place` on; LAYER_INPUT: none, it has its own */
     bool *narrow, narrow_input; /* per layer, of those that are nobody else's part: its map is of the backend's narrow_maps */
     int *skip;           /* per owner: the layer whose output it sums into its own; LAYER_INPUT: none */
+    int *spare;          /* per owner: spare elements of its tensor's pixels */
     bool **add;          /* per layer and input: the gradient's first writer has been there already */
     int *first_writer;   /* per layer: the layer whose backward writes its dy first, or -1 */
     bool *clear;         /* per layer: dy must be zeroed before the first writer */
@@ -65,6 +66,11 @@ size_t net_reals(const struct net *, int i, size_t n); /* room, in reals, for n 
 /* A device has no memory for what layer i asked for (-1: for what all share): which one, how much, what there is, and which batch or
  * size the plan's arithmetic has room for in the `left` bytes that were free before the network was bound. */
 enum status net_explain_memory(struct ctx *, const struct net *, int layer, double left);
+
+/* --- weights.c: parameters that lie in a file --- */
+void net_drop_param(struct net *);
+void net_leave_param(const struct net *, const struct layer *); /* nobody will read them soon */
+enum status net_check_param(struct ctx *, const struct net *); /* fails when the file is another one by now */
 
 /* Fails when that many bytes are more than the machine has. */
 enum status net_check_memory(struct ctx *, const struct net *, const char *what, double bytes);

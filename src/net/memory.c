@@ -31,7 +31,10 @@ static int step_count(const struct net *net) { return 3 * net->n; }
 
 /* Sizes are those of reals. */
 static size_t out_size(const struct net *net, int i) {
-    return net->buffers->owner[i] == i ? net_reals(net, i, (size_t)net->batch * shape_count(net->layer[i].out)) : 0;
+    struct shape s = net->layer[i].out;
+    s.n = net->batch;
+    s.c += net->buffers->spare[i];
+    return net->buffers->owner[i] == i ? net_reals(net, i, shape_count(s)) : 0;
 }
 
 static size_t kept_size(const struct net *net, int i) {
@@ -248,7 +251,10 @@ static void set_pointers(struct net *net, const struct span *span, const size_t 
         real *at[3];
         for (int k = 0; k < 3; ++k)
             at[k] = span[k * n + i].size ? ops->at(net->be, b->arena, offset[k * n + i]) : NULL;
-        net->y[i] = shape_tensor(net->be, net->layer[i].out, net->batch, at[0]);
+        struct shape s = net->layer[i].out;
+        s.c += b->spare[i];
+        net->y[i] = shape_tensor(net->be, s, net->batch, at[0]);
+        net->y[i].c -= net->y[i].spare = b->spare[i];
         net->dy[i] = shape_tensor(net->be, net->layer[i].out, net->batch, at[2]);
         net->y[i].type = net->dy[i].type = net_element(net, i);
         b->kept[i] = at[1];

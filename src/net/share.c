@@ -77,6 +77,19 @@ static bool may_move(const struct net *net, int i) {
     return output < 0 || b->owner[output] != i;
 }
 
+/* Pixels of maps that a depthwise convolution reads and makes get spare elements, unless those would be more than half as many as
+ * there are channels; both maps do or none. */
+static void spare_channels(const struct net *net) {
+    struct net_buffers *b = net->buffers;
+    for (int i = 0; i < net->n && shares(net) && net->be->lanes; ++i) {
+        const struct layer *l = &net->layer[i];
+        int from = b->owner[i] == i && l->ops->separate && l->ops->separate(l) ? net_owner(net, l->in[0]) : LAYER_INPUT;
+        int c = l->out.c, spare = (net->be->lanes - c % net->be->lanes) % net->be->lanes;
+        if (from < 0 || 2 * spare > c || !whole(net, l->in[0]) || !may_move(net, from) || !may_move(net, i)) continue;
+        b->spare[from] = b->spare[i] = spare;
+    }
+}
+
 void net_settle(struct net *net) {
     struct net_buffers *b = net->buffers;
     for (int i = 0; i < net->n && shares(net); ++i) {
@@ -89,6 +102,7 @@ void net_settle(struct net *net) {
             b->place[owner] = channel;
         }
     }
+    spare_channels(net);
 }
 
 int net_home(const struct net_buffers *b, int i, int *channel) {

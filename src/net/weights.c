@@ -5,11 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "base/rng.h"
-#include "net/net.h"
+#include "net/internal.h"
 
 void net_init_weights(struct net *net, uint64_t seed) {
     for (int i = 0; i < net->n; ++i)
@@ -142,6 +144,11 @@ static enum status read_values(struct ctx *ctx, struct reader *r, const struct p
     return st;
 }
 
+static enum status impossible(struct ctx *ctx, const struct net *net, const char *path, int i, const struct param *p) {
+    return ctx_fail(ctx, ST_FORMAT, "%s: layer %d [%s] has impossible %s; the file is damaged or belongs to another cfg than %s", path, i,
+                    net->layer[i].section->type, p->name, net->doc->path);
+}
+
 /* All arrays of one layer; false in *whole when the file ended before its first value. */
 static enum status read_layer(struct ctx *ctx, const struct net *net, int i, struct reader *r, float *to, bool *whole) {
     const struct layer *l = &net->layer[i];
@@ -160,9 +167,7 @@ static enum status read_layer(struct ctx *ctx, const struct net *net, int i, str
         }
         bool good;
         TRY(read_values(ctx, r, p, to + p->offset, &good));
-        if (!good)
-            return ctx_fail(ctx, ST_FORMAT, "%s: layer %d [%s] has impossible %s; the file is damaged or belongs to another cfg than %s",
-                            r->path, i, l->section->type, p->name, net->doc->path);
+        if (!good) return impossible(ctx, net, r->path, i, p);
     }
     return ST_OK;
 }
@@ -191,6 +196,121 @@ static void keep_values(const struct net *net, size_t size, float *to) {
     if (size < MOST_HEADER + 4 * net->n_param || stored_count(net, net->n) < net->n_param) memcpy(to, net->param, net->n_param * sizeof *to);
 }
 
+/* ---- in the file itself ---- */
+
+/* Whether the file's values lie as the network wants them: then `param` can be a view of the file. */
+static bool lies_alike(const struct net *net, const struct reader *r) {
+    size_t at = 0;
+    if (__BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__ || r->bytes || r->transposed || net->be) return false;
+    for (int i = 0; i < net->n; ++i)
+        for (int k = 0; k < net->layer[i].n_param; ++k) {
+            const struct param *p = &net->layer[i].param[k];
+            if (!param_owned(p)) continue;
+            if (skipped(&net->layer[i], p) || p->flags & PARAM_FLIPPED || p->offset != at) return false;
+            at += param_count(p);
+        }
+    return at == net->n_param && r->size == r->at + 4 * at;
+}
+
+struct weights_view { void *base; size_t size; FILE *file; struct stat as_it_was; char path[]; };
+
+static struct weights_view *view_new(struct reader *r) {
+    struct weights_view *v = malloc(sizeof *v + strlen(r->path) + 1);
+    if (!v) return NULL;
+    *v = (struct weights_view){ .size = r->size, .file = r->file };
+    strcpy(v->path, r->path);
+    v->base = mmap(NULL, v->size, PROT_READ, MAP_PRIVATE, fileno(v->file), 0);
+    if (v->base != MAP_FAILED && fstat(fileno(v->file), &v->as_it_was) == 0) {
+        r->file = NULL;
+        return v;
+    }
+    if (v->base != MAP_FAILED) munmap(v->base, v->size);
+    free(v);
+    return NULL;
+}
+
+static void view_free(struct weights_view *v) {
+    munmap(v->base, v->size);
+    fclose(v->file);
+    free(v);
+}
+
+void net_drop_param(struct net *net) {
+    if (net->view) view_free(net->view);
+    else free(net->param);
+    net->view = NULL;
+    net->param = NULL;
+}
+
+/* Pages of a view that nobody will read soon: nothing was written there, so they can be read again. */
+static void leave(const float *first, const float *end) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)first / page * page;
+    madvise((void *)start, (uintptr_t)end - start, MADV_DONTNEED);
+}
+
+void net_leave_param(const struct net *net, const struct layer *l) {
+    if (!net->view || !l->n_param) return;
+    const struct param *last = &l->param[l->n_param - 1];
+    leave(net->param + l->param[0].offset, net->param + last->offset + param_count(last));
+}
+
+enum status net_check_param(struct ctx *ctx, const struct net *net) {
+    struct stat now;
+    const struct weights_view *v = net->view;
+    if (!v) return ST_OK;
+    if (fstat(fileno(v->file), &now) == 0 && now.st_size == v->as_it_was.st_size && now.st_mtim.tv_sec == v->as_it_was.st_mtim.tv_sec &&
+        now.st_mtim.tv_nsec == v->as_it_was.st_mtim.tv_nsec)
+        return ST_OK;
+    return ctx_fail(ctx, ST_IO, "%s: was changed while a network that runs was reading it; start again", v->path);
+}
+
+static enum status look_at(struct ctx *ctx, const struct net *net, const char *path, const float *values) {
+    for (int i = 0; i < net->n; ++i)
+        for (int k = 0; k < net->layer[i].n_param; ++k) {
+            const struct param *p = &net->layer[i].param[k];
+            if (!param_owned(p)) continue;
+            if (!plausible(p, values + p->offset, param_count(p))) return impossible(ctx, net, path, i, p);
+            leave(values + p->offset, values + p->offset + param_count(p));
+        }
+    return ST_OK;
+}
+
+static enum status fresh_values(struct ctx *ctx, struct net *net, uint64_t seed) {
+    if (net->view) net_drop_param(net);
+    if (!net->param && !(net->param = mem_zero(ctx, net->n_param, sizeof *net->param))) return ctx->code;
+    net_init_weights(net, seed);
+    return ST_OK;
+}
+
+enum status net_load_to_run(struct ctx *ctx, struct net *net, const char *path, uint64_t seed, int *layers) {
+    struct reader r;
+    struct weights_header header;
+    uint64_t seen = 0;
+    enum status st = reader_open(ctx, path, &r);
+    if (st == ST_OK) st = read_header(ctx, &r, &header, &seen);
+    struct weights_view *view = st == ST_OK && lies_alike(net, &r) ? view_new(&r) : NULL;
+    float *values = view ? (float *)(void *)((char *)view->base + r.at) : NULL;
+    reader_close(&r);
+    if (st != ST_OK) return st;
+    if (!view) {
+        TRY(fresh_values(ctx, net, seed));
+        return net_load(ctx, net, path, LOAD_WHOLE, layers);
+    }
+    if ((st = look_at(ctx, net, path, values)) != ST_OK) {
+        view_free(view);
+        return st;
+    }
+    net_drop_param(net);
+    net->view = view;
+    net->param = values;
+    net->header = header;
+    net->seen = seen;
+    if (layers) *layers = net->n;
+    return ST_OK;
+}
+
+/* ---- into memory ---- */
+
 enum status net_load(struct ctx *ctx, struct net *net, const char *path, enum load_policy policy, int *layers) {
     struct reader r;
     struct weights_header header;
@@ -204,9 +324,9 @@ enum status net_load(struct ctx *ctx, struct net *net, const char *path, enum lo
     if (st == ST_OK && net->be) {
         memcpy(net->param, fresh, net->n_param * sizeof *fresh); /* the backend may look at the old place */
     } else if (st == ST_OK) {
-        float *old = net->param;
+        net_drop_param(net);
         net->param = fresh;
-        fresh = old;
+        fresh = NULL;
     }
     if (st == ST_OK) {
         net->header = header;

@@ -38,6 +38,8 @@ struct conv_plan {
     bool product;            /* a matrix product: maps of one cell */
     const float *matrix;     /* its weights, the caller's */
     struct onednn_conv *dnn; /* NULL and none of the others: plain */
+    float *wide;             /* dnn takes spare elements for channels: bias and weights, the rest 0; NULL: it does not */
+    int wide_channels;
     bool fused;              /* dnn applies the activation */
     struct plain_conv plain;
     const struct winograd_ops *winograd; /* NULL, or: forward and gradient of the map */
@@ -186,9 +188,39 @@ static const struct narrow_ops *narrow_fits(const struct cpu_state *state, const
     return winograd_fits(d) ? NULL : state->bf16;
 }
 
+/* Depthwise, on maps that are dense with their spare elements. */
+static bool spares(const struct conv_desc *d) {
+    struct tensor x = d->x, y = d->y;
+    x.c += x.spare, y.c += y.spare;
+    return !d->backward && d->groups == d->x.c && d->groups == d->y.c && x.spare && x.spare == y.spare && dense(&x) && dense(&y);
+}
+
+/* Spare elements count as channels. */
+static enum status widen(struct backend *be, struct ctx *ctx, struct conv_plan *plan, struct conv_desc *d) {
+    if (!spares(d)) return ST_OK;
+    d->groups = plan->wide_channels = d->x.c += d->x.spare, d->y.c += d->y.spare;
+    plan->wide = block_alloc(be, ctx, (size_t)plan->wide_channels * (size_t)(1 + d->size * d->size), sizeof(float));
+    if (plan->wide) memset(plan->wide, 0, (size_t)plan->wide_channels * sizeof(float));
+    return ctx->code;
+}
+
+static bool wide_weights(struct conv_plan *plan, const float *w) {
+    size_t n = (size_t)plan->desc.size * (size_t)plan->desc.size, used = (size_t)plan->desc.x.c * n;
+    float *to = plan->wide + plan->wide_channels;
+    memset(to, 0, (size_t)plan->wide_channels * n * sizeof *to);
+    memcpy(to, w, used * sizeof *to);
+    return onednn_conv_weights(plan->dnn, to);
+}
+
+static const float *wide_bias(struct conv_plan *plan, const float *bias) {
+    if (plan->wide && bias) memcpy(plan->wide, bias, (size_t)plan->desc.x.c * sizeof *bias);
+    return plan->wide && bias ? plan->wide : bias;
+}
+
 static void cpu_conv_free(struct backend *be, struct conv_plan *plan) {
     if (!plan) return;
     onednn_conv_free(plan->dnn);
+    block_free(be, plan->wide);
     block_free(be, plan->win.forward);
     block_free(be, plan->win.backward);
     block_free(be, plan->own.weights);
@@ -234,10 +266,13 @@ static enum status cpu_conv_new(struct backend *be, struct ctx *ctx, const struc
         return ctx->code;
     }
     bool rest = !plan->winograd || (desc->backward && !plan->winograd_weights); /* something is left for another algorithm */
-    if (rest && dense(&desc->x) && dense(&desc->y) && !onednn_overruns(desc))
-        plan->dnn = onednn_conv_new(state->dnn, be, desc, plan->winograd != NULL, &plan->fused);
-    enum status status = ST_OK;
-    if (plan->winograd && !winograd_new(plan->winograd, be, ctx, &plan->win, desc))
+    struct conv_desc wide = *desc;
+    enum status status = state->dnn ? widen(be, ctx, plan, &wide) : ST_OK;
+    if (status == ST_OK && rest && dense(&wide.x) && dense(&wide.y) && !onednn_overruns(desc))
+        plan->dnn = onednn_conv_new(state->dnn, be, &wide, plan->winograd != NULL, &plan->fused);
+    if (status != ST_OK)
+        ;
+    else if (plan->winograd && !winograd_new(plan->winograd, be, ctx, &plan->win, desc))
         status = ST_MEMORY;
     else if (!plan->dnn && !unit_strides(desc))
         status = ctx_fail(ctx, ST_UNSUPPORTED, "convolution: the cpu backend wants channels next to each other in memory");
@@ -259,7 +294,7 @@ static enum status cpu_conv_weights(struct backend *be, struct ctx *ctx, struct 
     if (plan->few_bits) plan->few_bits->pack(&plan->narrow, w);
     else if (plan->winograd) plan->winograd->pack(&plan->win, w);
     else if (plan->direct) state->isa->direct->pack(&plan->own, w);
-    else if (plan->dnn) return outcome(ctx, onednn_conv_weights(plan->dnn, w), "weights");
+    else if (plan->dnn) return outcome(ctx, plan->wide ? wide_weights(plan, w) : onednn_conv_weights(plan->dnn, w), "weights");
     else state->isa->conv->pack(&plan->plain, w);
     return ST_OK;
 }
@@ -304,8 +339,8 @@ static enum status cpu_conv_forward_add(struct backend *be, struct ctx *ctx, str
         assert(dense(x) && dense(y));
         TRY(outcome(ctx, product_forward(plan, x, bias, y), "forward pass"));
     } else if (plan->dnn) {
-        assert(dense(x) && dense(y));
-        TRY(outcome(ctx, onednn_conv_forward(plan->dnn, x->data, bias, y->data), "forward pass"));
+        assert(plan->wide || (dense(x) && dense(y)));
+        TRY(outcome(ctx, onednn_conv_forward(plan->dnn, x->data, wide_bias(plan, bias), y->data), "forward pass"));
         fused = plan->fused;
     } else {
         state->isa->conv->forward(&plan->plain, x, bias, y);
@@ -412,6 +447,7 @@ enum status cpu_open(struct ctx *ctx, struct backend *be, bool plain, enum cpu_p
     be->ops = &state->ops;
     be->elem_size = sizeof(float);
     be->channels_last = be->views = be->sums = be->host = true;
+    be->lanes = state->dnn ? 8 : 0;
     be->state = state;
     return ST_OK;
 }

@@ -8,19 +8,28 @@ enum { BAND = 64 * 1024 }; /* floats of input that a thread works on at a time: 
 
 static ptrdiff_t taps(const struct conv_desc *d) { return (ptrdiff_t)d->size * d->size * d->x.c; }
 
-static size_t weights_size(const struct conv_desc *d) { return (size_t)taps(d) * (size_t)round_up(d->y.c, WIDTH); }
+/* Filters of the panel that begins at `first`: two vectors, at the end one or half of one. */
+static ptrdiff_t width_at(ptrdiff_t filters, ptrdiff_t first) {
+    ptrdiff_t left = filters - first;
+    return left > WIDTH + HALF ? PANEL : left > HALF ? WIDTH : HALF;
+}
+
+static size_t weights_size(const struct conv_desc *d) { return (size_t)taps(d) * (size_t)round_up(d->y.c, HALF ? HALF : WIDTH); }
+
+static void pack_panel(const struct direct *direct, const float *w, ptrdiff_t f0) {
+    const struct conv_desc *d = &direct->desc;
+    ptrdiff_t in = d->x.c, cells = (ptrdiff_t)d->size * d->size, width = width_at(d->y.c, f0);
+    float *panel = direct->weights + f0 * taps(d);
+    for (ptrdiff_t f = 0; f < width; ++f)
+        for (ptrdiff_t c = 0; c < in; ++c)
+            for (ptrdiff_t t = 0; t < cells; ++t) panel[(t * in + c) * width + f] = f0 + f < d->y.c ? w[((f0 + f) * in + c) * cells + t] : 0;
+}
 
 static void pack(struct direct *direct, const float *w) {
-    const struct conv_desc *d = &direct->desc;
-    ptrdiff_t k = taps(d), in = d->x.c, cells = (ptrdiff_t)d->size * d->size;
-    PARALLEL_FOR(k * d->y.c)
-    for (ptrdiff_t f0 = 0; f0 < d->y.c; f0 += PANEL) {
-        ptrdiff_t width = panel_width(d->y.c, f0), left = d->y.c - f0 < width ? d->y.c - f0 : width;
-        float *panel = direct->weights + f0 * k;
-        for (ptrdiff_t f = 0; f < width; ++f)
-            for (ptrdiff_t c = 0; c < in; ++c)
-                for (ptrdiff_t t = 0; t < cells; ++t) panel[(t * in + c) * width + f] = f < left ? w[((f0 + f) * in + c) * cells + t] : 0;
-    }
+    ptrdiff_t filters = direct->desc.y.c;
+    PARALLEL_FOR(taps(&direct->desc) * filters)
+    for (ptrdiff_t block = 0; block < filters; block += PANEL)
+        for (ptrdiff_t f = block; f < block + PANEL && f < filters; f += width_at(filters, f)) pack_panel(direct, w, f);
 }
 
 /* ---- products ---- */
@@ -44,35 +53,37 @@ ALWAYS_INLINE void finish_vector(const struct run *r, vec v, ptrdiff_t row, ptrd
     store_some(r->y + row * r->y_step + column, v, left);
 }
 
-ALWAYS_INLINE void product(int rows, int wide, const struct run *r, ptrdiff_t first) {
+ALWAYS_INLINE void product(int rows, int width, const struct run *r, ptrdiff_t first) {
+    const bool two = width > WIDTH, half = width < WIDTH;
     vec sum[ROWS][2], bias[2] = { load_pixel(r->bias, r->columns), { 0 } };
     const float *w = r->w, *a = r->a + first * r->a_step;
     ptrdiff_t step = r->a_step, k = r->k;
-    if (wide > 1) bias[1] = load_pixel(r->bias ? r->bias + WIDTH : NULL, r->columns - WIDTH);
+    if (two) bias[1] = load_pixel(r->bias ? r->bias + WIDTH : NULL, r->columns - WIDTH);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i) sum[i][0] = bias[0], sum[i][1] = bias[1];
     for (int s = 0; s < r->spans; ++s, a += r->span_step)
-        for (ptrdiff_t j = 0; j < k; ++j, w += wide * WIDTH) {
-            vec w0 = load(w), w1 = wide > 1 ? load(w + WIDTH) : w0;
+        for (ptrdiff_t j = 0; j < k; ++j, w += width) {
+            vec w0 = half ? load_half(w) : load(w), w1 = two ? load(w + WIDTH) : w0;
 #pragma GCC unroll 16
             for (int i = 0; i < rows; ++i) {
                 float x = a[i * step + j];
-                sum[i][0] += x * w0;
-                if (wide > 1) sum[i][1] += x * w1;
+                if (half) sum[i][0] = add_half(sum[i][0], x, w0);
+                else sum[i][0] += x * w0;
+                if (two) sum[i][1] += x * w1;
             }
         }
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i) {
         finish_vector(r, sum[i][0], first + i, 0);
-        if (wide > 1) finish_vector(r, sum[i][1], first + i, WIDTH);
+        if (two) finish_vector(r, sum[i][1], first + i, WIDTH);
     }
 }
 
-ALWAYS_INLINE void product_rows(int wide, const struct run *r, ptrdiff_t i, ptrdiff_t rows) {
-    for (; i + ROWS <= rows; i += ROWS) product(ROWS, wide, r, i);
-    for (; i + 4 <= rows; i += 4) product(4, wide, r, i);
-    for (; i + 2 <= rows; i += 2) product(2, wide, r, i);
-    for (; i < rows; ++i) product(1, wide, r, i);
+ALWAYS_INLINE void product_rows(int width, const struct run *r, ptrdiff_t i, ptrdiff_t rows) {
+    for (; i + ROWS <= rows; i += ROWS) product(ROWS, width, r, i);
+    for (; i + 4 <= rows; i += 4) product(4, width, r, i);
+    for (; i + 2 <= rows; i += 2) product(2, width, r, i);
+    for (; i < rows; ++i) product(1, width, r, i);
 }
 
 /* What the products do on the way: the slope below zero; NAN-free activations that take more follow in a pass over the tile. */
@@ -99,8 +110,9 @@ static void run_rows(enum activation act, struct run *r, ptrdiff_t width, ptrdif
     if (!done) r->skip = NULL;
     for (ptrdiff_t i = 0; i < rows; i += step) {
         ptrdiff_t end = rows - i < step ? rows : i + step;
-        if (width == PANEL) product_rows(2, r, i, end);
-        else product_rows(1, r, i, end);
+        if (width == PANEL) product_rows(PANEL, r, i, end);
+        else if (width == WIDTH) product_rows(WIDTH, r, i, end);
+        else product_rows(HALF, r, i, end);
         if (done) continue;
 #define CALL(a) activate_rows(a, r, skip, i, end)
         DISPATCH_ACTIVATION(act, CALL)
@@ -121,8 +133,8 @@ struct job {
 /* Panels [first, last) over `rows` pixels of y from `pixel` on, which are read at a. */
 static void run_panels(const struct job *j, ptrdiff_t first, ptrdiff_t last, struct run *r, ptrdiff_t at, ptrdiff_t rows) {
     const struct conv_desc *d = &j->direct->desc;
-    for (ptrdiff_t f = first * PANEL; f < last * PANEL && f < d->y.c; f += PANEL) {
-        ptrdiff_t width = panel_width(d->y.c, f);
+    for (ptrdiff_t f = first * PANEL, width; f < last * PANEL && f < d->y.c; f += width) {
+        width = width_at(d->y.c, f);
         r->w = j->direct->weights + f * taps(d);
         r->bias = j->bias ? j->bias + f : NULL;
         r->columns = d->y.c - f < width ? d->y.c - f : width;
@@ -136,9 +148,11 @@ static void run_panels(const struct job *j, ptrdiff_t first, ptrdiff_t last, str
 
 static ptrdiff_t panels(const struct conv_desc *d) { return (d->y.c + PANEL - 1) / PANEL; }
 
-/* The weights are the larger part: each thread takes some of the filters, else some of the pixels. */
+/* The weights are the larger part, and their panels can be shared out evenly: each thread takes some of the filters, else some of the
+ * pixels. */
 static bool by_filters(const struct conv_desc *d, int threads) {
-    return panels(d) >= threads && (double)taps(d) * d->y.c > (double)d->x.n * d->x.c * d->x.h * d->x.w;
+    ptrdiff_t most = (panels(d) + threads - 1) / threads * PANEL;
+    return 16 * most * threads <= 17 * (ptrdiff_t)d->y.c && (double)taps(d) * d->y.c > (double)d->x.n * d->x.c * d->x.h * d->x.w;
 }
 
 static void run_points(const struct job *j, int threads) {

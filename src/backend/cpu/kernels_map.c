@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/vec.h"
 #include "backend/hash.h"
 
 /* Tasks that need a channel block to themselves (sums over pixels, scattering) take this many channels. */
@@ -41,25 +42,54 @@ static void multiply_row(const float *x, const float *w, float *y, ptrdiff_t n, 
 
 /* ---- layout ---- */
 
-enum { TILE = 16 };
+/* Pixels in Darknet's order: how many lie in a row without a gap in channels-last memory, the whole map where rows follow each other. */
+static struct tensor long_rows(const struct tensor *t) {
+    struct tensor flat = *t;
+    if (t->h == 1 || t->sh == t->w * t->sw) flat.w = t->w * t->h, flat.h = 1;
+    return flat;
+}
+
+/* n pixels of x, `step` apart, to planes of `plane` floats, WIDTH channels of WIDTH pixels at a time. */
+static void pixels_to_planes(const float *x, ptrdiff_t step, ptrdiff_t n, int channels, float *dst, ptrdiff_t plane) {
+    vec tile[WIDTH];
+    for (int c = 0; c < channels; c += WIDTH) {
+        for (int i = 0; i < WIDTH; ++i) tile[i] = load_pixel(i < n ? x + i * step + c : NULL, channels - c);
+        transpose(tile);
+        for (int k = 0; k < WIDTH && c + k < channels; ++k) store_some(dst + (c + k) * plane, tile[k], n);
+    }
+}
+
+static void planes_to_pixels(const float *src, ptrdiff_t plane, ptrdiff_t n, int channels, float *y, ptrdiff_t step, bool add) {
+    vec tile[WIDTH];
+    for (int c = 0; c < channels; c += WIDTH) {
+        for (int k = 0; k < WIDTH; ++k) tile[k] = load_pixel(c + k < channels ? src + (c + k) * plane : NULL, n);
+        transpose(tile);
+        for (int i = 0; i < WIDTH && i < n; ++i) {
+            float *to = y + i * step + c;
+            if (add) tile[i] += load_some(to, channels - c);
+            store_some(to, tile[i], channels - c);
+        }
+    }
+}
 
 static void to_nchw(struct backend *be, const struct tensor *x, float *dst) {
     if (!unit(x)) {
         ref_f32_ops.to_nchw(be, x, dst);
         return;
     }
-    ptrdiff_t plane = (ptrdiff_t)x->h * x->w;
+    struct tensor t = long_rows(x);
+    ptrdiff_t plane = (ptrdiff_t)t.h * t.w, tiles = (t.w + WIDTH - 1) / WIDTH;
     PARALLEL_FOR(elements(x))
-    for (int row = 0; row < x->n * x->h; ++row) {
-        int n = row / x->h, y = row % x->h;
-        float *out = dst + n * x->c * plane + (ptrdiff_t)y * x->w;
-        for (int x0 = 0; x0 < x->w; x0 += TILE) {
-            int end = x0 + TILE < x->w ? x0 + TILE : x->w;
-            const float *in = pixel(x, n, y, 0);
-            for (int c = 0; c < x->c; ++c)
-                for (int i = x0; i < end; ++i) out[c * plane + i] = in[i * x->sw + c];
-        }
+    for (ptrdiff_t task = 0; task < t.n * t.h * tiles; ++task) {
+        int row = (int)(task / tiles), n = row / t.h, y = row % t.h, i = (int)(task % tiles) * WIDTH;
+        pixels_to_planes(pixel(&t, n, y, i), t.sw, t.w - i, t.c, dst + n * t.c * plane + (ptrdiff_t)y * t.w + i, plane);
     }
+}
+
+/* Three planes to pixels of three, as pictures come: no wider vector is needed than compilers find. */
+static void three_planes(const float *src, ptrdiff_t plane, ptrdiff_t n, float *restrict y) {
+    const float *a = src, *b = a + plane, *c = b + plane;
+    for (ptrdiff_t i = 0; i < n; ++i) y[3 * i] = a[i], y[3 * i + 1] = b[i], y[3 * i + 2] = c[i];
 }
 
 static void from_nchw(struct backend *be, const float *src, struct tensor *y, bool add) {
@@ -67,17 +97,16 @@ static void from_nchw(struct backend *be, const float *src, struct tensor *y, bo
         ref_f32_ops.from_nchw(be, src, y, add);
         return;
     }
-    ptrdiff_t plane = (ptrdiff_t)y->h * y->w;
+    struct tensor t = long_rows(y);
+    bool picture = t.c == 3 && t.sw == 3 && !add;
+    int part = picture ? 1024 : WIDTH; /* pixels */
+    ptrdiff_t plane = (ptrdiff_t)t.h * t.w, parts = (t.w + part - 1) / part;
     PARALLEL_FOR(elements(y))
-    for (int row = 0; row < y->n * y->h; ++row) {
-        int n = row / y->h, j = row % y->h;
-        const float *in = src + n * y->c * plane + (ptrdiff_t)j * y->w;
-        for (int x0 = 0; x0 < y->w; x0 += TILE) {
-            int end = x0 + TILE < y->w ? x0 + TILE : y->w;
-            float *out = pixel(y, n, j, 0);
-            for (int c = 0; c < y->c; ++c)
-                for (int i = x0; i < end; ++i) out[i * y->sw + c] = in[c * plane + i] + (add ? out[i * y->sw + c] : 0);
-        }
+    for (ptrdiff_t task = 0; task < t.n * t.h * parts; ++task) {
+        int row = (int)(task / parts), n = row / t.h, j = row % t.h, i = (int)(task % parts) * part;
+        const float *from = src + n * t.c * plane + (ptrdiff_t)j * t.w + i;
+        if (picture) three_planes(from, plane, t.w - i < part ? t.w - i : part, pixel(&t, n, j, i));
+        else planes_to_pixels(from, plane, t.w - i, t.c, pixel(&t, n, j, i), t.sw, add);
     }
 }
 
@@ -96,11 +125,6 @@ static void fill(struct backend *be, struct tensor *y, double value) {
 
 /* ---- pooling ---- */
 
-static void max_row(const float *x, float *best, ptrdiff_t n) {
-    ELEMENTWISE
-    for (ptrdiff_t i = 0; i < n; ++i) best[i] = x[i] > best[i] ? x[i] : best[i];
-}
-
 static void argmax_row(const float *x, int32_t here, float *best, int32_t *where, ptrdiff_t n) {
     ELEMENTWISE
     for (ptrdiff_t i = 0; i < n; ++i) {
@@ -110,33 +134,76 @@ static void argmax_row(const float *x, int32_t here, float *best, int32_t *where
     }
 }
 
-static void maxpool_pixel(const struct pool_desc *p, const struct tensor *x, int n, int oy, int ox, float *best,
-                          int32_t *where) {
-    for (int c = 0; c < x->c; ++c) best[c] = -FLT_MAX;
-    for (int c = 0; where && c < x->c; ++c) where[c] = -1;
+static void argmax_pixel(const struct pool_desc *p, const struct tensor *x, int n, int oy, int ox, float *best, int32_t *where) {
+    for (int c = 0; c < x->c; ++c) best[c] = -FLT_MAX, where[c] = -1;
     for (int ky = 0; ky < p->size; ++ky) {
         int iy = oy * p->stride_y + p->offset_y + ky;
         if (iy < 0 || iy >= x->h) continue;
         for (int kx = 0; kx < p->size; ++kx) {
             int ix = ox * p->stride_x + p->offset_x + kx;
-            if (ix < 0 || ix >= x->w) continue;
-            if (where) argmax_row(pixel(x, n, iy, ix), iy * x->w + ix, best, where, x->c);
-            else max_row(pixel(x, n, iy, ix), best, x->c);
+            if (ix >= 0 && ix < x->w) argmax_row(pixel(x, n, iy, ix), iy * x->w + ix, best, where, x->c);
         }
     }
 }
 
+/* The largest of `count` vectors, `step` apart, of n floats: elements that lie beneath each other in rows, or side by side in pixels. */
+ALWAYS_INLINE void max_of(const float *x, ptrdiff_t step, int count, ptrdiff_t n, float *to) {
+    for (ptrdiff_t i = 0; i < n; i += WIDTH) {
+        vec v = (vec){0} - FLT_MAX;
+        for (int k = 0; k < count; ++k) v = larger(load_some(x + k * step + i, n - i), v);
+        store_some(to + i, v, n - i);
+    }
+}
+
+/* Cells [first, end) of a side of `size` cells that the window of output o covers. */
+struct stretch { int first, end; };
+static struct stretch covered(int o, int stride, int offset, int window, int size) {
+    struct stretch s = { o * stride + offset, o * stride + offset + window };
+    if (s.first < 0) s.first = 0;
+    if (s.end > size) s.end = size;
+    if (s.end < s.first) s.end = s.first;
+    return s;
+}
+
+enum { LINE = 4096 }; /* floats of a piece of one row that stay in the first-level cache */
+
+/* Outputs [from, to) of one row, channels [c0, c0+c): first the largest values of each column, then those of neighbouring columns. */
+static void maxpool_piece(const struct pool_desc *p, const struct tensor *x, int n, int oy, struct tensor *y, int from, int to, ptrdiff_t c0,
+                          ptrdiff_t c) {
+    float line[LINE];
+    struct stretch down = covered(oy, p->stride_y, p->offset_y, p->size, x->h);
+    struct stretch all = { covered(from, p->stride_x, p->offset_x, p->size, x->w).first, covered(to - 1, p->stride_x, p->offset_x, p->size, x->w).end };
+    const float *in = pixel(x, n, down.first, all.first) + c0;
+    bool flat = x->sw == c; /* several pixels in a vector */
+    for (int i = all.first; i < all.end; i += flat ? all.end - all.first : 1)
+        max_of(in + (i - all.first) * x->sw, x->sh, down.end - down.first, flat ? (all.end - all.first) * c : c, line + (i - all.first) * c);
+    for (int ox = from; ox < to; ++ox) {
+        struct stretch s = covered(ox, p->stride_x, p->offset_x, p->size, x->w);
+        max_of(line + (s.first - all.first) * c, c, s.end - s.first, c, pixel(y, n, oy, ox) + c0);
+    }
+}
+
+static void maxpool_row(const struct pool_desc *p, const struct tensor *x, int n, int oy, struct tensor *y) {
+    ptrdiff_t block = x->c < BLOCK ? x->c : BLOCK;
+    int piece = (int)((LINE / block - p->size) / p->stride_x) + 1;
+    for (ptrdiff_t c = 0; c < x->c; c += block)
+        for (int ox = 0; ox < y->w; ox += piece)
+            maxpool_piece(p, x, n, oy, y, ox, ox + piece < y->w ? ox + piece : y->w, c, block_width(x->c, c));
+}
+
 static void maxpool(struct backend *be, const struct pool_desc *p, const struct tensor *x, struct tensor *y,
                     int32_t *argmax) {
-    if (!unit(x) || !unit(y)) {
+    if (!unit(x) || !unit(y) || (!argmax && p->size > LINE / BLOCK)) {
         ref_f32_ops.maxpool(be, p, x, y, argmax);
         return;
     }
     PARALLEL_FOR(elements(y) * p->size * p->size)
-    for (int row = 0; row < y->n * y->h; ++row)
-        for (int ox = 0; ox < y->w; ++ox)
-            maxpool_pixel(p, x, row / y->h, row % y->h, ox, pixel(y, row / y->h, row % y->h, ox),
-                          argmax ? argmax + ((ptrdiff_t)row * y->w + ox) * y->c : NULL);
+    for (int row = 0; row < y->n * y->h; ++row) {
+        int n = row / y->h, oy = row % y->h;
+        if (!argmax) maxpool_row(p, x, n, oy, y);
+        for (int ox = 0; argmax && ox < y->w; ++ox)
+            argmax_pixel(p, x, n, oy, ox, pixel(y, n, oy, ox), argmax + ((ptrdiff_t)row * y->w + ox) * y->c);
+    }
 }
 
 static void maxpool_backward(struct backend *be, const struct pool_desc *p, const int32_t *argmax,

@@ -26,7 +26,7 @@ typedef int mask __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 ALWAYS_INLINE vec load(const float *p) { return *(const vec *)p; }
 ALWAYS_INLINE void store(float *p, vec v) { *(vec *)p = v; }
 
-/* between(): the value held within two limits; no number stays no number. */
+/* between(): the value held within two limits; no number stays no number.  larger(): v where v > than, else `than`. */
 #if defined(__AVX512F__)
 ALWAYS_INLINE __mmask16 lanes(ptrdiff_t n) { return (__mmask16)((1u << n) - 1); }
 ALWAYS_INLINE vec load_lanes(const float *p, ptrdiff_t n) { return (vec)_mm512_maskz_loadu_ps(lanes(n), p); }
@@ -34,6 +34,7 @@ ALWAYS_INLINE void store_lanes(float *p, vec v, ptrdiff_t n) { _mm512_mask_store
 ALWAYS_INLINE vec between(float low, vec v, float high) {
     return (vec)_mm512_min_ps(_mm512_set1_ps(high), _mm512_max_ps(_mm512_set1_ps(low), (__m512)v));
 }
+ALWAYS_INLINE vec larger(vec v, vec than) { return (vec)_mm512_max_ps((__m512)v, (__m512)than); }
 #elif defined(__AVX2__)
 ALWAYS_INLINE __m256i lanes(ptrdiff_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -43,6 +44,7 @@ ALWAYS_INLINE void store_lanes(float *p, vec v, ptrdiff_t n) { _mm256_maskstore_
 ALWAYS_INLINE vec between(float low, vec v, float high) {
     return (vec)_mm256_min_ps(_mm256_set1_ps(high), _mm256_max_ps(_mm256_set1_ps(low), (__m256)v));
 }
+ALWAYS_INLINE vec larger(vec v, vec than) { return (vec)_mm256_max_ps((__m256)v, (__m256)than); }
 #else
 ALWAYS_INLINE vec load_lanes(const float *p, ptrdiff_t n) {
     vec v = {0};
@@ -55,6 +57,24 @@ ALWAYS_INLINE vec between(float low, vec v, float high) {
     vec least = (vec){0} + low, most = (vec){0} + high;
     return (vec)(((mask)v & rest) | ((mask)least & below) | ((mask)most & above));
 }
+ALWAYS_INLINE vec larger(vec v, vec than) {
+    mask more = v > than;
+    return (vec)(((mask)v & more) | ((mask)than & ~more));
+}
+#endif
+
+/* Half vectors, for the ends of panels, where they take half the time of whole ones: sums of which the second half means nothing. */
+#if defined(__AVX512F__)
+enum { HALF = WIDTH / 2 };
+ALWAYS_INLINE vec load_half(const float *p) { return (vec)_mm512_castps256_ps512(_mm256_loadu_ps(p)); }
+ALWAYS_INLINE vec add_half(vec sum, float x, vec w) {
+    __m256 s = _mm512_castps512_ps256((__m512)sum), v = _mm512_castps512_ps256((__m512)w);
+    return (vec)_mm512_castps256_ps512(_mm256_fmadd_ps(_mm256_set1_ps(x), v, s));
+}
+#else
+enum { HALF = 0 }; /* none */
+ALWAYS_INLINE vec load_half(const float *p) { return load(p); }
+ALWAYS_INLINE vec add_half(vec sum, float x, vec w) { return sum + x * w; }
 #endif
 
 /* The first n channels of a vector. */
@@ -69,6 +89,38 @@ ALWAYS_INLINE vec load_pixel(const float *p, ptrdiff_t n) {
 ALWAYS_INLINE void store_some(float *p, vec v, ptrdiff_t n) {
     if (n >= WIDTH) store(p, v);
     else store_lanes(p, v, n);
+}
+
+#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (mask){ __VA_ARGS__ })
+#endif
+#define DEAL4(i, w) i, i + w, i + 1, i + 1 + w
+#define DEAL8(i, w) DEAL4(i, w), DEAL4(i + 2, w)
+#define DEAL16(i, w) DEAL8(i, w), DEAL8(i + 4, w)
+
+/* Half a vector's lanes of a and b in turn, from lane `from` on. */
+#if defined(__AVX512F__)
+#define DEAL(a, b, from) SHUFFLE(a, b, DEAL16(from, 16))
+#elif defined(__AVX2__)
+#define DEAL(a, b, from) SHUFFLE(a, b, DEAL8(from, 8))
+#else
+#define DEAL(a, b, from) SHUFFLE(a, b, DEAL4(from, 4))
+#endif
+
+/* Lane i of row k becomes lane k of row i: as a pack of cards that is dealt out in halves, lane by lane. */
+ALWAYS_INLINE void transpose(vec row[WIDTH]) {
+    vec next[WIDTH];
+    for (int round = 1; round < WIDTH; round *= 2) {
+#pragma GCC unroll 16
+        for (int i = 0; i < WIDTH / 2; ++i) {
+            next[2 * i] = DEAL(row[i], row[i + WIDTH / 2], 0);
+            next[2 * i + 1] = DEAL(row[i], row[i + WIDTH / 2], WIDTH / 2);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < WIDTH; ++i) row[i] = next[i];
+    }
 }
 
 /* negative where v < 0, v elsewhere. */
