@@ -1,4 +1,4 @@
-/* One operation on two backends, in three memory layouts, overwriting and adding; what it gives is compared. */
+/* One operation on two backends, in three memory layouts, overwriting and adding, and on maps of 16 bits; what it gives is compared. */
 #ifndef TESTS_BACKEND_RIG_H
 #define TESTS_BACKEND_RIG_H
 
@@ -13,7 +13,7 @@ enum layout { OWN, SLICE, OTHER, LAYOUTS };
 static const char *const layout_names[] = {"own", "slice", "other"};
 
 enum { MAX_BLOCKS = 16, GAP_BEFORE = 2, GAP_AFTER = 3 };
-#define SENTINEL 1234.5f
+#define SENTINEL 1232.f /* a number in 16 bits, too */
 
 struct run;
 struct parity_case {
@@ -32,6 +32,8 @@ struct run {
     const struct parity_case *k;
     enum layout layout;
     bool add;
+    bool coarse;     /* random maps hold numbers that 16 bits hold exactly */
+    unsigned narrow; /* bit k: tensor number k is of the backend's narrow_maps */
     real *blocks[MAX_BLOCKS];
     struct tensor maps[MAX_BLOCKS];
     int n_blocks, n_maps;
@@ -88,16 +90,19 @@ static inline struct tensor bare(struct run *r, struct shape s) {
     struct shape wide = s;
     if (r->layout == SLICE) wide.c += GAP_BEFORE + GAP_AFTER;
     size_t n = shape_count(wide);
-    real *data = block(r, n);
+    bool narrow = r->narrow >> r->n_maps & 1;
+    real *data = block(r, narrow ? (n + 1) / 2 : n);
     struct tensor t = tensor_of(r->be, wide, data);
+    if (narrow) t.type = r->be->narrow_maps;
     r->be->ops->fill(r->be, &t, (double)SENTINEL);
     if (r->layout == SLICE) {
-        t.c = s.c;
-        t.data = r->be->ops->at(r->be, data, (size_t)(GAP_BEFORE * t.sc));
+        t = tensor_channels(r->be, &t, GAP_BEFORE, s.c);
     } else if (r->layout == OTHER) {
         struct backend other = *r->be;
         other.channels_last = !other.channels_last;
+        enum element type = t.type;
         t = tensor_of(&other, s, data);
+        t.type = type;
     }
     return r->maps[r->n_maps++] = t;
 }
@@ -111,6 +116,7 @@ static inline struct tensor random_map(struct run *r, struct shape s) {
     size_t n = shape_count(s);
     float *values = host(n);
     for (size_t i = 0; i < n; ++i) values[i] = (float)rng_normal(&r->rng);
+    for (size_t i = 0; i < n && r->coarse; ++i) values[i] = roundf(8 * values[i]) / 8;
     set_values(r, &t, values);
     free(values);
     return t;
@@ -139,13 +145,13 @@ static inline void run_done(struct run *r) {
     free(r->size);
 }
 
-static inline struct run run_case(struct backend *be, const struct parity_case *k, enum layout layout, bool add) {
-    struct run r = {.be = be, .rng = rng_stream(7, (uint64_t)layout, add), .k = k, .layout = layout, .add = add};
+static inline struct run run_with(struct backend *be, const struct parity_case *k, enum layout layout, bool add, bool coarse, unsigned narrow) {
+    struct run r = {.be = be, .rng = rng_stream(7, (uint64_t)layout, add), .k = k, .layout = layout, .add = add, .coarse = coarse, .narrow = narrow};
     k->body(&r);
     /* Nothing around a slice may have changed. */
     for (int i = 0; i < r.n_maps && layout == SLICE; ++i) {
         struct tensor gap = r.maps[i];
-        gap.data = (char *)gap.data - (ptrdiff_t)be->elem_size * GAP_BEFORE * gap.sc;
+        gap.data = (char *)gap.data - (ptrdiff_t)element_size(be, gap.type) * GAP_BEFORE * gap.sc;
         int c = gap.c;
         gap.c += GAP_BEFORE + GAP_AFTER;
         float *all = host(shape_count((struct shape){gap.n, gap.c, gap.h, gap.w}));
@@ -162,6 +168,10 @@ static inline struct run run_case(struct backend *be, const struct parity_case *
     return r;
 }
 
+static inline struct run run_case(struct backend *be, const struct parity_case *k, enum layout layout, bool add) {
+    return run_with(be, k, layout, add, false, 0);
+}
+
 /* Sums of many terms of both signs are exact relative to their usual size, not to what happened to remain. */
 static inline void compare(const struct run *a, const struct run *b, double tol) {
     CHECK(a->n_out == b->n_out, "%s: sizes differ", a->k->name);
@@ -170,6 +180,7 @@ static inline void compare(const struct run *a, const struct run *b, double tol)
     for (size_t i = 0; i < a->n_out && i < b->n_out; ++i) {
         double u = a->out[i], v = b->out[i], usual = fmax(a->size[i], 1);
         double e = fabs(u - v) / fmax(fmax(fabs(u), fabs(v)), usual);
+        if (b->narrow && b->be->narrow_maps == ELEMENT_HALF && fabs(u) >= 65504 && isinf(v) && (u > 0) == (v > 0)) e = 0; /* beyond its range */
         if (isnan(e)) e = DBL_MAX;
         if (e > worst) worst = e, at = i;
     }
@@ -188,6 +199,40 @@ static inline void check_case(struct backend *ref, struct backend *be, const str
             compare(&a, &b, is_conv(k) ? 5e-5 : 1e-5); /* Winograd's sums cancel more */
             run_done(&a), run_done(&b);
         }
+    }
+}
+
+/* Maps of 16 bits, all of them and every other one, as exact as their numbers are: operations compute in float. */
+static inline void check_narrow_case(struct backend *ref, struct backend *be, const struct parity_case *k) {
+    static const unsigned masks[] = { ~0u, 0x55555555, 0xaaaaaaaa };
+    bool half = be->narrow_maps == ELEMENT_HALF;
+    double tol = is_conv(k) ? (half ? 4e-3 : 3e-2) : half ? 2e-3 : 1.2e-2;
+    for (int layout = OWN; layout < LAYOUTS && shape_count(k->x) < 20000; ++layout)
+        for (int add = 0; add < 2; ++add) {
+            struct run a = run_with(ref, k, (enum layout)layout, add, true, 0);
+            for (int m = 0; m < (layout == OWN ? 3 : 1); ++m) {
+                struct run b = run_with(be, k, (enum layout)layout, add, true, masks[m]);
+                compare(&a, &b, tol);
+                run_done(&b);
+            }
+            run_done(&a);
+        }
+}
+
+/* The backends that have such maps, or fewer where a GPU is missing. */
+static inline void check_narrow(struct backend *ref, void (*check)(struct backend *ref, struct backend *be)) {
+    static const char *const kinds[] = { "cuda-emulated:fp16", "cuda-emulated:bf16", "cuda:0:fp16", "cuda:0:bf16" };
+    char why[256];
+    int n = backend_gpus(why, sizeof why) > 0 ? 4 : 2;
+    for (int i = 0; i < n; ++i) {
+        struct ctx ctx = { 0 };
+        struct backend *be = NULL;
+        CHECK(backend_open(&ctx, kinds[i], &be) == ST_OK, "%s: %s", kinds[i], ctx.error);
+        if (!be) continue;
+        CHECK(be->narrow_maps == (i % 2 ? ELEMENT_BRAIN : ELEMENT_HALF), "%s: narrow maps", kinds[i]);
+        check(ref, be);
+        CHECK(be->ops->sync(be, &ctx) == ST_OK, "%s: %s", kinds[i], ctx.error);
+        backend_close(be);
     }
 }
 

@@ -3,6 +3,8 @@
 #ifndef TESTS_NET_CHECK_H
 #define TESTS_NET_CHECK_H
 
+#include <float.h>
+
 #include "base/rng.h"
 #include "kinds.h"
 #include "net/internal.h"
@@ -71,6 +73,20 @@ static inline enum status backward_from_last(struct ctx *ctx, struct net *net) {
     net->buffers->clear[last] = false;
     net->buffers->first_writer[last] = last;
     functional(net, true);
+    return net_backward(ctx, net);
+}
+
+/* The same on any backend, from a gradient of random numbers. */
+static inline enum status backward_from_random(struct ctx *ctx, struct net *net) {
+    int last = net_output_layer(net);
+    size_t n = (size_t)net->batch * shape_count(net->layer[last].out);
+    float *seed = calloc(n, sizeof *seed);
+    struct rng r = rng_stream(5, 5, 5);
+    for (size_t i = 0; i < n; ++i) seed[i] = (float)rng_between(&r, -1, 1);
+    net->buffers->clear[last] = false;
+    net->buffers->first_writer[last] = last;
+    net->be->ops->from_nchw(net->be, seed, &net->dy[last], false);
+    free(seed);
     return net_backward(ctx, net);
 }
 
@@ -186,14 +202,7 @@ static inline void check_backend(const char *kind, const char *name, const char 
         g[b] = calloc(n_g, sizeof **g);
         net_output(net, last, y[b]);
         if (mode == NET_TRAIN) {
-            net->buffers->clear[last] = false;
-            net->buffers->first_writer[last] = last;
-            float *seed = calloc(n_y, sizeof *seed);
-            struct rng r = rng_stream(5, 5, 5);
-            for (size_t i = 0; i < n_y; ++i) seed[i] = (float)rng_between(&r, -1, 1);
-            be->ops->from_nchw(be, seed, &net->dy[last], false);
-            free(seed);
-            CHECK(net_backward(&ctx, net) == ST_OK, "%s: %s", name, ctx.error);
+            CHECK(backward_from_random(&ctx, net) == ST_OK, "%s: %s", name, ctx.error);
             be->ops->get(be, net->dev_grad, n_g, g[b]);
         }
         free(x);
@@ -206,6 +215,79 @@ static inline void check_backend(const char *kind, const char *name, const char 
     CHECK(worst <= 1e-5 * most, "%s on %s: outputs differ by %g of %g", name, kind, worst, most);
     CHECK(worst_g <= 1e-4 * most_g, "%s on %s: gradients differ by %g of %g", name, kind, worst_g, most_g);
     free(y[0]), free(y[1]), free(g[0]), free(g[1]);
+}
+
+/* How far b is from a: of the largest value, and root mean square by root mean square; infinite where b is no number. */
+static inline double off_most(const float *a, const float *b, size_t n) {
+    double most = 1e-6, worst = 0;
+    for (size_t i = 0; i < n; ++i) {
+        double off = fabs((double)a[i] - (double)b[i]);
+        most = fmax(most, fabs((double)a[i])), worst = fmax(worst, isnan(off) ? DBL_MAX : off);
+    }
+    return worst / most;
+}
+static inline double off_all(const float *a, const float *b, size_t n) {
+    double all = 1e-12, off = 0;
+    for (size_t i = 0; i < n; ++i) all += (double)a[i] * (double)a[i], off += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+    return isnan(off) ? DBL_MAX : sqrt(off / all);
+}
+
+/* Those maps are narrow, and only those, that layers say they take; returns how many. */
+static inline int check_elements(const char *name, const struct net *net) {
+    int narrow = 0, last = net_output_layer(net);
+    for (int i = 0; i < net->n; ++i) {
+        const struct layer *l = &net->layer[i];
+        bool takes = l->ops->narrow && l->ops->narrow(l);
+        enum element type = net->y[i].type;
+        narrow += type != ELEMENT_REAL;
+        CHECK(type == ELEMENT_REAL || (takes && type == net->be->narrow_maps && i != last), "%s: layer %d [%s] makes %d", name, i, l->ops->name, type);
+        CHECK(net->dy[i].type == ELEMENT_REAL || net->buffers->owner[i] != i || net->dy[i].type == type, "%s: layer %d [%s] has gradients of %d", name, i, l->ops->name, type);
+        for (int k = 0; k < l->n_in; ++k) {
+            type = l->in[k] == LAYER_INPUT ? net->input.type : net->y[l->in[k]].type;
+            CHECK(takes || type == ELEMENT_REAL, "%s: layer %d [%s] reads %d", name, i, l->ops->name, type);
+        }
+    }
+    return narrow;
+}
+
+/* A network with maps of 16 bits gives what the reference gives, as exactly as the kind's numbers permit, one rounding after another:
+ * outputs to `tol` of the largest, gradients of parameters to `tol_g` in their root mean square.  Returns how many maps were narrow. */
+static inline int check_narrow_net(const char *kind, const char *name, const char *text, enum net_mode mode, double tol, double tol_g) {
+    struct ctx ctx = { 0 };
+    const char *const kinds[] = { "ref", kind };
+    float *y[2] = { NULL, NULL }, *g[2] = { NULL, NULL };
+    size_t n_y = 0, n_g = 0;
+    int narrow = 0;
+    for (int b = 0; b < 2; ++b) {
+        struct backend *be = NULL;
+        struct net *net = opened(&ctx, name, text);
+        if (!net || backend_open(&ctx, kinds[b], &be) != ST_OK || net_bind(&ctx, net, be, mode, images_of(net, mode)) != ST_OK) {
+            CHECK(false, "%s: %s", name, ctx.error);
+            return 0;
+        }
+        float *x = calloc(input_size(net), sizeof *x);
+        random_input(net, x);
+        CHECK(forward_anew(&ctx, net, x) == ST_OK, "%s: %s", name, ctx.error);
+        int last = net_output_layer(net);
+        narrow += check_elements(name, net);
+        n_y = (size_t)net->batch * shape_count(net->layer[last].out);
+        n_g = net->n_param;
+        y[b] = calloc(n_y + 1, sizeof **y);
+        g[b] = calloc(n_g + 1, sizeof **g);
+        net_output(net, last, y[b]);
+        if (mode == NET_TRAIN) {
+            CHECK(backward_from_random(&ctx, net) == ST_OK, "%s: %s", name, ctx.error);
+            be->ops->get(be, net->dev_grad, n_g, g[b]);
+        }
+        free(x);
+        net_close(net);
+        backend_close(be);
+    }
+    double off = off_most(y[0], y[1], n_y), off_g = off_all(g[0], g[1], n_g);
+    CHECK(off <= tol, "%s on %s: outputs differ by %g of the largest", name, kind, off);
+    CHECK(off_g <= tol_g, "%s on %s: gradients differ by %g of their size", name, kind, off_g);
+    free(y[0]), free(y[1]), free(g[0]), free(g[1]);
+    return narrow;
 }
 
 /* Every fast backend computes what the reference does: outputs and parameter gradients. */

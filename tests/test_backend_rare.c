@@ -138,6 +138,10 @@ static const struct parity_case cases[] = {
     { "blocks", drop_body, { 3, 5, 8, 7 }, .a = 0 },
 };
 
+static void check_narrow_parity(struct backend *ref, struct backend *be) {
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; ++k) check_narrow_case(ref, be, &cases[k]);
+}
+
 int main(void) {
     struct ctx ctx = { 0 };
     const char *kinds[MAX_KINDS];
@@ -151,6 +155,7 @@ int main(void) {
         CHECK(be && be->ops->sync(be, &ctx) == ST_OK, "%s: %s", kinds[i], ctx.error);
         backend_close(be);
     }
+    check_narrow(ref, check_narrow_parity);
     backend_close(ref);
     return test_end("backend_rare");
 }

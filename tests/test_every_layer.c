@@ -58,6 +58,12 @@ static void check_type(const struct type_case *c) {
         check_backends(c->type, c->text, NET_TRAIN, NULL);
     }
     check_backends(c->type, c->text, NET_INFER, NULL);
+    enum net_mode mode = c->checks & EXACT ? NET_TRAIN : NET_INFER;
+    check_narrow_net("cuda-emulated:fp16", c->type, c->text, mode, 1e-2, .05);
+    check_narrow_net("cuda-emulated:bf16", c->type, c->text, mode, 8e-2, .15);
+    check_narrow_net("cuda-emulated:fp16", c->type, c->text, NET_INFER, 1e-2, 0);
+    int narrow = check_narrow_net("cuda-emulated:bf16", c->type, c->text, NET_INFER, 8e-2, 0);
+    CHECK(narrow > 0 || !layer_find(c->type)->narrow, "%s: no narrow maps", c->type);
     check_round_trip(c->type, c->text);
     if (c->checks & RESIZES) check_resize(c->type, c->text, NULL);
     int removed = check_cut(c->type, c->text);

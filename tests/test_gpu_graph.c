@@ -42,7 +42,7 @@ static void check_engines(cudnnBackendDescriptor_t device) {
         for (int p = PRECISION_FP32; p <= PRECISION_FP16; ++p)
             for (int pass = CONV_FORWARD; pass < CONV_PASSES; ++pass) {
                 struct graph_spec spec = { .pass = (enum conv_pass)pass, .shape = *shape[s], .precision = (enum precision)p, .act = ACT_LINEAR,
-                                           .narrow = precision_factor((enum precision)p) != FACTOR_FLOAT };
+                                           .narrow = precision_factor((enum precision)p) != ELEMENT_REAL };
                 int n = planned(device, &spec);
                 CHECK(n > 0, "shape %d, %s, pass %d: %d", s, precision_name(spec.precision), pass, n);
             }
@@ -62,6 +62,21 @@ static void check_fused(cudnnBackendDescriptor_t device) {
     CHECK(fused == 2 * 11, "%d graphs", fused);
     struct graph_spec relu = { .shape = square, .precision = PRECISION_TF32, .bias = true, .act = ACT_RELU };
     CHECK(planned(device, &relu) > 0, "bias and relu come with cuDNN");
+}
+
+/* Maps of 16 bits: result and residual, each on its own, in either type beside factors that are narrow. */
+static void check_narrow(cudnnBackendDescriptor_t device) {
+    static const struct conv_shape *const shape[] = { &square, &odd, &first };
+    int built = 0;
+    for (int k = 0; k < 3 * 2 * 8; ++k) {
+        struct graph_spec spec = { .shape = *shape[k % 3], .precision = k / 3 % 2 ? PRECISION_FP16 : PRECISION_BF16, .bias = true, .act = k / 24 ? ACT_MISH : ACT_LEAKY,
+                                   .narrow = k / 6 % 2, .skip = true, .narrow_skip = k / 12 % 2 };
+        struct graph *g = graph_new(&spec, NULL, device);
+        CHECK(g != NULL, "%s, result %d, residual %d", precision_name(spec.precision), spec.narrow, spec.narrow_skip);
+        built += g != NULL;
+        graph_free(g);
+    }
+    CHECK(built == 48, "%d graphs", built);
 }
 
 static void check_text(cudnnBackendDescriptor_t device) {
@@ -89,6 +104,7 @@ int main(void) {
     if (device) {
         check_engines(device);
         check_fused(device);
+        check_narrow(device);
         check_text(device);
         cudnnBackendDestroyDescriptor(device);
     } else {

@@ -90,10 +90,34 @@ static void check_resume(void) {
     net_close(whole), net_close(parts);
 }
 
+/* Numbers beyond fp16's in the forward pass end training, by the loss or by gradients that no scale helps, and what was there before stays;
+ * in bf16 they are numbers like others. */
+static void check_beyond(void) {
+    static const char *const kinds[] = { "cuda-emulated:fp16", "cuda-emulated:bf16" };
+    for (int k = 0; k < 2; ++k) {
+        struct net *net = open_net("batch=2\nlearning_rate=0.001\nmax_batches=30\n", "", 0);
+        const struct layer *l = &net->layer[0];
+        const struct param *w = &l->param[l->n_param - 1], *mean = &l->param[2];
+        for (size_t i = 0; i < param_count(w); ++i) net->param[w->offset + i] *= 1e7f;
+        memset(&r, 0, sizeof r);
+        enum status st = train(&r, kinds[k], net, "none");
+        CHECK(st == (k ? ST_OK : ST_NUMERIC), "%s: status %d: %s", kinds[k], st, r.ctx.error);
+        CHECK(k || (strstr(r.ctx.error, "layer 0") && strstr(r.ctx.error, "-precision bf16")), "%s", r.ctx.error);
+        for (size_t i = 0; i < net->n_param; ++i)
+            if (!isfinite(net->param[i])) {
+                CHECK(false, "%s: parameter %zu is %g", kinds[k], i, (double)net->param[i]);
+                break;
+            }
+        CHECK(k || net->param[mean->offset] == 0, "%s: a mean of %g", kinds[k], (double)net->param[mean->offset]);
+        net_close(net);
+    }
+}
+
 int main(void) {
     tiny_start("loss_scale");
     check_rules();
     check_training();
     check_resume();
+    check_beyond();
     return tiny_end("loss_scale");
 }

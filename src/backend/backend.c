@@ -87,10 +87,26 @@ size_t shape_count(struct shape s) {
     return (size_t)s.n * (size_t)s.c * (size_t)s.h * (size_t)s.w;
 }
 
+size_t element_size(const struct backend *be, enum element type) { return type == ELEMENT_REAL ? be->elem_size : sizeof(uint16_t); }
+
+/* `offset` elements on. */
+static real *moved(struct backend *be, const struct tensor *t, ptrdiff_t offset) {
+    if (t->type == ELEMENT_REAL) return be->ops->at(be, t->data, (size_t)offset);
+    return (uint16_t *)t->data + offset;
+}
+
 struct tensor tensor_images(struct backend *be, const struct tensor *t, int first, int count) {
     struct tensor part = *t;
     part.n = count;
-    part.data = be->ops->at(be, t->data, (size_t)(first * t->sn));
+    part.data = moved(be, t, first * t->sn);
+    return part;
+}
+
+struct tensor tensor_channels(struct backend *be, const struct tensor *t, int first, int count) {
+    struct tensor part = *t;
+    part.spare = t->c == count ? t->spare : 0;
+    part.c = count;
+    if (t->data) part.data = moved(be, t, first * t->sc);
     return part;
 }
 

@@ -19,12 +19,15 @@
 typedef void real; /* opaque outside the backends */
 
 struct shape { int n, c, h, w; };
+/* What a tensor's elements are; what is computed with them is float in any case. */
+enum element { ELEMENT_REAL /* the backend's real */, ELEMENT_HALF /* IEEE binary16 */, ELEMENT_BRAIN /* the upper half of a float */ };
 struct tensor {
     int n, c, h, w;
     ptrdiff_t sn, sc, sh, sw; /* strides in elements */
     real *data;
     int spare;                /* channels-last: elements behind the channels of each pixel that belong to this tensor, too, and mean
                                * nothing: operations may overwrite them and compute with them */
+    enum element type;        /* another than REAL only on backends that have it (backend.narrow_maps) */
 };
 
 /* Darknet's numbers and names; values and derivatives: darknet-compat 2.0. */
@@ -54,6 +57,7 @@ struct conv_desc {
     bool backward;            /* backward_data / backward_weights will be asked for */
     const struct conv_range *range; /* of x, for backends that may compute in 8 bits; NULL: not known.  conv_new reads it */
     bool skip;                /* conv_forward_add will be asked for, always with a dense tensor of y's layout */
+    enum element skip_type;   /* and of these elements */
 };
 struct conv_plan;
 
@@ -129,7 +133,8 @@ struct backend_ops {
     void (*bn_backward)(struct backend *, const struct tensor *x, const real *scale, const real *mean, const real *var,
                         enum activation, const struct tensor *pre, const struct tensor *y, const struct tensor *dy,
                         struct tensor *dx, real *dscale, real *dbias);
-    /* rolling = momentum*rolling + (1 - momentum)*value; the variance with the unbiased correction m/(m-1) given in `factor`. */
+    /* rolling = momentum*rolling + (1 - momentum)*value; the variance with the unbiased correction m/(m-1) given in `factor`.  A value
+     * that is no finite number changes nothing: the step that it belongs to is left out, or the last one. */
     void (*bn_roll)(struct backend *, real *rolling, const real *value, size_t n, double momentum, double factor);
     /* Folded inference weights: factor_f = scale_f/sqrt(var_f + eps); w_out = w*factor (per filter of `per` weights),
      * bias_out = bias - factor*mean. */
@@ -342,6 +347,7 @@ struct backend {
     int lanes;         /* with views: depthwise convolutions that only run like pixels to be multiples of so many elements, with spare
                         * ones behind the channels; 0: they do not care */
     bool sums;         /* conv_forward_add is there */
+    enum element narrow_maps; /* elements of half the size that maps may have, too: operations on tensors take any mix; REAL: none */
     bool narrow_gradients; /* gradients pass through half precision, of which small ones are lost: training scales the loss */
     void *state;       /* engine, streams, ... */
     size_t bytes, peak_bytes; /* allocated through alloc/alloc_index now, and at most so far */
@@ -367,8 +373,10 @@ int backend_gpus(char *why, size_t size);
 /* A tensor of the backend's own layout over `data` (which may be NULL). */
 struct tensor tensor_of(const struct backend *, struct shape, real *data);
 size_t shape_count(struct shape); /* n*c*h*w */
-/* Images [first, first + count) of t. */
+size_t element_size(const struct backend *, enum element); /* bytes */
+/* Images, or channels, [first, first + count) of t. */
 struct tensor tensor_images(struct backend *, const struct tensor *t, int first, int count);
+struct tensor tensor_channels(struct backend *, const struct tensor *t, int first, int count);
 /* True when each image of t lies in memory in the order c, h, w: reshaping it takes no copy. */
 bool tensor_planar(const struct tensor *t);
 

@@ -116,7 +116,7 @@ static double outside_layers(const struct bench_run *b, int i) {
 /* The share of the ceiling that layer k reaches, and which of the two it is; returns the least milliseconds that it takes. */
 static double print_ceiling(const struct bench_run *b, int i, int k) {
     bool moves;
-    double ms = b->record.layer_ms[i][k], least = ceiling_ms(&b->ceiling, b->of[i].net, k, b->flags.batch, &moves);
+    double ms = b->record.layer_ms[i][k], least = ceiling_ms(&b->ceiling, b->of[i].net, k, b->flags.batch, b->record.layer_bytes[i][k], &moves);
     if (ms > 0) printf(" %6.1f%% %s", 100 * least / ms, moves ? "memory" : "compute");
     return least;
 }
@@ -222,7 +222,7 @@ static cJSON *json_one(const struct bench_run *b, int i) {
         cJSON_AddNumberToObject(row, "gflops_per_second", gflops(l->flops, ms));
         if (!b->flags.ceiling) continue;
         bool moves;
-        double least = ceiling_ms(&b->ceiling, c->net, k, b->flags.batch, &moves);
+        double least = ceiling_ms(&b->ceiling, c->net, k, b->flags.batch, b->record.layer_bytes[i][k], &moves);
         cJSON_AddNumberToObject(row, "ceiling_share", b->record.layer_ms[i][k] > 0 ? least / b->record.layer_ms[i][k] : 0);
         cJSON_AddStringToObject(row, "bound_by", moves ? "memory" : "compute");
     }

@@ -10,13 +10,14 @@ enum { DEVICE_IMAGES = 32, HOST_IMAGES = 1, DEVICE_FLOATS = 1 << 28, HOST_FLOATS
 
 static bool device(const struct backend *be) { return be->memory > 0; }
 
-/* A 1x1 convolution is a matrix product in the precision of convolutions. */
+/* A 1x1 convolution is a matrix product in the precision of convolutions, between maps as narrow as they may be. */
 struct product { struct tensor x, y; real *w, *bias; struct conv_plan *plan; };
 
 static enum status product_open(struct ctx *ctx, struct backend *be, struct product *p) {
     struct shape s = { device(be) ? DEVICE_IMAGES : HOST_IMAGES, CHANNELS, SIDE, SIDE };
     p->x = tensor_of(be, s, be->ops->alloc(be, ctx, shape_count(s)));
     p->y = tensor_of(be, s, be->ops->alloc(be, ctx, shape_count(s)));
+    p->x.type = p->y.type = be->narrow_maps;
     p->w = be->ops->alloc(be, ctx, (size_t)CHANNELS * CHANNELS);
     if (ctx->code != ST_OK) return ctx->code;
     struct conv_desc d = { .x = p->x, .y = p->y, .groups = 1, .size = 1, .stride_x = 1, .stride_y = 1, .dilation = 1, .act = ACT_LINEAR };
@@ -66,12 +67,8 @@ enum status ceiling_measure(struct ctx *ctx, struct backend *be, struct ceiling 
     return measure_bytes(ctx, be, &c->bytes);
 }
 
-double ceiling_ms(const struct ceiling *c, const struct net *net, int i, int batch, bool *moves) {
-    const struct layer *l = &net->layer[i];
-    double cells = (double)shape_count(l->out), weights = 0;
-    for (int k = 0; k < l->n_in; ++k) cells += (double)shape_count(l->in_shape[k]);
-    for (int k = 0; k < l->n_param; ++k) weights += (double)param_count(&l->param[k]);
-    double compute = batch * l->flops / c->flops, move = (batch * cells + weights) * sizeof(float) / c->bytes;
+double ceiling_ms(const struct ceiling *c, const struct net *net, int i, int batch, double bytes, bool *moves) {
+    double compute = batch * net->layer[i].flops / c->flops, move = bytes / c->bytes;
     *moves = move > compute;
     return 1e3 * fmax(compute, move);
 }

@@ -64,9 +64,12 @@ static enum status prepare(struct ctx *ctx, struct backend *be, struct net *net,
     b->x[i] = mem_zero(ctx, n, sizeof *b->x[i]);
     r->ms[i] = mem_zero(ctx, (size_t)plan->runs, sizeof *r->ms[i]);
     r->layer_ms[i] = mem_zero(ctx, (size_t)net->n, sizeof *r->layer_ms[i]);
+    r->layer_bytes[i] = mem_zero(ctx, (size_t)net->n, sizeof *r->layer_bytes[i]);
     if (ctx->code != ST_OK) return ctx->code;
     for (size_t k = 0; k < n; ++k) b->x[i][k] = (float)(k % 251) / 251;
-    return net_bind(ctx, net, be, NET_INFER, plan->batch);
+    TRY(net_bind(ctx, net, be, NET_INFER, plan->batch));
+    for (int k = 0; k < net->n; ++k) r->layer_bytes[i][k] = net_layer_bytes(net, k);
+    return ST_OK;
 }
 
 enum status speed_measure(struct ctx *ctx, struct backend *be, struct net *const *net, int nets, const struct speed_plan *plan,
@@ -87,7 +90,7 @@ enum status speed_measure(struct ctx *ctx, struct backend *be, struct net *const
 }
 
 void speed_record_free(struct speed_record *r) {
-    for (int i = 0; i < 2; ++i) free(r->ms[i]), free(r->layer_ms[i]);
+    for (int i = 0; i < 2; ++i) free(r->ms[i]), free(r->layer_ms[i]), free(r->layer_bytes[i]);
     memset(r, 0, sizeof *r);
 }
 

@@ -20,7 +20,7 @@ struct speed_plan {
 };
 /* Pass k of every network: milliseconds of the whole batch, in the order of running.  Pass k of one network is next to pass k of the
  * other in time, and every second pair runs in the other order. */
-struct speed_record { int runs; double *ms[2]; double *layer_ms[2]; /* means per pass */ };
+struct speed_record { int runs; double *ms[2]; double *layer_ms[2]; /* means per pass */ double *layer_bytes[2]; /* net_layer_bytes */ };
 enum status speed_measure(struct ctx *, struct backend *, struct net *const *net, int nets, const struct speed_plan *, struct speed_record *);
 void speed_record_free(struct speed_record *);
 

@@ -46,5 +46,5 @@ static void describe(const struct layer *l, char *text, size_t size) {
 
 const struct layer_ops activation_ops = {
     .name = "activation", .state_size = sizeof(struct activation_keys), .keys = keys, .shape = shape, .transparent = transparent,
-    .steady = layer_steady, .forward = forward, .backward = backward, .couple = couple, .describe = describe, .uncounted = true
+    .steady = layer_steady, .forward = forward, .backward = backward, .narrow = layer_views, .couple = couple, .describe = describe, .uncounted = true
 };

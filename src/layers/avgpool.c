@@ -34,6 +34,6 @@ static void describe(const struct layer *l, char *text, size_t size) {
 }
 
 const struct layer_ops avgpool_ops = {
-    .name = "avgpool", .alias = "avg", .keys = keys, .shape = shape, .repeats = layer_repeats, .views = layer_views, .steady = layer_steady, .forward = forward, .backward = backward, .couple = couple,
+    .name = "avgpool", .alias = "avg", .keys = keys, .shape = shape, .repeats = layer_repeats, .views = layer_views, .narrow = layer_views, .steady = layer_steady, .forward = forward, .backward = backward, .couple = couple,
     .describe = describe
 };

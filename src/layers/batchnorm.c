@@ -105,5 +105,5 @@ static void describe(const struct layer *l, char *text, size_t size) {
 
 const struct layer_ops batchnorm_ops = {
     .name = "batchnorm", .keys = keys, .shape = shape, .prepare = prepare, .refresh = refresh, .steady = layer_steady, .forward = forward,
-    .backward = backward, .release = release, .couple = couple, .describe = describe
+    .backward = backward, .release = release, .narrow = layer_views, .couple = couple, .describe = describe
 };

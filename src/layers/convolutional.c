@@ -261,6 +261,9 @@ static bool plain(const struct layer *l) {
 
 static bool separate(const struct layer *l) { return plain(l) && depthwise(l) && ((const struct conv *)l->state)->filters == l->in_shape[0].c; }
 
+/* Excitation has maps of its own, in training. */
+static bool narrow(const struct layer *l) { return plain(l) && !((const struct conv *)l->state)->assisted_excitation; }
+
 static enum status prepare(struct layer *l, struct pass *p) {
     const struct conv *c = l->state;
     const struct backend_ops *ops = p->be->ops;
@@ -268,21 +271,28 @@ static enum status prepare(struct layer *l, struct pass *p) {
     if (!run) return ST_MEMORY;
     bool batch_stats = normed(c) && p->mode == NET_TRAIN, pre = keeps_pre(l, p->mode);
     struct tensor inner = plain(l) && p->mode == NET_INFER ? *p->y : shape_tensor(p->be, c->inner, p->batch, NULL);
+    inner.type = p->y->type;
     struct conv_desc d = { .x = prepare_input(l, p), .y = inner, .groups = c->groups, .size = c->size, .stride_x = step_x(c),
                            .stride_y = step_y(c), .dilation = c->dilation, .bias = !batch_stats,
                            .pad = c->xnor && padding_of_signs(l, p->mode) ? 0 : padding_of(c),
                            .act = batch_stats || pre ? ACT_LINEAR : activation_of(c), .backward = p->mode != NET_INFER,
-                           .range = c->xnor ? NULL : p->range, .skip = p->skip != NULL };
+                           .range = c->xnor ? NULL : p->range, .skip = p->skip != NULL,
+                           .skip_type = p->skip ? p->skip->type : ELEMENT_REAL };
     if (p->ctx->code == ST_OK) TRY(ops->conv_new(p->be, p->ctx, &d, &run->plan));
     size_t n = (size_t)c->filters, one;
     kept_elements(l, p->mode, p->batch, &one);
     if (batch_stats) {
         run->linear = shape_tensor(p->be, c->inner, p->batch, p->kept);
+        run->linear.type = p->y->type;
         run->mean = ops->alloc(p->be, p->ctx, n);
         run->var = ops->alloc(p->be, p->ctx, n);
         if (c->cbn) run->moment = ops->alloc(p->be, p->ctx, 2 * n);
     }
-    if (pre) run->pre = shape_tensor(p->be, c->inner, p->batch, ops->at(p->be, p->kept, batch_stats ? one : 0));
+    if (pre) {
+        size_t at = batch_stats ? one * element_size(p->be, p->y->type) / p->be->elem_size : 0;
+        run->pre = shape_tensor(p->be, c->inner, p->batch, ops->at(p->be, p->kept, at));
+        run->pre.type = p->y->type;
+    }
     if (excited(l, p->mode)) {
         run->acted = new_tensor(p, c->inner);
         run->boxes = new_tensor(p, (struct shape){ 1, 1, c->inner.h, c->inner.w });
@@ -558,6 +568,6 @@ static void describe(const struct layer *l, char *text, size_t size) {
 
 const struct layer_ops convolutional_ops = {
     .name = "convolutional", .alias = "conv", .state_size = sizeof(struct conv), .keys = keys, .shape = shape, .prepare = prepare,
-    .refresh = refresh, .views = plain, .adds = plain, .separate = separate, .forward = forward, .backward = backward, .release = release, .couple = couple, .rewrite = rewrite,
+    .refresh = refresh, .views = plain, .adds = plain, .separate = separate, .narrow = narrow, .forward = forward, .backward = backward, .release = release, .couple = couple, .rewrite = rewrite,
     .kept = kept, .repeats = repeats, .steady = steady, .flops_at = flops_at, .reads = reads, .describe = describe
 };

@@ -101,5 +101,5 @@ static void describe(const struct layer *l, char *text, size_t size) {
 
 const struct layer_ops crop_ops = {
     .name = "crop", .state_size = sizeof(struct crop), .keys = keys, .shape = shape, .prepare = prepare, .forward = forward,
-    .backward = backward, .release = release, .couple = couple, .describe = describe
+    .backward = backward, .release = release, .narrow = layer_views, .couple = couple, .describe = describe
 };

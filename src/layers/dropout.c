@@ -108,5 +108,5 @@ static void describe(const struct layer *l, char *text, size_t size) {
 
 const struct layer_ops dropout_ops = {
     .name = "dropout", .state_size = sizeof(struct dropout), .keys = keys, .shape = shape, .repeats = layer_repeats, .transparent = transparent,
-    .forward = forward, .backward = backward, .couple = couple, .describe = describe, .uncounted = true
+    .forward = forward, .backward = backward, .narrow = layer_views, .couple = couple, .describe = describe, .uncounted = true
 };

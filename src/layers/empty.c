@@ -28,6 +28,6 @@ static void describe(const struct layer *l, char *text, size_t size) {
 }
 
 const struct layer_ops empty_ops = {
-    .name = "empty", .alias = "silence", .keys = keys, .shape = shape, .transparent = transparent, .couple = couple,
+    .name = "empty", .alias = "silence", .keys = keys, .shape = shape, .transparent = transparent, .narrow = layer_views, .couple = couple,
     .describe = describe, .uncounted = true
 };

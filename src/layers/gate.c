@@ -96,10 +96,10 @@ static void describe(const struct layer *l, char *text, size_t size) { snprintf(
 
 const struct layer_ops scale_channels_ops = {
     .name = "scale_channels", .state_size = sizeof(struct gate), .keys = scale_keys, .inputs = inputs, .shape = scale_shape, .repeats = layer_repeats,
-    .prepare = prepare, .steady = layer_steady, .forward = forward, .backward = backward, .release = release, .couple = couple, .describe = describe
+    .prepare = prepare, .steady = layer_steady, .forward = forward, .backward = backward, .release = release, .narrow = layer_views, .couple = couple, .describe = describe
 };
 
 const struct layer_ops sam_ops = {
     .name = "sam", .state_size = sizeof(struct gate), .keys = sam_keys, .inputs = inputs, .shape = sam_shape, .repeats = layer_repeats,
-    .prepare = prepare, .steady = layer_steady, .forward = forward, .backward = backward, .release = release, .couple = couple, .describe = describe
+    .prepare = prepare, .steady = layer_steady, .forward = forward, .backward = backward, .release = release, .narrow = layer_views, .couple = couple, .describe = describe
 };

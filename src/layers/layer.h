@@ -185,7 +185,10 @@ struct layer_ops {
     bool (*sums)(const struct layer *);
     bool (*adds)(const struct layer *);
     bool (*separate)(const struct layer *);
-    /* Elements that forward leaves for backward beside y; the memory is pass.kept, the same in every pass. */
+    /* True when inputs, output and their gradients may be of the backend's narrow_maps, each or all, outside of SCORE; NULL: they are
+     * reals.  The layer touches elements through operations alone, and tells its plans what they will get. */
+    bool (*narrow)(const struct layer *);
+    /* Elements, of y's type, that forward leaves for backward beside y; the memory is pass.kept, the same in every pass. */
     size_t (*kept)(const struct layer *, enum net_mode, int batch);
     /* True when forward may run a second time on a batch with the same result (see pass.again).  NULL: it may not. */
     bool (*repeats)(const struct layer *);
@@ -244,7 +247,7 @@ enum status layer_fail(struct ctx *, const struct layer *, const char *key, cons
     __attribute__((format(printf, 4, 5)));
 bool layer_repeats(const struct layer *); /* for ops->repeats: always */
 bool layer_steady(const struct layer *, enum net_mode); /* for ops->steady: always */
-bool layer_views(const struct layer *);   /* for ops->views: always */
+bool layer_views(const struct layer *);   /* for ops->views and ops->narrow: always */
 extern const struct cfg_key layer_common_keys[];
 /* Activations.  A convolution also knows those that mix channels: ACT_COUNT + an enum channel_norm, first in its table. */
 extern const struct cfg_choice conv_activation_choices[];

@@ -93,5 +93,5 @@ static void describe(const struct layer *l, char *text, size_t size) {
 
 const struct layer_ops local_ops = {
     .name = "local", .state_size = sizeof(struct local), .keys = keys, .shape = shape, .prepare = prepare, .forward = forward,
-    .backward = backward, .release = release, .couple = couple, .describe = describe
+    .backward = backward, .release = release, .narrow = layer_views, .couple = couple, .describe = describe
 };

@@ -34,5 +34,5 @@ static void describe(const struct layer *l, char *text, size_t size) { pool_desc
 
 const struct layer_ops local_avgpool_ops = {
     .name = "local_avgpool", .alias = "local_avg", .state_size = sizeof(struct pool_keys), .keys = keys, .shape = shape,
-    .steady = layer_steady, .forward = forward, .backward = backward, .couple = couple, .describe = describe
+    .steady = layer_steady, .forward = forward, .backward = backward, .narrow = layer_views, .couple = couple, .describe = describe
 };

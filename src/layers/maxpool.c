@@ -143,5 +143,5 @@ static void describe(const struct layer *l, char *text, size_t size) {
 
 const struct layer_ops maxpool_ops = {
     .name = "maxpool", .alias = "max", .state_size = sizeof(struct maxpool), .keys = keys, .shape = shape, .repeats = layer_repeats, .prepare = prepare,
-    .views = views, .steady = layer_steady, .forward = forward, .backward = backward, .release = release, .overwrites = overwrites, .couple = couple, .describe = describe
+    .views = views, .narrow = views, .steady = layer_steady, .forward = forward, .backward = backward, .release = release, .overwrites = overwrites, .couple = couple, .describe = describe
 };

@@ -68,5 +68,5 @@ static void describe(const struct layer *l, char *text, size_t size) {
 
 const struct layer_ops normalization_ops = {
     .name = "normalization", .alias = "lrn", .state_size = sizeof(struct normalization), .keys = keys, .shape = shape,
-    .prepare = prepare, .forward = forward, .backward = backward, .release = release, .couple = couple, .describe = describe
+    .prepare = prepare, .forward = forward, .backward = backward, .release = release, .narrow = layer_views, .couple = couple, .describe = describe
 };

@@ -52,5 +52,5 @@ static void describe(const struct layer *l, char *text, size_t size) {
 
 const struct layer_ops reorg3d_ops = {
     .name = "reorg3d", .state_size = sizeof(struct reorg), .keys = keys, .shape = shape, .repeats = layer_repeats, .steady = layer_steady, .forward = forward, .backward = backward,
-    .couple = couple, .describe = describe
+    .narrow = layer_views, .couple = couple, .describe = describe
 };

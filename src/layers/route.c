@@ -55,7 +55,7 @@ static int window(const struct layer *l) {
 
 /* Its place in y is where the layer that made x has put it. */
 static bool in_place(struct pass *p, const struct tensor *x, int channel) {
-    return x->data == p->be->ops->at(p->be, p->y->data, (size_t)(channel * p->y->sc)) && x->sw == p->y->sw && x->sh == p->y->sh;
+    return x->data == tensor_channels(p->be, p->y, channel, x->c).data && x->sw == p->y->sw && x->sh == p->y->sh;
 }
 
 static enum status forward(struct layer *l, struct pass *p) {
@@ -113,6 +113,6 @@ static void describe(const struct layer *l, char *text, size_t size) {
 
 const struct layer_ops route_ops = {
     .name = "route", .state_size = sizeof(struct route), .keys = keys, .inputs = inputs, .shape = shape, .repeats = layer_repeats, .transparent = transparent,
-    .views = layer_views, .joins = joins, .window = window,
+    .views = layer_views, .narrow = layer_views, .joins = joins, .window = window,
     .steady = layer_steady, .forward = forward, .backward = backward, .overwrites = overwrites, .couple = couple, .describe = describe
 };

@@ -202,6 +202,6 @@ static void describe(const struct layer *l, char *text, size_t size) {
 }
 
 const struct layer_ops shortcut_ops = {
-    .name = "shortcut", .state_size = sizeof(struct shortcut), .keys = keys, .inputs = inputs, .shape = shape, .repeats = layer_repeats, .views = layer_views, .sums = sums, .prepare = prepare,
+    .name = "shortcut", .state_size = sizeof(struct shortcut), .keys = keys, .inputs = inputs, .shape = shape, .repeats = layer_repeats, .views = layer_views, .narrow = layer_views, .sums = sums, .prepare = prepare,
     .refresh = refresh, .steady = layer_steady, .forward = forward, .backward = backward, .release = release, .overwrites = overwrites, .couple = couple, .describe = describe
 };

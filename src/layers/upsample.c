@@ -48,6 +48,6 @@ static void describe(const struct layer *l, char *text, size_t size) {
 }
 
 const struct layer_ops upsample_ops = {
-    .name = "upsample", .state_size = sizeof(struct upsample), .keys = keys, .shape = shape, .repeats = layer_repeats, .views = layer_views, .steady = layer_steady, .forward = forward,
+    .name = "upsample", .state_size = sizeof(struct upsample), .keys = keys, .shape = shape, .repeats = layer_repeats, .views = layer_views, .narrow = layer_views, .steady = layer_steady, .forward = forward,
     .backward = backward, .couple = couple, .describe = describe
 };

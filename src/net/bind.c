@@ -69,6 +69,7 @@ static enum status buffers_new(struct ctx *ctx, struct net *net) {
     b->place = mem_zero(ctx, n, sizeof *b->place);
     b->skip = mem_zero(ctx, n, sizeof *b->skip);
     b->spare = mem_zero(ctx, n, sizeof *b->spare);
+    b->narrow = mem_zero(ctx, n, sizeof *b->narrow);
     b->add = mem_zero(ctx, n, sizeof *b->add);
     b->first_writer = mem_zero(ctx, n, sizeof *b->first_writer);
     b->clear = mem_zero(ctx, n, sizeof *b->clear);
@@ -87,6 +88,7 @@ static enum status buffers_new(struct ctx *ctx, struct net *net) {
     }
     net_own(net);
     net_settle(net);
+    net_choose_elements(net);
     b->in = mem_zero(ctx, (size_t)widest, sizeof *b->in);
     b->din = mem_zero(ctx, (size_t)widest, sizeof *b->din);
     return ctx->code;
@@ -165,9 +167,11 @@ static enum status allocate(struct ctx *ctx, struct net *net) {
     mark_differentiable(net);
     mark_writers(net);
     struct shape in = { net->batch, net->opt.channels, net->opt.height, net->opt.width };
-    double fixed = (double)shape_count(in) + (net->mode == NET_TRAIN ? 2. : 1.) * (double)net->n_param;
+    size_t picture = net_reals(net, LAYER_INPUT, shape_count(in));
+    double fixed = (double)picture + (net->mode == NET_TRAIN ? 2. : 1.) * (double)net->n_param;
     TRY(net_check_memory(ctx, net, "input and weights", fixed * (double)net->be->elem_size));
-    net->input = tensor_of(net->be, in, ops->alloc(net->be, ctx, shape_count(in)));
+    net->input = tensor_of(net->be, in, ops->alloc(net->be, ctx, picture));
+    net->input.type = net_element(net, LAYER_INPUT);
     if (net->wants_dinput && net->mode == NET_SCORE)
         net->dinput = tensor_of(net->be, in, ops->alloc(net->be, ctx, shape_count(in)));
     TRY(net_place(ctx, net));
@@ -217,7 +221,7 @@ void net_unbind(struct net *net) {
         ops->free(net->be, b->arena);
         ops->free(net->be, b->scratch);
         for (int i = 0; b->add && i < net->n; ++i) free(b->add[i]);
-        free(b->owner), free(b->channel), free(b->home), free(b->place), free(b->skip), free(b->spare), free(b->add), free(b->first_writer), free(b->clear), free(b->differentiable), free(b->in), free(b->din);
+        free(b->owner), free(b->channel), free(b->home), free(b->place), free(b->narrow), free(b->skip), free(b->spare), free(b->add), free(b->first_writer), free(b->clear), free(b->differentiable), free(b->in), free(b->din);
         free(b->kept), free(b->segment), free(b->again), free(b->stats);
         free(b);
     }

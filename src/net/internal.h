@@ -15,6 +15,7 @@ struct net_buffers {
     int *owner;          /* per layer: the layer whose tensor y and dy are (itself, or what it passes through); -1: the input */
     int *channel;        /* per layer that is not its own owner: the first channel of the owner's tensor that is its y */
     int *home, *place;   /* per owner: the layer in whose tensor y lies, from channel `place` on; LAYER_INPUT: none, it has its own */
+    bool *narrow, narrow_input; /* per layer, of those that are nobody else's part: its map is of the backend's narrow_maps */
     int *skip;           /* per owner: the layer whose output it sums into its own; LAYER_INPUT: none */
     int *spare;          /* per owner: spare elements of its tensor's pixels */
     bool **add;          /* per layer and input: the gradient's first writer has been there already */
@@ -58,6 +59,11 @@ void net_point(struct net *);
 int net_owner(const struct net *, int from); /* LAYER_INPUT for the network's input */
 /* The owner in whose memory owner i's tensor lies in the end, and from which channel on. */
 int net_home(const struct net_buffers *, int i, int *channel);
+
+/* --- elements.c --- */
+void net_choose_elements(struct net *); /* when owners and places are settled */
+enum element net_element(const struct net *, int i); /* of layer i's output and its gradient; LAYER_INPUT: of the network's input */
+size_t net_reals(const struct net *, int i, size_t n); /* room, in reals, for n elements of that */
 
 /* A device has no memory for what layer i asked for (-1: for what all share): which one, how much, what there is, and which batch or
  * size the plan's arithmetic has room for in the `left` bytes that were free before the network was bound. */

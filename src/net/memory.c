@@ -29,17 +29,18 @@ static int step_backward(const struct net *net, const struct net_buffers *b, int
 }
 static int step_count(const struct net *net) { return 3 * net->n; }
 
-static size_t out_count(const struct net *net, int i) {
+/* Sizes are those of reals. */
+static size_t out_size(const struct net *net, int i) {
     struct shape s = net->layer[i].out;
     s.n = net->batch;
     s.c += net->buffers->spare[i];
-    return net->buffers->owner[i] == i ? shape_count(s) : 0;
+    return net->buffers->owner[i] == i ? net_reals(net, i, shape_count(s)) : 0;
 }
 
-static size_t kept_count(const struct net *net, int i) {
+static size_t kept_size(const struct net *net, int i) {
     const struct layer *l = &net->layer[i];
     if (!l->ops->kept || net->buffers->owner[i] != i) return 0;
-    return l->ops->kept(l, net_layer_mode(net, i), net->batch);
+    return net_reals(net, i, l->ops->kept(l, net_layer_mode(net, i), net->batch));
 }
 
 static bool repeats(const struct net *net, int i) {
@@ -73,8 +74,8 @@ static int last_reader(const struct net *net, const struct net_buffers *b, int i
 static void forward_spans(const struct net *net, const struct net_buffers *b, int i, bool held, int reader, struct span *y,
                           struct span *kept) {
     int output = net_output_layer(net), s = segment_of(b, i);
-    *y = (struct span){ .size = out_count(net, i), .first = i, .again_first = 1 };
-    *kept = (struct span){ .size = kept_count(net, i), .first = i, .again_first = 1 };
+    *y = (struct span){ .size = out_size(net, i), .first = i, .again_first = 1 };
+    *kept = (struct span){ .size = kept_size(net, i), .first = i, .again_first = 1 };
     if (net->mode == NET_INFER) {
         y->last = output >= 0 && b->owner[output] == i ? step_count(net) - 1 : reader;
         kept->last = i;
@@ -96,7 +97,7 @@ static void list_spans(const struct net *net, const int *reader, const bool *hel
     for (int i = 0; i < n; ++i) {
         int last = step_backward(net, b, i), writer = b->first_writer[i];
         forward_spans(net, b, i, held[i], reader[i], &span[i], &span[n + i]);
-        span[2 * n + i] = (struct span){ .size = b->differentiable[i] ? out_count(net, i) : 0, .again_first = 1,
+        span[2 * n + i] = (struct span){ .size = b->differentiable[i] ? out_size(net, i) : 0, .again_first = 1,
                                          .first = writer >= 0 ? step_backward(net, b, writer) : last, .last = last };
     }
 }
@@ -118,7 +119,7 @@ static void merge_spans(const struct net *net, struct span *span) {
 static size_t crossing(const struct net *net, const int *reader, int cut) {
     size_t sum = 0;
     for (int i = 0; i < cut; ++i)
-        if (reader[i] >= cut) sum += out_count(net, i);
+        if (reader[i] >= cut) sum += out_size(net, i);
     return sum;
 }
 
@@ -126,12 +127,12 @@ static size_t crossing(const struct net *net, const int *reader, int cut) {
 static void cut_evenly(const struct net *net, const int *reader, int count, struct net_buffers *b) {
     double total = 0, sum = 0;
     int n = net->n, made = 0;
-    for (int i = 0; i < n; ++i) total += (double)(out_count(net, i) + kept_count(net, i));
+    for (int i = 0; i < n; ++i) total += (double)(out_size(net, i) + kept_size(net, i));
     size_t best = 0;
     int at = 0;
     b->segment[0] = 0;
     for (int i = 1; i < n && made < count - 1; ++i) {
-        sum += (double)(out_count(net, i - 1) + kept_count(net, i - 1));
+        sum += (double)(out_size(net, i - 1) + kept_size(net, i - 1));
         double place = sum / total * count - made; /* 1: exactly where the next cut would be even */
         if (place < .75) continue;
         size_t size = crossing(net, reader, i);
@@ -188,17 +189,18 @@ enum status net_check_memory(struct ctx *ctx, const struct net *net, const char 
                        what, bytes / 1e9, there / 1e9);
 }
 
-/* Elements that one image takes: the arena's share, the picture and its copy on the way, what a backward pass writes beside, gradients
+/* Reals that one image takes: the arena's share, the picture and its copy on the way, what a backward pass writes beside, gradients
  * that heads keep. */
 static double elements_of_image(const struct net *net) {
     const struct net_options *o = &net->opt;
+    size_t picture = (size_t)o->channels * (size_t)o->height * (size_t)o->width;
     double widest = 0, heads = 0;
     for (int i = 0; i < net->n && net->mode != NET_INFER; ++i) {
         const struct layer *l = &net->layer[i];
         widest = fmax(widest, (double)shape_count(l->out));
         if (l->ops->loss) heads += (double)shape_count(l->in_shape[0]);
     }
-    return (double)net->buffers->arena_size / net->batch + 2. * o->channels * o->height * o->width + widest + heads;
+    return (double)net->buffers->arena_size / net->batch + (double)(net_reals(net, LAYER_INPUT, picture) + picture) + widest + heads;
 }
 
 /* What would fit: parameters and what goes with them are there whatever the batch; outputs and gradients grow with it and with the
@@ -254,6 +256,7 @@ static void set_pointers(struct net *net, const struct span *span, const size_t 
         net->y[i] = shape_tensor(net->be, s, net->batch, at[0]);
         net->y[i].c -= net->y[i].spare = b->spare[i];
         net->dy[i] = shape_tensor(net->be, net->layer[i].out, net->batch, at[2]);
+        net->y[i].type = net->dy[i].type = net_element(net, i);
         b->kept[i] = at[1];
     }
 }

@@ -115,6 +115,10 @@ void net_output(const struct net *, int layer, float *dst);
 /* Index of the last layer that has an output tensor and is no head; and of the layer Darknet calls the output. */
 int net_output_layer(const struct net *);
 
+/* --- elements.c --- */
+/* Bytes that a forward pass of the bound network has to move in layer i: inputs, weights, output. */
+double net_layer_bytes(const struct net *, int i);
+
 /* --- describe.c --- */
 /* Darknet's table, line by line through `line`, then Total BFLOPS and avg_outputs. */
 void net_describe(const struct net *, void (*line)(void *user, const char *text), void *user);

@@ -111,25 +111,16 @@ int net_home(const struct net_buffers *b, int i, int *channel) {
     return i;
 }
 
-/* Channels [channel, channel + c) of t. */
-static struct tensor slice(const struct net *net, const struct tensor *t, int channel, int c) {
-    struct tensor s = *t;
-    s.spare = s.c == c ? s.spare : 0;
-    s.c = c;
-    if (t->data) s.data = net->be->ops->at(net->be, t->data, (size_t)(channel * t->sc));
-    return s;
-}
-
 void net_point(struct net *net) {
     const struct net_buffers *b = net->buffers;
     for (int i = 0; i < net->n; ++i) {
         int channel, home = b->owner[i] == i ? net_home(b, i, &channel) : i;
-        if (home != i) net->y[i] = slice(net, &net->y[home], channel, net->layer[i].out.c);
+        if (home != i) net->y[i] = tensor_channels(net->be, &net->y[home], channel, net->layer[i].out.c);
     }
     for (int i = 0; i < net->n; ++i) {
         if (b->owner[i] == i) continue;
         const struct tensor *t = b->owner[i] < 0 ? &net->input : &net->y[b->owner[i]];
-        if (shares(net)) net->y[i] = slice(net, t, b->channel[i], net->layer[i].out.c);
+        if (shares(net)) net->y[i] = tensor_channels(net->be, t, b->channel[i], net->layer[i].out.c);
         else net->y[i].data = t->data;
     }
 }

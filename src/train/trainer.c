@@ -334,9 +334,10 @@ static enum status not_finite(struct ctx *ctx, const struct trainer *t, const ch
     for (int i = named; b->path && i < b->n && b->path[i]; ++i)
         ctx_log(ctx, LOG_INFO, "also in the failing batch: %s", b->path[i]);
     ctx_clear(ctx);
-    return ctx_fail(ctx, ST_NUMERIC, "iteration %llu: %s; saved weights are kept; lower learning_rate or give the heads a max_delta (5)%s%s%s",
-                    (unsigned long long)t->iteration + 1, what, at ? " or look at the images: " : "", names,
-                    at && named < b->n ? ", ..." : "");
+    return ctx_fail(ctx, ST_NUMERIC, "iteration %llu: %s; saved weights are kept; lower learning_rate or give the heads a max_delta (5)%s%s%s%s",
+                    (unsigned long long)t->iteration + 1, what,
+                    t->net->be->narrow_maps == ELEMENT_HALF ? ", or take -precision bf16 for numbers beyond 65504" : "",
+                    at ? " or look at the images: " : "", names, at && named < b->n ? ", ..." : "");
 }
 
 /* adversarial_lr: after the burn-in, in every second sub-batch by chance, *x becomes the disturbed pictures. */

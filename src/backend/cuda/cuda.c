@@ -112,7 +112,7 @@ size_t cells_of(const struct tensor *t) { return (size_t)t->n * (size_t)t->h * (
 
 struct view view_of(const struct tensor *t) {
     if (!t) return (struct view){ .n = 1, .c = 1, .h = 1, .w = 1 };
-    struct view v = { .data = t->data, .kind = VIEW_ANY, .n = (uint32_t)t->n, .c = (uint32_t)t->c, .h = (uint32_t)t->h,
+    struct view v = { .data = t->data, .type = t->type, .kind = VIEW_ANY, .n = (uint32_t)t->n, .c = (uint32_t)t->c, .h = (uint32_t)t->h,
                       .w = (uint32_t)t->w, .sn = t->sn, .sc = t->sc, .sh = t->sh, .sw = t->sw };
     /* The stride of an axis of one element says nothing. */
     ptrdiff_t step = t->w > 1 ? t->sw : t->h > 1 ? t->sh : t->n > 1 ? t->sn : t->c;
@@ -147,6 +147,7 @@ static enum status open_on(struct ctx *ctx, struct backend *be, struct device *d
     be->pictures = &cuda_picture_ops;
     be->elem_size = sizeof(float);
     be->channels_last = be->sums = true;
+    be->narrow_maps = precision_factor(dev->precision);
     be->narrow_gradients = dev->precision == PRECISION_FP16;
     be->memory = dev->memory;
     if (dev->memory > 0) be->room = cuda_room;
@@ -167,8 +168,8 @@ bool cuda_names(const char *kind) { return strcmp(kind, "cuda") == 0 || strncmp(
 
 static const char *const names[] = { "fp32", "tf32", "bf16", "fp16" }; /* by number */
 const char *precision_name(enum precision p) { return names[p]; }
-enum factor precision_factor(enum precision p) {
-    return p == PRECISION_FP16 ? FACTOR_HALF : p == PRECISION_BF16 ? FACTOR_BRAIN : FACTOR_FLOAT;
+enum element precision_factor(enum precision p) {
+    return p == PRECISION_FP16 ? ELEMENT_HALF : p == PRECISION_BF16 ? ELEMENT_BRAIN : ELEMENT_REAL;
 }
 
 static bool read_precision(const char *name, enum precision *precision) {

@@ -13,28 +13,26 @@ struct device_conv;
 struct product {
     bool ta, tb;
     int m, n, k;
-    const float *a, *b;
-    float *c;
+    enum element factor, result; /* of A and B; of C: REAL or as the factors */
+    const void *a, *b;
+    void *c;
     ptrdiff_t lda, ldb, ldc;
     float beta;
 };
 
-/* What convolutions and products multiply. */
-enum factor { FACTOR_FLOAT, FACTOR_HALF /* IEEE binary16 */, FACTOR_BRAIN /* the upper half of a float */ };
-
 /* A library's convolutions, on dense NHWC maps and weights (F, tap, C/groups), all of them at addresses that 16 divides. */
 enum conv_pass { CONV_FORWARD, CONV_DATA, CONV_WEIGHTS, CONV_PASSES };
 struct device_conv {          /* what the library begins its own with */
-    enum factor factor;       /* of x, w and dy */
-    bool narrow[CONV_PASSES]; /* the pass's result comes as such factors, too; else as floats */
+    enum element factor;      /* of x, w and dy */
+    enum element result[CONV_PASSES]; /* what the passes give */
     bool fused;               /* forward adds bias, activates and adds skip, as far as conv_desc has them; else the caller does */
 };
 struct device_conv_ops {
     /* Chooses how, by trial where it was not known, and takes what memory the passes need; NULL: nothing for this one. */
     struct device_conv *(*open)(struct device *, struct ctx *, const struct conv_desc *);
     void (*close)(struct device *, struct device_conv *);
-    void (*forward)(struct device *, struct device_conv *, const void *x, const void *w, const float *bias, const float *skip, void *y);
-    void (*backward_data)(struct device *, struct device_conv *, const void *w, const void *dy, void *dx, bool add);
+    void (*forward)(struct device *, struct device_conv *, const void *x, const void *w, const float *bias, const void *skip, void *y);
+    void (*backward_data)(struct device *, struct device_conv *, const void *w, const void *dy, void *dx, bool add); /* add: to floats only */
     void (*backward_weights)(struct device *, struct device_conv *, const void *x, const void *dy, void *dw); /* overwrites */
 };
 
@@ -72,7 +70,7 @@ struct device_ops {
 #undef COLUMNS
 };
 
-/* How exactly convolutions and products multiply; sums, what is stored and everything else are fp32.  TF32: 10 bits of mantissa;
+/* How exactly convolutions and products multiply; sums are fp32.  TF32: 10 bits of mantissa;
  * BF16: 7, with the range of floats; FP16: 10, in a range from 6e-8 to 65504. */
 enum precision { PRECISION_FP32, PRECISION_TF32, PRECISION_BF16, PRECISION_FP16 };
 
@@ -101,7 +99,7 @@ extern const struct device_conv_ops device_host_conv;
 /* Whether something may happen now that no note can hold; spoils the note otherwise. */
 bool device_free_to(struct device *);
 const char *precision_name(enum precision);
-enum factor precision_factor(enum precision);
+enum element precision_factor(enum precision);
 /* Device number n. */
 enum status device_cuda_open(struct ctx *, int n, enum precision, struct device **);
 enum precision device_fast_precision(void); /* what this build prefers where digits need not be counted */

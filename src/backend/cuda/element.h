@@ -16,6 +16,66 @@
 #include "backend/hash.h"
 #include "base/element_fn.h"
 
+/* --- Elements of 16 bits, rounded to nearest, ties to even; beyond the largest one they are infinite ---------------------- */
+
+ELEMENT_FN uint32_t bits_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+ELEMENT_FN float of_bits(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+#ifdef __CUDA_ARCH__ /* one instruction each */
+ELEMENT_FN uint16_t half_of(float x) {
+    uint16_t h;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x));
+    return h;
+}
+ELEMENT_FN float of_half(uint16_t h) {
+    float x;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(h));
+    return x;
+}
+#else
+ELEMENT_FN uint16_t half_of(float x) {
+    uint32_t bits = bits_of(x), sign = bits >> 16 & 0x8000;
+    bits &= 0x7fffffff;
+    if (bits > 0x7f800000) return (uint16_t)(sign | 0x7e00);
+    if (bits >= 0x477ff000) return (uint16_t)(sign | 0x7c00); /* 65520 and more */
+    if (bits >= 0x38800000) return (uint16_t)(sign | (bits - 0x38000000 + 0xfff + (bits >> 13 & 1)) >> 13);
+    return (uint16_t)(sign | (bits_of(of_bits(bits) + .5f) - 0x3f000000)); /* the last bit of .5 is the smallest half */
+}
+ELEMENT_FN float of_half(uint16_t h) {
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, rest = h & 0x7fff;
+    if (rest < 0x400) return of_bits(sign | bits_of((float)rest * 5.9604644775390625e-8f));
+    return of_bits(sign | (rest >= 0x7c00 ? 0x7f800000 | (rest & 0x3ff) << 13 : (rest << 13) + 0x38000000));
+}
+#endif
+ELEMENT_FN uint16_t brain_of(float x) {
+    uint32_t bits = bits_of(x);
+    if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+ELEMENT_FN float of_brain(uint16_t b) { return of_bits((uint32_t)b << 16); }
+
+/* Number i of an array of such elements. */
+ELEMENT_FN float load(const void *from, enum element type, ptrdiff_t i) {
+    if (type == ELEMENT_REAL) return ((const float *)from)[i];
+    return type == ELEMENT_BRAIN ? of_brain(((const uint16_t *)from)[i]) : of_half(((const uint16_t *)from)[i]);
+}
+ELEMENT_FN void store(void *to, enum element type, ptrdiff_t i, float value) {
+    if (type == ELEMENT_REAL) ((float *)to)[i] = value;
+    else ((uint16_t *)to)[i] = type == ELEMENT_BRAIN ? brain_of(value) : half_of(value);
+}
+
+ELEMENT_FN void put(float *target, float value, bool add) { *target = add ? *target + value : value; }
+
+/* --- Maps: every kernel reads and writes their elements through `load` and `store`, and computes in float ------------------ */
+
 /* How element i, counted channels-last through n, h, w, c, is found. */
 enum view_kind {
     VIEW_FLAT, /* data[i] */
@@ -23,10 +83,11 @@ enum view_kind {
     VIEW_ANY   /* by all four strides */
 };
 struct view {
-    float *data;
+    void *data;
+    enum element type;
     enum view_kind kind;
     uint32_t n, c, h, w;
-    ptrdiff_t sn, sc, sh, sw;
+    ptrdiff_t sn, sc, sh, sw; /* in elements */
 };
 
 struct place { uint32_t n, c, y, x; };
@@ -44,10 +105,16 @@ ELEMENT_FN uint32_t split(size_t i, uint32_t d, size_t *quotient) {
 ELEMENT_FN ptrdiff_t offset_of(const struct view *v, struct place p) {
     return (ptrdiff_t)p.n * v->sn + (ptrdiff_t)p.c * v->sc + (ptrdiff_t)p.y * v->sh + (ptrdiff_t)p.x * v->sw;
 }
-ELEMENT_FN float *at(const struct view *v, struct place p) { return v->data + offset_of(v, p); }
-ELEMENT_FN float *at4(const struct view *v, uint32_t n, uint32_t c, uint32_t y, uint32_t x) {
-    return v->data + ((ptrdiff_t)n * v->sn + (ptrdiff_t)c * v->sc + (ptrdiff_t)y * v->sh + (ptrdiff_t)x * v->sw);
+ELEMENT_FN float at(const struct view *v, struct place p) { return load(v->data, v->type, offset_of(v, p)); }
+ELEMENT_FN float at4(const struct view *v, uint32_t n, uint32_t c, uint32_t y, uint32_t x) {
+    struct place p;
+    p.n = n, p.c = c, p.y = y, p.x = x;
+    return at(v, p);
 }
+ELEMENT_FN void set_offset(const struct view *v, ptrdiff_t i, float value, bool add) {
+    store(v->data, v->type, i, add ? load(v->data, v->type, i) + value : value);
+}
+ELEMENT_FN void set_at(const struct view *v, struct place p, float value, bool add) { set_offset(v, offset_of(v, p), value, add); }
 
 /* Cell number `cell`, counted through n, h, w. */
 ELEMENT_FN struct place place_of_cell(const struct view *v, size_t cell) {
@@ -79,61 +146,29 @@ ELEMENT_FN struct place place_of_planar(const struct view *v, size_t i) {
     return p;
 }
 
-/* Channel 0 of a cell. */
-ELEMENT_FN float *cell_of(const struct view *v, size_t cell) {
-    return v->kind == VIEW_ANY ? at(v, place_of_cell(v, cell)) : v->data + (ptrdiff_t)cell * v->sw;
+/* Where channel 0 of a cell is. */
+ELEMENT_FN ptrdiff_t cell_of(const struct view *v, size_t cell) {
+    return v->kind == VIEW_ANY ? offset_of(v, place_of_cell(v, cell)) : (ptrdiff_t)cell * v->sw;
+}
+/* Channel c of a cell. */
+ELEMENT_FN float in_cell(const struct view *v, size_t cell, size_t c) {
+    return load(v->data, v->type, cell_of(v, cell) + (ptrdiff_t)c * v->sc);
 }
 
-ELEMENT_FN float *element(const struct view *v, size_t i) {
+ELEMENT_FN ptrdiff_t element_offset(const struct view *v, size_t i) {
     size_t cell;
     uint32_t c;
-    if (v->kind == VIEW_FLAT) return v->data + i;
+    if (v->kind == VIEW_FLAT) return (ptrdiff_t)i;
     c = split(i, v->c, &cell);
     return cell_of(v, cell) + (ptrdiff_t)c * v->sc;
 }
+ELEMENT_FN float element(const struct view *v, size_t i) { return load(v->data, v->type, element_offset(v, i)); }
+ELEMENT_FN void set_element(const struct view *v, size_t i, float value, bool add) { set_offset(v, element_offset(v, i), value, add); }
 
 ELEMENT_FN uint32_t channel_of(const struct view *v, size_t i) {
     size_t cell;
     return split(i, v->c, &cell);
 }
-
-/* --- 16-bit factors, rounded to nearest, ties to even -------------------------------------------------------------------- */
-
-ELEMENT_FN uint32_t bits_of(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-ELEMENT_FN float of_bits(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-ELEMENT_FN uint16_t half_of(float x) {
-    uint32_t bits = bits_of(x), sign = bits >> 16 & 0x8000;
-    bits &= 0x7fffffff;
-    if (bits > 0x7f800000) return (uint16_t)(sign | 0x7e00);
-    if (bits >= 0x477ff000) return (uint16_t)(sign | 0x7c00); /* 65520 and more */
-    if (bits >= 0x38800000) return (uint16_t)(sign | (bits - 0x38000000 + 0xfff + (bits >> 13 & 1)) >> 13);
-    return (uint16_t)(sign | (bits_of(of_bits(bits) + .5f) - 0x3f000000)); /* the last bit of .5 is the smallest half */
-}
-ELEMENT_FN float of_half(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, rest = h & 0x7fff;
-    if (rest < 0x400) return of_bits(sign | bits_of((float)rest * 5.9604644775390625e-8f));
-    return of_bits(sign | (rest >= 0x7c00 ? 0x7f800000 | (rest & 0x3ff) << 13 : (rest << 13) + 0x38000000));
-}
-ELEMENT_FN uint16_t brain_of(float x) {
-    uint32_t bits = bits_of(x);
-    if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)(bits >> 16 | 0x40);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-ELEMENT_FN float of_brain(uint16_t b) { return of_bits((uint32_t)b << 16); }
-
-ELEMENT_FN uint16_t narrowed(float x, bool brain) { return brain ? brain_of(x) : half_of(x); }
-ELEMENT_FN float widened(uint16_t x, bool brain) { return brain ? of_brain(x) : of_half(x); }
-
-ELEMENT_FN void put(float *target, float value, bool add) { *target = add ? *target + value : value; }
 
 /* --- Activations, as activation.c defines them, in float -------------------------------------------------------------- */
 

@@ -159,11 +159,11 @@ static void product_call(struct device *d, const struct call *c) {
         for (int j = 0; j < p->n; ++j) {
             double sum = 0;
             for (int l = 0; l < p->k; ++l) {
-                float a = p->ta ? p->a[l * p->lda + i] : p->a[i * p->lda + l], b = p->tb ? p->b[j * p->ldb + l] : p->b[l * p->ldb + j];
+                float a = load(p->a, p->factor, p->ta ? l * p->lda + i : i * p->lda + l), b = load(p->b, p->factor, p->tb ? j * p->ldb + l : l * p->ldb + j);
                 sum += (double)rounded(d->precision, a) * (double)rounded(d->precision, b);
             }
-            float *to = &p->c[i * p->ldc + j];
-            *to = (float)(sum + (p->beta != 0 ? (double)(p->beta * *to) : 0));
+            ptrdiff_t to = i * p->ldc + j;
+            store(p->c, p->result, to, (float)(sum + (p->beta != 0 ? (double)(p->beta * load(p->c, p->result, to)) : 0)));
         }
 }
 

@@ -6,41 +6,35 @@
 
 #include "backend/cuda/element.h"
 
-/* i counts `to`; back: i counts dw in Darknet's order (F, C/groups, tap), to which `from` is added.  narrow: 16-bit numbers in
- * the place of what the library has. */
-struct order_args { const float *from; float *to; uint16_t *narrow; uint32_t per_in, taps; bool brain; };
+/* i counts `to`, of the elements that the convolution multiplies; back: i counts dw in Darknet's order (F, C/groups, tap), to which
+ * `from`, elements as they come, is added. */
+struct order_args { const void *from; void *to; enum element type; uint32_t per_in, taps; };
 ELEMENT_FN void order_each(const struct order_args *a, size_t i) {
     size_t rest, f;
     uint32_t c = split(i, a->per_in, &rest), tap = split(rest, a->taps, &f);
-    float value = a->from[(f * a->per_in + c) * a->taps + tap];
-    if (a->narrow) a->narrow[i] = narrowed(value, a->brain);
-    else a->to[i] = value;
+    store(a->to, a->type, (ptrdiff_t)i, ((const float *)a->from)[(f * a->per_in + c) * a->taps + tap]);
 }
 ELEMENT_FN void order_back_each(const struct order_args *a, size_t i) {
-    size_t rest, f, at;
+    size_t rest, f;
     uint32_t tap = split(i, a->taps, &rest), c = split(rest, a->per_in, &f);
-    at = (f * a->taps + tap) * a->per_in + c;
-    a->to[i] += a->narrow ? widened(a->narrow[at], a->brain) : a->from[at];
+    put((float *)a->to + i, load(a->from, a->type, (ptrdiff_t)((f * a->taps + tap) * a->per_in + c)), true);
 }
 
-/* Between floats and 16-bit factors, of dense maps. */
-struct narrow_args { float *wide; uint16_t *narrow; bool brain, add; };
-ELEMENT_FN void narrow_each(const struct narrow_args *a, size_t i) { a->narrow[i] = narrowed(a->wide[i], a->brain); }
-ELEMENT_FN void widen_each(const struct narrow_args *a, size_t i) { put(&a->wide[i], widened(a->narrow[i], a->brain), a->add); }
-
-/* What follows a convolution: y = act(conv + bias) + skip; conv is y itself, or dense 16-bit numbers. */
-struct finish_args { struct view y, skip; const float *bias; const uint16_t *narrow; enum activation act; bool brain; };
+/* What follows a convolution: y = act(conv + bias) + skip; conv may be y itself. */
+struct finish_args { struct view conv, y, skip; const float *bias; enum activation act; };
 ELEMENT_FN void finish_each(const struct finish_args *a, size_t i) {
-    float *to = element(&a->y, i), value = a->narrow ? widened(a->narrow[i], a->brain) : *to;
+    float value = element(&a->conv, i);
     if (a->bias) value += a->bias[channel_of(&a->y, i)];
     value = act_value(a->act, value);
-    *to = a->skip.data ? value + *element(&a->skip, i) : value;
+    set_element(&a->y, i, a->skip.data ? value + element(&a->skip, i) : value, false);
 }
 
 struct conv_args {
     struct view x, y;      /* or their gradients */
     const float *w;        /* (F, tap, C/groups) */
-    float *out;            /* columns, or dw in Darknet's order */
+    void *columns;         /* of elements of this type */
+    enum element type;
+    float *out;            /* dw in Darknet's order */
     uint32_t per_in, per_out, size;
     int stride_x, stride_y, dilation, pad;
     uint32_t first;        /* columns: the group's first input channel */
@@ -64,14 +58,14 @@ ELEMENT_FN int conv_output(const struct conv_args *a, uint32_t i, uint32_t k, in
     return o >= 0 && o % stride == 0 && o / stride < (int)outputs ? o / stride : -1;
 }
 
-/* out[cell][tap][c]; i counts it.  Cells are those of y. */
+/* columns[cell][tap][c]; i counts it.  Cells are those of y. */
 ELEMENT_FN void columns_each(const struct conv_args *a, size_t i) {
     size_t rest, cell;
     uint32_t c = split(i, a->per_in, &rest), tap = split(rest, a->size * a->size, &cell);
     struct place in;
     bool inside = conv_tap(a, place_of_cell(&a->y, cell), tap, &in);
     in.c = a->first + c;
-    a->out[i] = inside ? *at(&a->x, in) : 0;
+    store(a->columns, a->type, (ptrdiff_t)i, inside ? at(&a->x, in) : 0);
 }
 
 /* x (+)= the columns' entries that came from it; i counts cells of x and channels of the group. */
@@ -86,11 +80,11 @@ ELEMENT_FN void columns_back_each(const struct conv_args *a, size_t i) {
         for (kx = 0; kx < a->size; ++kx) {
             int ox = conv_output(a, p.x, kx, a->stride_x, a->y.w);
             size_t out = ((size_t)p.n * a->y.h + (size_t)oy) * a->y.w + (size_t)ox;
-            if (ox >= 0) sum += a->w[(out * a->size * a->size + ky * a->size + kx) * a->per_in + c];
+            if (ox >= 0) sum += load(a->columns, a->type, (ptrdiff_t)((out * a->size * a->size + ky * a->size + kx) * a->per_in + c));
         }
     }
     p.c = a->first + c;
-    put(at(&a->x, p), sum, a->add);
+    set_at(&a->x, p, sum, a->add);
 }
 
 /* --- Direct: a few channels per group, or memory that no matrix product takes -------------------------------------------- */
@@ -100,13 +94,14 @@ ELEMENT_FN void direct_each(const struct conv_args *a, size_t i) {
     uint32_t taps = a->size * a->size, first = p.c / a->per_out * a->per_in, tap, c;
     float sum = 0;
     for (tap = 0; tap < taps; ++tap) {
-        const float *w = a->w + ((size_t)p.c * taps + tap) * a->per_in, *x;
+        const float *w = a->w + ((size_t)p.c * taps + tap) * a->per_in;
+        ptrdiff_t from;
         if (!conv_tap(a, p, tap, &in)) continue;
         in.c = first;
-        x = at(&a->x, in);
-        for (c = 0; c < a->per_in; ++c) sum += w[c] * x[(ptrdiff_t)c * a->x.sc];
+        from = offset_of(&a->x, in);
+        for (c = 0; c < a->per_in; ++c) sum += w[c] * load(a->x.data, a->x.type, from + (ptrdiff_t)c * a->x.sc);
     }
-    *at(&a->y, p) = sum;
+    set_at(&a->y, p, sum, false);
 }
 
 /* x is dx, y is dy. */
@@ -123,11 +118,11 @@ ELEMENT_FN void direct_back_each(const struct conv_args *a, size_t i) {
             o.y = (uint32_t)oy, o.x = (uint32_t)ox;
             for (f = first; f < first + a->per_out; ++f) {
                 o.c = f;
-                sum += a->w[((size_t)f * taps + ky * a->size + kx) * a->per_in + own] * *at(&a->y, o);
+                sum += a->w[((size_t)f * taps + ky * a->size + kx) * a->per_in + own] * at(&a->y, o);
             }
         }
     }
-    put(at(&a->x, p), sum, a->add);
+    set_at(&a->x, p, sum, a->add);
 }
 
 /* A column per weight, filters innermost; a row per output cell.  y is dy. */
@@ -137,7 +132,7 @@ ELEMENT_FN void direct_slopes_term(const struct conv_args *a, size_t column, siz
     struct place p = place_of_cell(&a->y, row), in;
     bool inside = conv_tap(a, p, (uint32_t)tap, &in);
     p.c = f, in.c = f / a->per_out * a->per_in + c;
-    t[0] = inside ? *at(&a->x, in) * *at(&a->y, p) : 0;
+    t[0] = inside ? at(&a->x, in) * at(&a->y, p) : 0;
 }
 ELEMENT_FN void direct_slopes_finish(const struct conv_args *a, size_t column, const double *sum) {
     size_t rest, tap;
@@ -172,8 +167,8 @@ ELEMENT_FN void local_each(const struct local_args *a, size_t i) {
     uint32_t k, taps = a->x.c * (uint32_t)(a->d.size * a->d.size);
     float sum = a->bias[(p.c * a->y.h + p.y) * a->y.w + p.x];
     for (k = 0; k < taps; ++k)
-        if (local_tap(a, p, k, &in)) sum += w[k] * *at(&a->x, in);
-    *at(&a->y, p) = sum;
+        if (local_tap(a, p, k, &in)) sum += w[k] * at(&a->x, in);
+    set_at(&a->y, p, sum, false);
 }
 
 /* x is dx, y is dy. */
@@ -190,10 +185,10 @@ ELEMENT_FN void local_back_each(const struct local_args *a, size_t i) {
             o.y = (uint32_t)(y / a->d.stride), o.x = (uint32_t)(x / a->d.stride);
             for (o.c = 0; o.c < a->y.c; ++o.c)
                 sum += a->w[local_filter(a, o.y, o.x, o.c) + (p.c * (uint32_t)size + (uint32_t)ky) * (uint32_t)size + (uint32_t)kx] *
-                       *at(&a->y, o);
+                       at(&a->y, o);
         }
     }
-    put(at(&a->x, p), sum, a->add);
+    set_at(&a->x, p, sum, a->add);
 }
 
 /* i counts weights. */
@@ -205,14 +200,14 @@ ELEMENT_FN void local_slopes_each(const struct local_args *a, size_t i) {
     float sum = 0;
     p.y = (uint32_t)place / a->y.w, p.x = (uint32_t)place % a->y.w, p.c = f;
     for (p.n = 0; p.n < a->y.n; ++p.n)
-        if (local_tap(a, p, k, &in)) sum += *at(&a->x, in) * *at(&a->y, p);
+        if (local_tap(a, p, k, &in)) sum += at(&a->x, in) * at(&a->y, p);
     a->dw[i] += sum;
 }
 /* i counts biases (F, OH, OW). */
 ELEMENT_FN void local_bias_each(const struct local_args *a, size_t i) {
     struct place p = place_of_planar(&a->y, i);
     float sum = 0;
-    for (p.n = 0; p.n < a->y.n; ++p.n) sum += *at(&a->y, p);
+    for (p.n = 0; p.n < a->y.n; ++p.n) sum += at(&a->y, p);
     a->db[i] += sum;
 }
 

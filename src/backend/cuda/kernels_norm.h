@@ -21,18 +21,17 @@ struct bn_args {
 
 /* Sums about the channel's first value: one pass without cancellation, as long as that value is not far off. */
 ELEMENT_FN void bn_stats_term(const struct bn_args *a, size_t c, size_t row, float *t) {
-    float first = a->x.data[(ptrdiff_t)c * a->x.sc];
-    t[0] = cell_of(&a->x, row)[(ptrdiff_t)c * a->x.sc] - first;
+    t[0] = in_cell(&a->x, row, c) - in_cell(&a->x, 0, c);
     t[1] = t[0] * t[0];
 }
 ELEMENT_FN void bn_stats_finish(const struct bn_args *a, size_t c, const double *sum) {
     double m = a->cells, shift = sum[0] / m, var = sum[1] / m - shift * shift;
-    a->mean[c] = (float)(a->x.data[(ptrdiff_t)c * a->x.sc] + shift);
+    a->mean[c] = (float)(in_cell(&a->x, 0, c) + shift);
     a->var[c] = var > 0 || isnan(var) ? (float)var : 0;
 }
 
 ELEMENT_FN void bn_blend_term(const struct bn_args *a, size_t c, size_t row, double *t) {
-    t[0] = cell_of(&a->x, row)[(ptrdiff_t)c * a->x.sc];
+    t[0] = in_cell(&a->x, row, c);
     t[1] = t[0] * t[0];
 }
 ELEMENT_FN void bn_blend_finish(const struct bn_args *a, size_t c, const double *sum) {
@@ -48,20 +47,14 @@ ELEMENT_FN void bn_blend_finish(const struct bn_args *a, size_t c, const double 
 ELEMENT_FN void bn_apply_each(const struct bn_args *a, size_t i) {
     uint32_t c = channel_of(&a->x, i);
     float factor = a->scale[c] / sqrtf(a->var[c] + BN_EPS);
-    float value = factor * (*element(&a->x, i) - a->mean[c]) + a->bias[c];
-    if (a->pre.data) *element(&a->pre, i) = value;
-    *element(&a->y, i) = act_value(a->act, value);
-}
-
-ELEMENT_FN float bn_through_act(const struct bn_args *a, const float *dy, const float *pre, const float *y) {
-    return *dy * act_slope(a->act, pre ? *pre : 0, *y);
+    float value = factor * (element(&a->x, i) - a->mean[c]) + a->bias[c];
+    if (a->pre.data) set_element(&a->pre, i, value, false);
+    set_element(&a->y, i, act_value(a->act, value), false);
 }
 
 ELEMENT_FN void bn_slopes_term(const struct bn_args *a, size_t c, size_t row, float *t) {
-    ptrdiff_t k = (ptrdiff_t)c;
-    const float *pre = a->pre.data ? cell_of(&a->pre, row) + k * a->pre.sc : NULL;
-    t[0] = bn_through_act(a, cell_of(&a->dy, row) + k * a->dy.sc, pre, cell_of(&a->y, row) + k * a->y.sc);
-    t[1] = t[0] * (cell_of(&a->x, row)[k * a->x.sc] - a->mean[c]);
+    t[0] = in_cell(&a->dy, row, c) * act_slope(a->act, a->pre.data ? in_cell(&a->pre, row, c) : 0, in_cell(&a->y, row, c));
+    t[1] = t[0] * (in_cell(&a->x, row, c) - a->mean[c]);
 }
 ELEMENT_FN void bn_slopes_finish(const struct bn_args *a, size_t c, const double *sum) {
     double by_scale = sum[1] / sqrt((double)a->var[c] + BN_EPS);
@@ -73,15 +66,15 @@ ELEMENT_FN void bn_slopes_finish(const struct bn_args *a, size_t c, const double
 
 ELEMENT_FN void bn_back_each(const struct bn_args *a, size_t i) {
     uint32_t c = channel_of(&a->x, i);
-    const float *pre = a->pre.data ? element(&a->pre, i) : NULL;
-    float g = bn_through_act(a, element(&a->dy, i), pre, element(&a->y, i)), inverse = 1 / sqrtf(a->var[c] + BN_EPS);
-    float normed = (*element(&a->x, i) - a->mean[c]) * inverse;
-    *element(&a->dx, i) = a->scale[c] * inverse * (g - a->share * (a->sums[2 * c] + normed * a->sums[2 * c + 1]));
+    float g = element(&a->dy, i) * act_slope(a->act, a->pre.data ? element(&a->pre, i) : 0, element(&a->y, i));
+    float inverse = 1 / sqrtf(a->var[c] + BN_EPS);
+    float normed = (element(&a->x, i) - a->mean[c]) * inverse;
+    set_element(&a->dx, i, a->scale[c] * inverse * (g - a->share * (a->sums[2 * c] + normed * a->sums[2 * c + 1])), false);
 }
 
 struct bn_roll_args { float *rolling; const float *value; float momentum, rest; };
 ELEMENT_FN void bn_roll_each(const struct bn_roll_args *a, size_t i) {
-    a->rolling[i] = a->momentum * a->rolling[i] + a->rest * a->value[i];
+    if (isfinite(a->value[i])) a->rolling[i] = a->momentum * a->rolling[i] + a->rest * a->value[i];
 }
 
 /* i counts weights; the first of each filter sees to its bias. */
@@ -98,11 +91,11 @@ ELEMENT_FN void bn_fold_each(const struct bn_fold_args *a, size_t i) {
 
 struct act_args { struct view x, y, dy, dx; enum activation act; bool add; };
 ELEMENT_FN void act_each(const struct act_args *a, size_t i) {
-    *element(&a->y, i) = act_value(a->act, *element(&a->x, i));
+    set_element(&a->y, i, act_value(a->act, element(&a->x, i)), false);
 }
 ELEMENT_FN void act_back_each(const struct act_args *a, size_t i) {
-    float slope = act_slope(a->act, a->x.data ? *element(&a->x, i) : 0, *element(&a->y, i));
-    put(element(&a->dx, i), *element(&a->dy, i) * slope, a->add);
+    float slope = act_slope(a->act, a->x.data ? element(&a->x, i) : 0, element(&a->y, i));
+    set_element(&a->dx, i, element(&a->dy, i) * slope, a->add);
 }
 
 /* --- Across channels; i counts elements in lrn, cells in the others ---------------------------------------------------- */
@@ -114,21 +107,21 @@ struct lrn_args { struct view x, norm, y, dy, dx; struct lrn_desc d; bool add; }
 ELEMENT_FN void lrn_each(const struct lrn_args *a, size_t i) {
     struct place p = place_of(&a->y, i);
     int ahead = a->d.size / 2, behind = (a->d.size - 1) / 2, c = (int)p.c, k;
-    const float *cell = at4(&a->x, p.n, 0, p.y, p.x);
-    float sum = 0, value;
+    float sum = 0, value, v;
     for (k = c - behind < 0 ? 0 : c - behind; k <= c + ahead && k < (int)a->x.c; ++k) {
-        float v = cell[k * a->x.sc];
+        v = at4(&a->x, p.n, (uint32_t)k, p.y, p.x);
         if (k != ahead) sum += v * v;
     }
-    if (c > ahead + behind) sum -= cell[ahead * a->x.sc] * cell[ahead * a->x.sc];
+    v = c > ahead + behind ? at4(&a->x, p.n, (uint32_t)ahead, p.y, p.x) : 0;
+    sum -= v * v;
     value = (float)a->d.kappa + (float)a->d.alpha * sum;
-    if (a->norm.data) *at(&a->norm, p) = value;
-    *at(&a->y, p) = *at(&a->x, p) * powf(value, -(float)a->d.beta);
+    if (a->norm.data) set_at(&a->norm, p, value, false);
+    set_at(&a->y, p, at(&a->x, p) * powf(value, -(float)a->d.beta), false);
 }
 
 ELEMENT_FN float lrn_through(const struct lrn_args *a, struct place p, int k) {
     p.c = (uint32_t)k;
-    return *at(&a->dy, p) * *at(&a->x, p) * powf(*at(&a->norm, p), -(float)a->d.beta - 1);
+    return at(&a->dy, p) * at(&a->x, p) * powf(at(&a->norm, p), -(float)a->d.beta - 1);
 }
 
 ELEMENT_FN void lrn_back_each(const struct lrn_args *a, size_t i) {
@@ -139,8 +132,8 @@ ELEMENT_FN void lrn_back_each(const struct lrn_args *a, size_t i) {
         for (k = ahead + behind + 1; k < (int)a->x.c; ++k) through -= lrn_through(a, p, k);
     else
         for (k = c - ahead < 0 ? 0 : c - ahead; k <= c + behind && k < (int)a->x.c; ++k) through += lrn_through(a, p, k);
-    own = *at(&a->dy, p) * powf(*at(&a->norm, p), -(float)a->d.beta);
-    put(at(&a->dx, p), own - 2 * (float)a->d.alpha * (float)a->d.beta * *at(&a->x, p) * through, a->add);
+    own = at(&a->dy, p) * powf(at(&a->norm, p), -(float)a->d.beta);
+    set_at(&a->dx, p, own - 2 * (float)a->d.alpha * (float)a->d.beta * at(&a->x, p) * through, a->add);
 }
 
 #define CELL_EPS 1e-4f
@@ -152,47 +145,48 @@ ELEMENT_FN float cell_term(enum channel_norm kind, float value, float most) {
     return expf(value - most);
 }
 
-ELEMENT_FN float cell_sum(const struct cell_args *a, const float *x, float *most) {
+ELEMENT_FN float cell_sum(const struct cell_args *a, size_t cell, float *most) {
     uint32_t c;
     float sum = CELL_EPS;
     *most = 0;
     for (c = 0; c < a->x.c && a->kind == CHANNEL_NORM_MAXVAL; ++c)
-        if (c == 0 || x[(ptrdiff_t)c * a->x.sc] > *most) *most = x[(ptrdiff_t)c * a->x.sc];
-    for (c = 0; c < a->x.c; ++c) sum += cell_term(a->kind, x[(ptrdiff_t)c * a->x.sc], *most);
+        if (c == 0 || in_cell(&a->x, cell, c) > *most) *most = in_cell(&a->x, cell, c);
+    for (c = 0; c < a->x.c; ++c) sum += cell_term(a->kind, in_cell(&a->x, cell, c), *most);
     return sum;
 }
 
+ELEMENT_FN void set_in_cell(const struct view *v, size_t cell, size_t c, float value) {
+    store(v->data, v->type, cell_of(v, cell) + (ptrdiff_t)c * v->sc, value);
+}
+
 ELEMENT_FN void norm_channels_each(const struct cell_args *a, size_t cell) {
-    const float *x = cell_of(&a->x, cell);
-    float *y = cell_of(&a->y, cell), most, sum = cell_sum(a, x, &most);
-    ptrdiff_t c;
-    for (c = 0; c < (ptrdiff_t)a->x.c; ++c) y[c * a->y.sc] = cell_term(a->kind, x[c * a->x.sc], most) / sum;
+    float most, sum = cell_sum(a, cell, &most);
+    uint32_t c;
+    for (c = 0; c < a->x.c; ++c) set_in_cell(&a->y, cell, c, cell_term(a->kind, in_cell(&a->x, cell, c), most) / sum);
 }
 
 ELEMENT_FN void norm_channels_back_each(const struct cell_args *a, size_t cell) {
-    const float *x = cell_of(&a->x, cell), *y = cell_of(&a->y, cell), *dy = cell_of(&a->dy, cell);
-    float *dx = cell_of(&a->dx, cell), most, sum = cell_sum(a, x, &most), dot = 0;
-    ptrdiff_t c, top = -1;
-    for (c = 0; c < (ptrdiff_t)a->x.c; ++c) {
-        dot += y[c * a->y.sc] * dy[c * a->dy.sc];
-        if (top < 0 && a->kind == CHANNEL_NORM_MAXVAL && x[c * a->x.sc] == most) top = c;
+    float most, sum = cell_sum(a, cell, &most), dot = 0;
+    uint32_t c, top = UINT32_MAX;
+    for (c = 0; c < a->x.c; ++c) {
+        dot += in_cell(&a->y, cell, c) * in_cell(&a->dy, cell, c);
+        if (top == UINT32_MAX && a->kind == CHANNEL_NORM_MAXVAL && in_cell(&a->x, cell, c) == most) top = c;
     }
-    for (c = 0; c < (ptrdiff_t)a->x.c; ++c) {
-        float term = a->kind == CHANNEL_NORM_RELU ? (x[c * a->x.sc] > 0 ? 1.f : 0.f) : y[c * a->y.sc] * sum;
-        float slope = term * (dy[c * a->dy.sc] - dot) / sum;
+    for (c = 0; c < a->x.c; ++c) {
+        float term = a->kind == CHANNEL_NORM_RELU ? (in_cell(&a->x, cell, c) > 0 ? 1.f : 0.f) : in_cell(&a->y, cell, c) * sum;
+        float slope = term * (in_cell(&a->dy, cell, c) - dot) / sum;
         if (c == top) slope -= dot * CELL_EPS / sum;
-        dx[c * a->dx.sc] = slope;
+        set_in_cell(&a->dx, cell, c, slope);
     }
 }
 
 struct excite_args { struct view x, map, y; float alpha; };
 ELEMENT_FN void excite_each(const struct excite_args *a, size_t cell) {
-    const float *x = cell_of(&a->x, cell);
-    float *y = cell_of(&a->y, cell), sum = 0, more;
-    ptrdiff_t c;
-    for (c = 0; c < (ptrdiff_t)a->x.c; ++c) sum += x[c * a->x.sc];
-    more = a->alpha * *cell_of(&a->map, cell) * sum / (float)a->x.c;
-    for (c = 0; c < (ptrdiff_t)a->x.c; ++c) y[c * a->y.sc] = x[c * a->x.sc] + more;
+    float sum = 0, more;
+    uint32_t c;
+    for (c = 0; c < a->x.c; ++c) sum += in_cell(&a->x, cell, c);
+    more = a->alpha * in_cell(&a->map, cell, 0) * sum / (float)a->x.c;
+    for (c = 0; c < a->x.c; ++c) set_in_cell(&a->y, cell, c, in_cell(&a->x, cell, c) + more);
 }
 
 struct coordinates_args { struct view y; bool zero; };
@@ -202,7 +196,7 @@ ELEMENT_FN void coordinates_each(const struct coordinates_args *a, size_t cell) 
     value[0] = 2.f * (float)p.x / (float)a->y.w - 1;
     value[1] = 2.f * (float)p.y / (float)a->y.h - 1;
     value[2] = sqrtf(value[0] * value[0] + value[1] * value[1]);
-    for (; p.c < 3 && p.c < a->y.c; ++p.c) *at(&a->y, p) = a->zero ? 0 : value[p.c];
+    for (; p.c < 3 && p.c < a->y.c; ++p.c) set_at(&a->y, p, a->zero ? 0 : value[p.c], false);
 }
 
 #endif

@@ -75,7 +75,7 @@ ELEMENT_FN void draw_each(const struct draw_args *a, size_t i) {
     struct place at_ = place_of_cell(&a->y, i);
     const struct picture_block *b = draw_block(a, at_.n);
     int x = (int)at_.x, y = (int)at_.y, channels = (int)a->y.c, part, k;
-    float sum[PICTURE_CHANNELS] = { 0, 0, 0, 0 }, v[PICTURE_CHANNELS] = { 0, 0, 0, 0 }, *to = at(&a->y, at_);
+    float sum[PICTURE_CHANNELS] = { 0, 0, 0, 0 }, v[PICTURE_CHANNELS] = { 0, 0, 0, 0 };
     for (part = b->parts - 1; part >= 0; --part) {
         const struct picture_part *p = &b->part[part];
         if (x < p->x || y < p->y || x >= p->x + p->w || y >= p->y + p->h) continue;
@@ -83,8 +83,10 @@ ELEMENT_FN void draw_each(const struct draw_args *a, size_t i) {
         for (k = 0; k < PICTURE_CHANNELS; ++k) sum[k] += p->share * v[k];
         if (p->share >= 1) break;
     }
-    for (k = 0; k < PICTURE_CHANNELS; ++k)
-        if (k < channels) to[k * a->y.sc] = sum[k];
+    for (k = 0; k < PICTURE_CHANNELS && k < channels; ++k) {
+        at_.c = (uint32_t)k;
+        set_at(&a->y, at_, sum[k], false);
+    }
 }
 
 #endif

@@ -104,10 +104,10 @@ ELEMENT_FN void centre_each(const struct rows_args *a, size_t i) {
 }
 
 struct sign_args { struct view x, dy, y; bool add; };
-ELEMENT_FN void sign_each(const struct sign_args *a, size_t i) { *element(&a->y, i) = *element(&a->x, i) > 0 ? 1.f : -1.f; }
+ELEMENT_FN void sign_each(const struct sign_args *a, size_t i) { set_element(&a->y, i, element(&a->x, i) > 0 ? 1.f : -1.f, false); }
 ELEMENT_FN void sign_back_each(const struct sign_args *a, size_t i) {
-    float u = *element(&a->x, i);
-    put(element(&a->y, i), u > -1 && u < 1 ? *element(&a->dy, i) : 0, a->add);
+    float u = element(&a->x, i);
+    set_element(&a->y, i, u > -1 && u < 1 ? element(&a->dy, i) : 0, a->add);
 }
 
 /* kernels: how many of n cells each block of filters has; i counts those of blocks 1 and up (forward), of block 0 (back). */
@@ -188,8 +188,8 @@ struct depth_args { struct view x, y; int32_t *argmax; };
 ELEMENT_FN void maxpool_depth_each(const struct depth_args *a, size_t i) {
     struct place p = place_of(&a->y, i), k = p, best = p;
     for (; k.c < a->x.c; k.c += a->y.c)
-        if (*at(&a->x, k) > *at(&a->x, best)) best = k;
-    *at(&a->y, p) = *at(&a->x, best);
+        if (at(&a->x, k) > at(&a->x, best)) best = k;
+    set_at(&a->y, p, at(&a->x, best), false);
     if (a->argmax) a->argmax[i] = (int32_t)best.c;
 }
 /* x is dx, y is dy: the one output that looks at this channel chose it or not. */
@@ -198,12 +198,12 @@ ELEMENT_FN void maxpool_depth_back_each(const struct depth_args *a, size_t i) {
     size_t out;
     o.c = p.c % a->y.c;
     out = (((size_t)o.n * a->y.h + o.y) * a->y.w + o.x) * a->y.c + o.c;
-    if (a->argmax[out] == (int32_t)p.c) *at(&a->x, p) += *at(&a->y, o);
+    if (a->argmax[out] == (int32_t)p.c) set_at(&a->x, p, at(&a->y, o), true);
 }
 ELEMENT_FN void zero_nonmax_each(const struct depth_args *a, size_t i) {
     struct place p = place_of(&a->y, i);
-    bool top = *at(&a->x, p) == *at(&a->y, p);
-    if (!top) *at(&a->y, p) = 0;
+    bool top = at(&a->x, p) == at(&a->y, p);
+    if (!top) set_at(&a->y, p, 0, false);
     if (a->argmax) a->argmax[i] = top ? (int32_t)(p.y * a->y.w + p.x) : -1;
 }
 

@@ -27,24 +27,24 @@ struct yolo_args {
     double *sums;                    /* squares per channel; objectness, then accepted per anchor; records */
 };
 
-/* One prediction: entry e is x[e * x_step], its delta d[e * d_step]. */
-struct yolo_cell { const float *x; float *d; ptrdiff_t x_step, d_step; int anchor, row, col; };
+/* One prediction: where its entry 0 is in x; entry e's delta is d[e * d_step].  Deltas are floats. */
+struct yolo_cell { const struct view *x; float *d; ptrdiff_t at, d_step; int anchor, row, col; };
 
 ELEMENT_FN int yolo_entries(const struct yolo_desc *y) { return y->box + 1 + y->classes; }
 
 ELEMENT_FN struct yolo_cell yolo_cell_at(const struct yolo_args *a, uint32_t image, int anchor, uint32_t row, uint32_t col) {
     struct yolo_cell c;
-    uint32_t channel = (uint32_t)(anchor * yolo_entries(&a->y));
-    c.x = at4(&a->x, image, channel, row, col);
-    c.d = at4(&a->d, image, channel, row, col);
-    c.x_step = a->x.sc, c.d_step = a->d.sc;
+    struct place p;
+    p.n = image, p.c = (uint32_t)(anchor * yolo_entries(&a->y)), p.y = row, p.x = col;
+    c.x = &a->x, c.at = offset_of(&a->x, p);
+    c.d = (float *)a->d.data + offset_of(&a->d, p), c.d_step = a->d.sc;
     c.anchor = anchor, c.row = (int)row, c.col = (int)col;
     return c;
 }
 
 ELEMENT_FN int yolo_coord_of(const struct yolo_desc *y, int e) { return y->box == 8 ? 2 * e : e; }
 
-ELEMENT_FN float yolo_raw(const struct yolo_cell *c, int e) { return c->x[e * c->x_step]; }
+ELEMENT_FN float yolo_raw(const struct yolo_cell *c, int e) { return load(c->x->data, c->x->type, c->at + e * c->x->sc); }
 ELEMENT_FN float *yolo_delta(const struct yolo_cell *c, int e) { return &c->d[e * c->d_step]; }
 
 ELEMENT_FN float yolo_activated(const struct yolo_desc *y, const struct yolo_cell *c, int e) {
@@ -327,7 +327,7 @@ ELEMENT_FN void yolo_average_each(const struct yolo_args *a, size_t i) {
 /* --- Sums ------------------------------------------------------------------------------------------------------------------ */
 
 ELEMENT_FN void yolo_squares_term(const struct yolo_args *a, size_t column, size_t row, double *t) {
-    double d = cell_of(&a->d, row)[(ptrdiff_t)column * a->d.sc];
+    double d = in_cell(&a->d, row, column);
     t[0] = d * d;
 }
 ELEMENT_FN void yolo_squares_finish(const struct yolo_args *a, size_t column, const double *sum) { a->sums[column] = sum[0]; }

@@ -59,10 +59,8 @@ static void cuda_local_avgpool_backward(struct backend *be, const struct pool_de
 
 /* --- Copies ------------------------------------------------------------------------------------------------------------- */
 
-static struct view channels_of(const struct tensor *t, int first, int count) {
-    struct tensor part = *t;
-    part.c = count;
-    part.data = (float *)t->data + first * t->sc;
+static struct view channels_of(struct backend *be, const struct tensor *t, int first, int count) {
+    struct tensor part = tensor_channels(be, t, first, count);
     return view_of(&part);
 }
 
@@ -70,20 +68,20 @@ static size_t count_of(const struct tensor *t, int channels) { return cells_of(t
 
 static void cuda_copy_channels(struct backend *be, const struct tensor *x, int xc, struct tensor *y, int yc, int count, double alpha,
                                bool add) {
-    struct copy_args a = { .x = channels_of(x, xc, count), .y = channels_of(y, yc, count), .add = add, .alpha = (float)alpha };
+    struct copy_args a = { .x = channels_of(be, x, xc, count), .y = channels_of(be, y, yc, count), .add = add, .alpha = (float)alpha };
     RUN_EACH(be, copy, &a, count_of(y, count));
 }
 
 static void cuda_copy_weighted(struct backend *be, const struct tensor *x, const real *weight, bool per_channel, int count,
                                struct tensor *y, bool add) {
-    struct copy_args a = { channels_of(x, 0, count), channels_of(y, 0, count), weight, per_channel, add, 1 };
+    struct copy_args a = { channels_of(be, x, 0, count), channels_of(be, y, 0, count), weight, per_channel, add, 1 };
     RUN_EACH(be, copy, &a, count_of(y, count));
 }
 
 static void cuda_weight_backward(struct backend *be, const struct tensor *x, const struct tensor *dy, bool per_channel, int count,
                                  real *dw) {
     double *sums = per_channel || !count ? NULL : cuda_scratch(be, SCRATCH_SUMS, (size_t)count * sizeof *sums);
-    struct channel_args a = { .x = channels_of(x, 0, count), .dy = channels_of(dy, 0, count), .target = dw, .wide = sums };
+    struct channel_args a = { .x = channels_of(be, x, 0, count), .dy = channels_of(be, dy, 0, count), .target = dw, .wide = sums };
     if (!per_channel && !sums) return;
     RUN_COLUMNS(be, weight_back, &a, (size_t)count, cells_of(dy));
     struct total_args t = { sums, (size_t)count, dw };

@@ -61,10 +61,11 @@ static void space_close(struct trial_space *space) {
 /* What the library leaves to our own kernel in this form. */
 static void rest_of(struct device *d, const struct graph_spec *s, const struct conv_desc *desc, void *const operand[OPERANDS]) {
     const struct conv_shape *c = &s->shape;
-    struct view y = { .data = operand[OPERAND_Y], .kind = VIEW_FLAT, .n = (uint32_t)c->n, .c = (uint32_t)c->filters, .h = (uint32_t)c->oh,
-                      .w = (uint32_t)c->ow };
-    struct finish_args a = { .y = y, .bias = operand[OPERAND_BIAS], .act = desc->act };
-    if (s->narrow) a.narrow = operand[OPERAND_SKIP];
+    struct view y = { .data = operand[OPERAND_Y], .type = desc->y.type, .kind = VIEW_FLAT, .n = (uint32_t)c->n, .c = (uint32_t)c->filters,
+                      .h = (uint32_t)c->oh, .w = (uint32_t)c->ow };
+    struct finish_args a = { .conv = y, .y = y, .bias = operand[OPERAND_BIAS], .act = desc->act };
+    a.conv.type = s->narrow ? precision_factor(d->precision) : ELEMENT_REAL;
+    if (a.conv.type != y.type) a.conv.data = operand[OPERAND_SKIP];
     if (desc->skip) a.skip = y;
     d->ops->finish(d, &a, (size_t)c->n * (size_t)c->filters * (size_t)c->oh * (size_t)c->ow);
 }
@@ -111,9 +112,9 @@ struct question {
 static void key_of(struct device *d, const struct question *q, char key[KEY]) {
     const struct conv_shape *s = &q->form->shape;
     const struct conv_desc *c = q->desc;
-    snprintf(key, KEY, "%s|cuDNN %zu|%s|%d trials|pass %d%s|x %d %d %d %d|filters %d groups %d size %d stride %d %d dilation %d pad %d|bias %d skip %d %s",
+    snprintf(key, KEY, "%s|cuDNN %zu|%s|%d trials|pass %d%s|x %d %d %d %d|filters %d groups %d size %d stride %d %d dilation %d pad %d|bias %d skip %d %s|y %d skip %d",
              ((struct gpu *)d->own)->name, cudnnGetVersion(), precision_name(d->precision), library_of(d)->trials, (int)q->form->pass, q->form->add ? " add" : "", s->n, s->c,
-             s->h, s->w, s->filters, s->groups, s->size, s->stride_x, s->stride_y, s->dilation, s->pad, c->bias, c->skip, activation_name(c->act));
+             s->h, s->w, s->filters, s->groups, s->size, s->stride_x, s->stride_y, s->dilation, s->pad, c->bias, c->skip, activation_name(c->act), (int)c->y.type, (int)c->skip_type);
 }
 
 static void take(struct question *q, struct graph *g, int form, size_t bytes) {
@@ -148,7 +149,8 @@ static void keep(struct device *d, struct ctx *ctx, const struct question *q, co
 static void try_form(struct device *d, struct question *q, int form, struct trial_space *space, double *best) {
     const struct graph_spec *s = &q->form[form];
     bool fused = s->pass == CONV_FORWARD && (s->act != ACT_LINEAR || s->bias || s->skip);
-    bool rest = s->pass == CONV_FORWARD && !fused && (q->desc->bias || q->desc->act != ACT_LINEAR || q->desc->skip || s->narrow);
+    bool rest = s->pass == CONV_FORWARD && !fused &&
+                (q->desc->bias || q->desc->act != ACT_LINEAR || q->desc->skip || s->narrow != (q->desc->y.type != ELEMENT_REAL));
     int trials = library_of(d)->trials, most = fused && trials > COMPILED_TRIALS ? COMPILED_TRIALS : trials;
     struct graph_engine list[MOST_TRIALS];
     struct graph *g = graph_new(s, library_of(d)->handle, NULL);
@@ -194,28 +196,29 @@ static bool may_fuse(const struct device *d, const struct conv_desc *c) {
 
 static bool forward_graph(struct device *d, struct ctx *ctx, struct conv *c, const struct conv_desc *desc, size_t *bytes) {
     struct graph_spec plain = { .pass = CONV_FORWARD, .shape = shape_of(desc), .precision = d->precision, .act = ACT_LINEAR,
-                                .narrow = precision_factor(d->precision) != FACTOR_FLOAT }, fused = plain;
+                                .narrow = precision_factor(d->precision) != ELEMENT_REAL }, fused = plain;
     struct question q = { .desc = desc };
-    fused.narrow = false, fused.bias = desc->bias, fused.skip = desc->skip, fused.act = desc->act;
+    fused.narrow = desc->y.type != ELEMENT_REAL, fused.narrow_skip = desc->skip_type != ELEMENT_REAL;
+    fused.bias = desc->bias, fused.skip = desc->skip, fused.act = desc->act;
     bool more = may_fuse(d, desc) && (desc->bias || desc->skip || desc->act != ACT_LINEAR);
     if (more) q.form[q.n++] = fused;
     q.form[q.n++] = plain;
     if (!answer(d, ctx, &q)) return false;
     c->forward = q.graph;
     c->form.fused = more && q.chosen == 0;
-    c->form.narrow[CONV_FORWARD] = q.form[q.chosen].narrow;
+    c->form.result[CONV_FORWARD] = q.form[q.chosen].narrow ? c->form.factor : ELEMENT_REAL;
     if (q.bytes > *bytes) *bytes = q.bytes;
     return true;
 }
 
 static bool backward_graph(struct device *d, struct ctx *ctx, struct conv *c, const struct conv_desc *desc, enum conv_pass pass, bool add,
                            struct graph **out, size_t *bytes) {
-    bool narrow = precision_factor(d->precision) != FACTOR_FLOAT;
+    bool narrow = c->form.factor != ELEMENT_REAL;
     struct graph_spec s = { .pass = pass, .shape = shape_of(desc), .precision = d->precision, .act = ACT_LINEAR, .narrow = narrow, .add = add };
     struct question q = { .form = { s }, .n = 1, .desc = desc };
     if (!answer(d, ctx, &q)) return false;
     *out = q.graph;
-    c->form.narrow[pass] = narrow;
+    c->form.result[pass] = c->form.factor;
     if (q.bytes > *bytes) *bytes = q.bytes;
     return true;
 }
@@ -226,7 +229,7 @@ static bool graphs(struct device *d, struct ctx *ctx, struct conv *c, const stru
     if (!desc->backward) return true;
     if (!backward_graph(d, ctx, c, desc, CONV_DATA, false, &c->data[0], bytes) || !backward_graph(d, ctx, c, desc, CONV_WEIGHTS, false, &c->weights, bytes))
         return false;
-    return c->form.narrow[CONV_DATA] || backward_graph(d, ctx, c, desc, CONV_DATA, true, &c->data[1], bytes);
+    return c->form.factor != ELEMENT_REAL || backward_graph(d, ctx, c, desc, CONV_DATA, true, &c->data[1], bytes);
 }
 
 static void drop_graphs(struct conv *c) {
@@ -259,7 +262,7 @@ static struct device_conv *conv_open(struct device *d, struct ctx *ctx, const st
     }
     if (!graphs(d, ctx, c, desc, &bytes)) {
         drop_graphs(c);
-        c->form = (struct device_conv){ .factor = FACTOR_FLOAT };
+        c->form = (struct device_conv){ .factor = ELEMENT_REAL };
         c->legacy = legacy_open(library_of(d)->handle, d->precision, desc, &bytes);
         tell(d, ctx, desc);
     }
@@ -273,7 +276,7 @@ static struct device_conv *conv_open(struct device *d, struct ctx *ctx, const st
 
 /* --- Passes ---------------------------------------------------------------------------------------------------------------------------- */
 
-static void conv_forward(struct device *d, struct device_conv *conv, const void *x, const void *w, const float *bias, const float *skip, void *y) {
+static void conv_forward(struct device *d, struct device_conv *conv, const void *x, const void *w, const float *bias, const void *skip, void *y) {
     struct conv *c = (struct conv *)conv;
     struct gpu *g = d->own;
     void *const operand[OPERANDS] = { NULL, (void *)x, (void *)w, y, (void *)bias, (void *)skip };

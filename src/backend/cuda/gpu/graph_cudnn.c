@@ -184,7 +184,7 @@ static void build_forward(struct graph *g, cudnnBackendDescriptor_t x, cudnnBack
         if (step == 1) activate(g, s->act, at, to);
         else
             pointwise(g, CUDNN_POINTWISE_ADD, at,
-                      step == 0 ? map_new(g, OPERAND_BIAS, CUDNN_DATA_FLOAT, 1, s->shape.filters, 1, 1) : output_map(g, OPERAND_SKIP, CUDNN_DATA_FLOAT),
+                      step == 0 ? map_new(g, OPERAND_BIAS, CUDNN_DATA_FLOAT, 1, s->shape.filters, 1, 1) : output_map(g, OPERAND_SKIP, s->narrow_skip ? factor_type(s) : CUDNN_DATA_FLOAT),
                       to, ACT_LINEAR);
         at = to;
     }

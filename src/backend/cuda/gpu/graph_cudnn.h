@@ -14,12 +14,12 @@ struct graph_spec {
     enum conv_pass pass;
     struct conv_shape shape;
     enum precision precision;
-    bool narrow;              /* the result is as narrow as the factors; else floats */
+    bool narrow, narrow_skip; /* the result, and skip, are as narrow as the factors; else floats */
     bool add;                 /* gradients are added to what is there */
     bool bias, skip;          /* forward: y = act(conv + bias) + skip */
     enum activation act;
 };
-/* What flows in and out: x, w, y or their gradients; bias and skip are floats. */
+/* What flows in and out: x, w, y or their gradients, bias (floats) and skip. */
 enum graph_operand { OPERAND_X = 1, OPERAND_W, OPERAND_Y, OPERAND_BIAS, OPERAND_SKIP, OPERANDS };
 
 /* One way to compute a graph: number `index` of the list that heuristic `mode` gives; `id` tells whether it is still the same. */

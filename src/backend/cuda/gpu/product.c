@@ -10,7 +10,7 @@ enum { MOST_ALGORITHMS = 8, ROUNDS = 3, BY_BLAS = -1 };
 #define PRODUCT_SPACE ((size_t)32 << 20)
 
 /* The shape of a product, and what it is computed by: number `choice` of cuBLASLt's list, or BY_BLAS. */
-struct shape_key { bool ta, tb, add; int m, n, k; ptrdiff_t lda, ldb, ldc; int alignment; };
+struct shape_key { bool ta, tb, add; int m, n, k; enum element factor, result; ptrdiff_t lda, ldb, ldc; int alignment; };
 struct way { struct shape_key key; int choice; cublasLtMatmulAlgo_t algorithm; };
 
 struct products {
@@ -26,9 +26,13 @@ static bool failed(struct device *d, cublasStatus_t st) {
     return true;
 }
 
-static cublasComputeType_t compute_of(enum precision p) {
+static cudaDataType_t type_of(enum element e) { return e == ELEMENT_HALF ? CUDA_R_16F : e == ELEMENT_BRAIN ? CUDA_R_16BF : CUDA_R_32F; }
+static size_t size_of(enum element e) { return e == ELEMENT_REAL ? sizeof(float) : sizeof(uint16_t); }
+
+/* Factors of 16 bits are multiplied as they are; floats as the precision has it. */
+static cublasComputeType_t compute_of(enum precision p, const struct product *x) {
     static const cublasComputeType_t type[] = { CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32, CUBLAS_COMPUTE_32F_FAST_16BF, CUBLAS_COMPUTE_32F_FAST_16F };
-    return type[p];
+    return x->factor == ELEMENT_REAL ? type[p] : CUBLAS_COMPUTE_32F;
 }
 
 /* --- By cuBLASLt ------------------------------------------------------------------------------------------------------------------- */
@@ -47,12 +51,12 @@ static cublasStatus_t describe(enum precision precision, const struct product *p
     cublasOperation_t first = p->tb ? CUBLAS_OP_T : CUBLAS_OP_N, second = p->ta ? CUBLAS_OP_T : CUBLAS_OP_N;
     uint64_t n = (uint64_t)p->n, m = (uint64_t)p->m, k = (uint64_t)p->k;
     *x = (struct descriptors){ 0 };
-    cublasStatus_t st = cublasLtMatmulDescCreate(&x->how, compute_of(precision), CUDA_R_32F);
+    cublasStatus_t st = cublasLtMatmulDescCreate(&x->how, compute_of(precision, p), CUDA_R_32F);
     if (st == CUBLAS_STATUS_SUCCESS) st = cublasLtMatmulDescSetAttribute(x->how, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first);
     if (st == CUBLAS_STATUS_SUCCESS) st = cublasLtMatmulDescSetAttribute(x->how, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second);
-    if (st == CUBLAS_STATUS_SUCCESS) st = cublasLtMatrixLayoutCreate(&x->a, CUDA_R_32F, p->tb ? k : n, p->tb ? n : k, p->ldb);
-    if (st == CUBLAS_STATUS_SUCCESS) st = cublasLtMatrixLayoutCreate(&x->b, CUDA_R_32F, p->ta ? m : k, p->ta ? k : m, p->lda);
-    if (st == CUBLAS_STATUS_SUCCESS) st = cublasLtMatrixLayoutCreate(&x->c, CUDA_R_32F, n, m, p->ldc);
+    if (st == CUBLAS_STATUS_SUCCESS) st = cublasLtMatrixLayoutCreate(&x->a, type_of(p->factor), p->tb ? k : n, p->tb ? n : k, p->ldb);
+    if (st == CUBLAS_STATUS_SUCCESS) st = cublasLtMatrixLayoutCreate(&x->b, type_of(p->factor), p->ta ? m : k, p->ta ? k : m, p->lda);
+    if (st == CUBLAS_STATUS_SUCCESS) st = cublasLtMatrixLayoutCreate(&x->c, type_of(p->result), n, m, p->ldc);
     return st;
 }
 
@@ -63,12 +67,14 @@ static cublasStatus_t by_lt(struct device *d, const struct product *p, const str
                           PRODUCT_SPACE, g->stream);
 }
 
+static size_t alignment_to(int alignment, enum element e) { return (size_t)alignment < size_of(e) ? size_of(e) : (size_t)alignment; }
+
 /* cuBLASLt's list for addresses that `alignment` divides, best first, of those that add in one order; returns how many. */
-static int algorithms(struct device *d, const struct descriptors *x, int alignment, cublasLtMatmulHeuristicResult_t list[MOST_ALGORITHMS]) {
+static int algorithms(struct device *d, const struct product *p, const struct descriptors *x, int alignment, cublasLtMatmulHeuristicResult_t list[MOST_ALGORITHMS]) {
     struct gpu *g = d->own;
     cublasLtMatmulPreference_t wish = NULL;
     size_t space = PRODUCT_SPACE;
-    uint32_t bytes = (uint32_t)alignment, schemes = CUBLASLT_REDUCTION_SCHEME_MASK & ~(uint32_t)CUBLASLT_REDUCTION_SCHEME_INPLACE;
+    uint32_t factors = (uint32_t)alignment_to(alignment, p->factor), results = (uint32_t)alignment_to(alignment, p->result), schemes = CUBLASLT_REDUCTION_SCHEME_MASK & ~(uint32_t)CUBLASLT_REDUCTION_SCHEME_INPLACE;
     int n = 0;
     cublasStatus_t st = cublasLtMatmulPreferenceCreate(&wish);
     if (st == CUBLAS_STATUS_SUCCESS) st = cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &space, sizeof space);
@@ -76,7 +82,7 @@ static int algorithms(struct device *d, const struct descriptors *x, int alignme
     for (int i = 0; i < 4 && st == CUBLAS_STATUS_SUCCESS; ++i) {
         static const cublasLtMatmulPreferenceAttributes_t name[] = { CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
                                                                      CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES };
-        st = cublasLtMatmulPreferenceSetAttribute(wish, name[i], &bytes, sizeof bytes);
+        st = cublasLtMatmulPreferenceSetAttribute(wish, name[i], i < 2 ? &factors : &results, sizeof factors);
     }
     if (st == CUBLAS_STATUS_SUCCESS && cublasLtMatmulAlgoGetHeuristic(g->products->lt, x->how, x->a, x->b, x->c, x->c, wish, MOST_ALGORITHMS, list, &n) != CUBLAS_STATUS_SUCCESS)
         n = 0;
@@ -90,18 +96,16 @@ static int algorithms(struct device *d, const struct descriptors *x, int alignme
 static cublasStatus_t by_blas(struct device *d, const struct product *p) {
     const float one = 1;
     return cublasGemmEx_64(((struct gpu *)d->own)->blas, p->tb ? CUBLAS_OP_T : CUBLAS_OP_N, p->ta ? CUBLAS_OP_T : CUBLAS_OP_N, p->n, p->m, p->k, &one, p->b,
-                        CUDA_R_32F, p->ldb, p->a, CUDA_R_32F, p->lda, &p->beta, p->c, CUDA_R_32F, p->ldc, compute_of(d->precision),
-                        CUBLAS_GEMM_DEFAULT);
+                        type_of(p->factor), p->ldb, p->a, type_of(p->factor), p->lda, &p->beta, p->c, type_of(p->result), p->ldc,
+                        compute_of(d->precision, p), CUBLAS_GEMM_DEFAULT);
 }
 
 /* --- Choosing ------------------------------------------------------------------------------------------------------------------------ */
 
-/* The largest power of two up to 16 that divides all three addresses: parameters lie anywhere. */
+/* 16 where that divides all three addresses, else an element's size: parameters lie anywhere, as do the channels of a group. */
+static int least_alignment(const struct product *p) { return (int)(size_of(p->factor) < size_of(p->result) ? size_of(p->factor) : size_of(p->result)); }
 static int alignment_of(const struct product *p) {
-    uintptr_t all = (uintptr_t)p->a | (uintptr_t)p->b | (uintptr_t)p->c;
-    int alignment = 16;
-    while (alignment > 4 && all % (uintptr_t)alignment) alignment /= 2;
-    return alignment;
+    return ((uintptr_t)p->a | (uintptr_t)p->b | (uintptr_t)p->c) % 16 ? least_alignment(p) : 16;
 }
 
 static struct shape_key key_of(const struct product *p, int alignment) {
@@ -109,6 +113,7 @@ static struct shape_key key_of(const struct product *p, int alignment) {
     memset(&key, 0, sizeof key);
     key.ta = p->ta, key.tb = p->tb, key.add = p->beta != 0;
     key.m = p->m, key.n = p->n, key.k = p->k;
+    key.factor = p->factor, key.result = p->result;
     key.lda = p->lda, key.ldb = p->ldb, key.ldc = p->ldc;
     key.alignment = alignment;
     return key;
@@ -149,14 +154,14 @@ static float time_of(struct device *d, const struct product *p, const struct des
 /* Room for one of each matrix, with numbers in it; false: there is none, or no need. */
 static bool space_open(struct device *d, struct product *p, void **block) {
     size_t a = (size_t)(p->ta ? p->k : p->m) * (size_t)p->lda, b = (size_t)(p->tb ? p->n : p->k) * (size_t)p->ldb, c = (size_t)p->m * (size_t)p->ldc;
-    a = (a + 63) / 64 * 64, b = (b + 63) / 64 * 64;
-    if (cudaMalloc(block, (a + b + c) * sizeof(float)) != cudaSuccess) {
+    a = (a * size_of(p->factor) + 255) / 256 * 256, b = (b * size_of(p->factor) + 255) / 256 * 256, c *= size_of(p->result);
+    if (cudaMalloc(block, a + b + c) != cudaSuccess) {
         cudaGetLastError();
         return false;
     }
     ++d->allocations;
-    cudaMemsetAsync(*block, 0x3c, (a + b + c) * sizeof(float), ((struct gpu *)d->own)->stream);
-    float *at = *block;
+    cudaMemsetAsync(*block, 0x3c, a + b + c, ((struct gpu *)d->own)->stream);
+    char *at = *block;
     p->a = at, p->b = at + a, p->c = at + a + b;
     return true;
 }
@@ -203,17 +208,18 @@ static int fastest(struct device *d, const struct product *asked, const struct d
 
 void gpu_product_plan(struct device *d, const struct product *p) {
     struct gpu *g = d->own;
-    /* Addresses are not known yet: an alignment of 16 for what the backend allocates, 4 where parameters are factors as they lie. */
-    for (int alignment = 16; alignment >= 4; alignment /= 4) {
+    /* Addresses are not known yet: an alignment of 16 for what the backend allocates, an element's where parameters are factors as they lie. */
+    for (int i = 0; i < 2; ++i) {
+        int alignment = i ? least_alignment(p) : 16;
         struct shape_key key = key_of(p, alignment);
         struct descriptors x;
         cublasLtMatmulHeuristicResult_t list[MOST_ALGORITHMS];
         char text[384];
         bool tried = false;
         if (d->failed || cudaSetDevice(g->number) != cudaSuccess || way_of(g->products, &key)) continue;
-        snprintf(text, sizeof text, "%s|cuBLASLt %zu|%s|product %d%d%d %d %d %d|%td %td %td|%d", g->name, cublasLtGetVersion(), precision_name(d->precision),
-                 p->ta, p->tb, p->beta != 0, p->m, p->n, p->k, p->lda, p->ldb, p->ldc, alignment);
-        int n = describe(d->precision, p, &x) == CUBLAS_STATUS_SUCCESS ? algorithms(d, &x, alignment, list) : 0, choice = recall(d, text, n, list);
+        snprintf(text, sizeof text, "%s|cuBLASLt %zu|%s|product %d%d%d %d %d %d|%td %td %td|%d|%d %d", g->name, cublasLtGetVersion(), precision_name(d->precision),
+                 p->ta, p->tb, p->beta != 0, p->m, p->n, p->k, p->lda, p->ldb, p->ldc, alignment, (int)p->factor, (int)p->result);
+        int n = describe(d->precision, p, &x) == CUBLAS_STATUS_SUCCESS ? algorithms(d, p, &x, alignment, list) : 0, choice = recall(d, text, n, list);
         if (choice == -2) {
             choice = fastest(d, p, &x, n, list, &tried);
             if (tried) keep(d, text, choice, list);
@@ -226,14 +232,13 @@ void gpu_product_plan(struct device *d, const struct product *p) {
 /* A shape that was not planned: cuBLASLt's expectation. */
 static struct way *new_way(struct device *d, const struct product *p, const struct shape_key *key, const struct descriptors *x) {
     cublasLtMatmulHeuristicResult_t list[MOST_ALGORITHMS];
-    int n = algorithms(d, x, key->alignment, list);
-    (void)p;
+    int n = algorithms(d, p, x, key->alignment, list);
     return add_way(((struct gpu *)d->own)->products, key, n > 0 ? 0 : BY_BLAS, n > 0 ? &list[0].algo : NULL);
 }
 
 void gpu_product(struct device *d, const struct product *p) {
     struct gpu *g = d->own;
-    struct shape_key key = key_of(p, alignment_of(p) == 16 ? 16 : 4);
+    struct shape_key key = key_of(p, alignment_of(p));
     struct descriptors x;
     if (d->failed || cudaSetDevice(g->number) != cudaSuccess || p->m < 1 || p->n < 1 || p->k < 1) return;
     if (!failed(d, describe(d->precision, p, &x))) {
