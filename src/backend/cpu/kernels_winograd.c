@@ -135,7 +135,7 @@ static void backward_weights(const struct winograd *win, int threads, float *scr
                     ptrdiff_t c = item % chunks * ROWS_CHUNK, f = item / chunks * PANEL, rows = in - c < ROWS_CHUNK ? in - c : ROWS_CHUNK;
                     float *sums = own + thread * (ptrdiff_t)WEIGHTS * SUMS_POINT;
                     for (int p = 0; p < POINTS; ++p)
-                        product_panel(panel_width(out, f), rows, from + p * l.matrix + c, 1, x_step, slopes + p * y_matrix + f, y_step, n,
+                        product_panel(out - f, rows, from + p * l.matrix + c, 1, x_step, slopes + p * y_matrix + f, y_step, n,
                                       sums + p * SUMS_POINT, PANEL, false);
                     add_weights(sums, SUMS_POINT, c, rows, in, f, out - f < PANEL ? out - f : PANEL, dw);
                 }
