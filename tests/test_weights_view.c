@@ -9,8 +9,8 @@
 #include "test.h"
 
 static const char cfg[] = "[net]\nwidth=32\nheight=32\nchannels=3\nbatch=1\n\n"
-                          "[convolutional]\nbatch_normalize=1\nfilters=16\nsize=3\nstride=1\npad=1\nactivation=leaky\n\n"
-                          "[convolutional]\nbatch_normalize=1\nfilters=24\nsize=3\nstride=2\npad=1\nactivation=mish\n%s\n"
+                          "[convolutional]\nbatch_normalize=1\nfilters=128\nsize=3\nstride=1\npad=1\nactivation=leaky\n\n"
+                          "[convolutional]\nbatch_normalize=1\nfilters=136\nsize=3\nstride=2\npad=1\nactivation=mish\n%s\n"
                           "[convolutional]\nfilters=18\nsize=1\nstride=1\npad=1\nactivation=linear\n\n"
                           "[yolo]\nmask=0,1,2\nanchors=1,2,3,4,5,6\nclasses=1\nnum=3\n";
 
@@ -146,6 +146,20 @@ static void changes_are_noticed(void) {
     fputc(0, file);
     fclose(file);
     CHECK(net_bind(&ctx, net, be, NET_INFER, 1) != ST_OK && strstr(ctx.error, "was changed while"), "%s", ctx.error);
+    ctx_clear(&ctx);
+    net_close(net);
+    /* one that is bound runs on, whatever becomes of the file */
+    save_weights(3);
+    net = open_cfg(&ctx, cfg_path);
+    CHECK(net_load_to_run(&ctx, net, path, 7, NULL) == ST_OK && net_bind(&ctx, net, be, NET_INFER, 1) == ST_OK, "%s", ctx.error);
+    size_t n[2];
+    float *y[2];
+    y[0] = outputs(&ctx, net, be, &n[0]);
+    CHECK(truncate(path, 0) == 0, "cannot empty %s", path);
+    y[1] = outputs(&ctx, net, be, &n[1]);
+    CHECK(memcmp(y[0], y[1], n[0] * sizeof *y[0]) == 0, "other outputs when the file is empty");
+    free(y[0]), free(y[1]);
+    CHECK(net_resize(&ctx, net, 64, 64) != ST_OK && strstr(ctx.error, "was changed while"), "%s", ctx.error);
     net_close(net);
     backend_close(be);
 }

@@ -17,7 +17,7 @@ struct net {
     struct layer *layer;
     float *param;
     size_t n_param;
-    struct weights_view *view;     /* the file that param is a view of, not to be written to; NULL: param is memory */
+    struct weights_view *view;     /* the file that parts of param are a view of, not to be written to; NULL: param is memory */
     struct conv_range *range;      /* per layer, low NULL where there is none: what its input holds (ranges.h); NULL: not known.
                                     * Read by net_bind; backends that compute in 8 bits need it */
     uint64_t seen;
@@ -66,8 +66,8 @@ void net_init_weights(struct net *, uint64_t seed);
  * many layers were read.  A file that ends inside a layer, holds more than the network, or whose values cannot be this
  * network's (NaN, negative variance) is refused: "FILE: ...".  The net is unchanged on failure. */
 enum status net_load(struct ctx *, struct net *, const char *path, enum load_policy, int *layers);
-/* For a network that will only run: its parameters stay in the file where that holds them as they are needed, and leave memory as
- * plans take their copies.  Writing to param is a fault then.  Else like net_init_weights and LOAD_WHOLE. */
+/* For a network that will only run: large arrays of weights stay in the file where that holds them as they are needed, and leave memory
+ * as plans take their copies.  Writing to param is a fault then.  Else like net_init_weights and LOAD_WHOLE. */
 enum status net_load_to_run(struct ctx *, struct net *, const char *path, uint64_t seed, int *layers);
 /* Writes header 0.2.5 and the first `layers` layers (-1: all) of the host copy. */
 enum status net_save(struct ctx *, const struct net *, const char *path, int layers);

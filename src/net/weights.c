@@ -212,27 +212,66 @@ static bool lies_alike(const struct net *net, const struct reader *r) {
     return at == net->n_param && r->size == r->at + 4 * at;
 }
 
-struct weights_view { void *base; size_t size; FILE *file; struct stat as_it_was; char path[]; };
+/* A copy of the file in which the pages inside large arrays of weights are the file's own: those are read when a network is bound, and
+ * not while it runs (but for matrices that products read in place), so that somebody who writes over the file does not disturb that. */
+struct weights_view { char *base; size_t size, start /* of the values */; FILE *file; struct stat as_it_was; char path[]; };
 
-static struct weights_view *view_new(struct reader *r) {
-    struct weights_view *v = malloc(sizeof *v + strlen(r->path) + 1);
-    if (!v) return NULL;
-    *v = (struct weights_view){ .size = r->size, .file = r->file };
-    strcpy(v->path, r->path);
-    v->base = mmap(NULL, v->size, PROT_READ, MAP_PRIVATE, fileno(v->file), 0);
-    if (v->base != MAP_FAILED && fstat(fileno(v->file), &v->as_it_was) == 0) {
-        r->file = NULL;
-        return v;
+enum { VIEW_LEAST = 1 << 16 }; /* bytes */
+
+/* Those pages of an array: bytes from..end of the file. */
+static bool own_pages(const struct weights_view *v, const struct param *p, size_t *from, size_t *end) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), first = v->start + 4 * p->offset;
+    *from = (first + page - 1) / page * page;
+    *end = (first + 4 * param_count(p)) / page * page;
+    return p->role == PARAM_WEIGHT && param_owned(p) && *end >= *from + VIEW_LEAST;
+}
+
+static bool read_part(struct weights_view *v, size_t from, size_t end) {
+    while (from < end) {
+        ssize_t got = pread(fileno(v->file), v->base + from, end - from, (off_t)from);
+        if (got <= 0) return false;
+        from += (size_t)got;
     }
-    if (v->base != MAP_FAILED) munmap(v->base, v->size);
-    free(v);
-    return NULL;
+    return true;
+}
+
+static bool view_fill(struct weights_view *v, const struct net *net) {
+    size_t done = 0, from, end;
+    for (int i = 0; i < net->n; ++i)
+        for (int k = 0; k < net->layer[i].n_param; ++k) {
+            if (!own_pages(v, &net->layer[i].param[k], &from, &end)) continue;
+            void *at = mmap(v->base + from, end - from, PROT_READ, MAP_PRIVATE | MAP_FIXED, fileno(v->file), (off_t)from);
+            if (at == MAP_FAILED || !read_part(v, done, from)) return false;
+            done = end;
+        }
+    return read_part(v, done, v->size);
 }
 
 static void view_free(struct weights_view *v) {
     munmap(v->base, v->size);
-    fclose(v->file);
+    if (v->file) fclose(v->file);
     free(v);
+}
+
+/* Takes the reader's file; NULL: it has to be read in the usual way. */
+static struct weights_view *view_new(struct reader *r, const struct net *net) {
+    struct weights_view *v = malloc(sizeof *v + strlen(r->path) + 1);
+    if (!v) return NULL;
+    *v = (struct weights_view){ .size = r->size, .start = r->at, .file = r->file };
+    strcpy(v->path, r->path);
+    v->base = mmap(NULL, v->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (v->base == MAP_FAILED) {
+        free(v);
+        return NULL;
+    }
+    bool filled = fstat(fileno(v->file), &v->as_it_was) == 0 && view_fill(v, net);
+    if (filled) {
+        r->file = NULL;
+        return v;
+    }
+    v->file = NULL; /* stays the reader's */
+    view_free(v);
+    return NULL;
 }
 
 void net_drop_param(struct net *net) {
@@ -242,16 +281,13 @@ void net_drop_param(struct net *net) {
     net->param = NULL;
 }
 
-/* Pages of a view that nobody will read soon: nothing was written there, so they can be read again. */
-static void leave(const float *first, const float *end) {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)first / page * page;
-    madvise((void *)start, (uintptr_t)end - start, MADV_DONTNEED);
+static void leave(const struct weights_view *v, const struct param *p) {
+    size_t from, end;
+    if (own_pages(v, p, &from, &end)) madvise(v->base + from, end - from, MADV_DONTNEED); /* they can be read again */
 }
 
 void net_leave_param(const struct net *net, const struct layer *l) {
-    if (!net->view || !l->n_param) return;
-    const struct param *last = &l->param[l->n_param - 1];
-    leave(net->param + l->param[0].offset, net->param + last->offset + param_count(last));
+    for (int k = 0; net->view && k < l->n_param; ++k) leave(net->view, &l->param[k]);
 }
 
 enum status net_check_param(struct ctx *ctx, const struct net *net) {
@@ -264,13 +300,13 @@ enum status net_check_param(struct ctx *ctx, const struct net *net) {
     return ctx_fail(ctx, ST_IO, "%s: was changed while a network that runs was reading it; start again", v->path);
 }
 
-static enum status look_at(struct ctx *ctx, const struct net *net, const char *path, const float *values) {
+static enum status look_at(struct ctx *ctx, const struct net *net, const struct weights_view *v, const float *values) {
     for (int i = 0; i < net->n; ++i)
         for (int k = 0; k < net->layer[i].n_param; ++k) {
             const struct param *p = &net->layer[i].param[k];
             if (!param_owned(p)) continue;
-            if (!plausible(p, values + p->offset, param_count(p))) return impossible(ctx, net, path, i, p);
-            leave(values + p->offset, values + p->offset + param_count(p));
+            if (!plausible(p, values + p->offset, param_count(p))) return impossible(ctx, net, v->path, i, p);
+            leave(v, p);
         }
     return ST_OK;
 }
@@ -288,15 +324,15 @@ enum status net_load_to_run(struct ctx *ctx, struct net *net, const char *path, 
     uint64_t seen = 0;
     enum status st = reader_open(ctx, path, &r);
     if (st == ST_OK) st = read_header(ctx, &r, &header, &seen);
-    struct weights_view *view = st == ST_OK && lies_alike(net, &r) ? view_new(&r) : NULL;
-    float *values = view ? (float *)(void *)((char *)view->base + r.at) : NULL;
+    struct weights_view *view = st == ST_OK && lies_alike(net, &r) ? view_new(&r, net) : NULL;
+    float *values = view ? (float *)(void *)(view->base + view->start) : NULL;
     reader_close(&r);
     if (st != ST_OK) return st;
     if (!view) {
         TRY(fresh_values(ctx, net, seed));
         return net_load(ctx, net, path, LOAD_WHOLE, layers);
     }
-    if ((st = look_at(ctx, net, path, values)) != ST_OK) {
+    if ((st = look_at(ctx, net, view, values)) != ST_OK) {
         view_free(view);
         return st;
     }
