@@ -163,6 +163,9 @@ static void check_lines(void) {
     memcpy(l->in, (int[]){ 12, 24 }, 2 * sizeof(int));
     memcpy(l->out, (int[]){ 8, 16, 32 }, 3 * sizeof(int));
     memcpy(l->ms, (double[]){ 1, 2, 1.5, 1, 3, 4 }, 6 * sizeof(double)); /* a dip at 12, 32 */
+    int pairs = 0, falling = 0;
+    latency_doubt(l, &pairs, &falling);
+    CHECK(pairs == 7 && falling == 1, "%d pairs, %d fall", pairs, falling); /* 2 -> 1.5; 1 -> 1 does not */
     latency_settle(l);
     const struct layer *conv = &b.net->layer[1];
     CHECK_NEAR(latency_of_layer(m, conv, 24, 32), 8, 1e-12, "the full width is what the network took");

@@ -56,6 +56,15 @@ double latency_whole(const struct latency_model *m) {
     return sum;
 }
 
+void latency_doubt(const struct latency_layer *l, int *pairs, int *falling) {
+    for (int a = 0; a < l->n_in; ++a)
+        for (int b = 0; b < l->n_out; ++b) {
+            double t = l->ms[a * l->n_out + b];
+            if (b > 0) ++*pairs, *falling += t < .9 * l->ms[a * l->n_out + b - 1];
+            if (a > 0) ++*pairs, *falling += t < .9 * l->ms[(a - 1) * l->n_out + b];
+        }
+}
+
 void latency_settle(struct latency_layer *l) {
     for (int a = 0; a < l->n_in; ++a)
         for (int b = 0; b < l->n_out; ++b) {

@@ -20,6 +20,9 @@ enum status latency_without(struct ctx *, const struct latency_model *, const st
 /* Of the network at its full widths. */
 double latency_whole(const struct latency_model *);
 void latency_drop(struct latency_model *);
+/* Adds the pairs of neighbouring widths, and those of them where the wider one took less than 0.9 times as long: many say that the machine
+ * was busy with something else.  Before latency_settle. */
+void latency_doubt(const struct latency_layer *, int *pairs, int *falling);
 /* Makes times grow with the widths and the last one equal full_ms: what is measured alone on a busy machine does neither. */
 void latency_settle(struct latency_layer *);
 double latency_of_layer(const struct latency_model *, const struct layer *, int in, int out);

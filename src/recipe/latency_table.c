@@ -259,6 +259,7 @@ static enum status fill_layer(struct ctx *ctx, struct backend *be, const struct 
             TRY(fill_cell(ctx, be, l, machine, cache, to->in[a], to->out[b], &to->ms[a * to->n_out + b], report));
             ++report->shapes;
         }
+    latency_doubt(to, &report->pairs, &report->falling);
     latency_settle(to);
     return ST_OK;
 }
@@ -292,6 +293,12 @@ enum status latency_measure(struct ctx *ctx, struct backend *be, struct net *net
     TRY(latency_new(ctx, net->n, out));
     enum status st = cache_open(ctx, opt->cache, &cache);
     if (st == ST_OK) st = fill_model(ctx, be, net, ch, opt, &cache, *out, report);
+    if (st == ST_OK && report->falling * 4 > report->pairs) {
+        ctx_log(ctx, LOG_WARN, "layer times: %d of %d fall where the layer gets wider, so the machine was busy with something else and a cut to a "
+                "latency would go by chance%s%s; repeat it when the machine is quiet",
+                report->falling, report->pairs, report->measured || !cache.path[0] ? "" : "; they come from ", report->measured ? "" : cache.path);
+        cache.changed = false;
+    }
     cache_save(ctx, &cache);
     snprintf(report->path, sizeof report->path, "%s", cache.path);
     cache_drop(&cache);

@@ -13,10 +13,15 @@ struct latency_options {
     void *user;
     const volatile int *stop;
 };
-struct latency_report { int shapes, measured; char path[1024]; /* the file, or "" */ };
+struct latency_report {
+    int shapes, measured;
+    int pairs, falling; /* see latency_doubt */
+    char path[1024];    /* the file, or "" */
+};
 
 /* Convolutions are timed alone at a grid of widths, everything else by the whole network, whose layers' times at full width
- * scale all.  Batch 1.  What an interrupted run had measured is kept. */
+ * scale all.  Batch 1.  What an interrupted run had measured is kept; where a quarter of the times fall with the width, that is told
+ * (a warning) and nothing is kept. */
 enum status latency_measure(struct ctx *, struct backend *, struct net *, const struct channels *, const struct latency_options *,
                             struct latency_model **, struct latency_report *);
 

@@ -15,7 +15,7 @@ struct winograd {
 struct winograd_ops {
     size_t (*weights_size)(int in, int out);                                        /* floats of one set of weights */
     size_t (*scratch_size)(const struct winograd *, int threads);                   /* floats that a pass needs at most */
-    void (*pack)(const struct winograd *, const float *w);                              /* w in Darknet's order */
+    void (*pack)(const struct winograd *, const float *w);                          /* w in Darknet's order */
     /* y = act(conv(x) + bias) + skip; bias and skip may be NULL. */
     void (*forward)(const struct winograd *, int threads, float *scratch, const struct tensor *x, const float *bias, const struct tensor *skip,
                     struct tensor *y);
