@@ -1,8 +1,8 @@
 /* What maps are made of: floats, or elements of half their size where the backend has them (narrow_maps).
  *
  * A map, and with it its gradient and what its layer keeps of it, is narrow when the layers that make and read it, or parts of it, all
- * say that they can (layer_ops.narrow).  The pruner's scores count digits: for them all maps are floats.  So heads, losses and whatever else asks for floats get them, straight from the layer before; and so does
- * the caller, who looks at the network's output. */
+ * say that they can (layer_ops.narrow).  So heads, losses and whatever else asks for floats get them, straight from the layer before; and
+ * so does the caller, who looks at the network's output.  The pruner's scores count digits: for them all maps are floats. */
 #include "net/internal.h"
 
 /* The layer in whose memory layer i's output lies; LAYER_INPUT: the network's input. */
