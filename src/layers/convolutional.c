@@ -262,7 +262,7 @@ static bool plain(const struct layer *l) {
 static bool separate(const struct layer *l) { return plain(l) && depthwise(l) && ((const struct conv *)l->state)->filters == l->in_shape[0].c; }
 
 /* Excitation has maps of its own, in training. */
-static bool narrow(const struct layer *l) { return plain(l) && !((const struct conv *)l->state)->assisted_excitation; }
+static bool narrow(const struct layer *l) { return plain(l) && ((const struct conv *)l->state)->assisted_excitation == 0; }
 
 static enum status prepare(struct layer *l, struct pass *p) {
     const struct conv *c = l->state;
