@@ -1,6 +1,7 @@
 /* Networks that only run look at their weights in the file. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "backend/backend.h"
@@ -111,6 +112,33 @@ static void other_layouts_are_loaded(void) {
     net_close(whole);
 }
 
+/* What can be read once only is loaded. */
+static void pipes_are_loaded(void) {
+    struct ctx ctx = { 0 };
+    char *bytes, name[32];
+    size_t size;
+    int ends[2];
+    CHECK(io_read(&ctx, path, &bytes, &size) == ST_OK && pipe(ends) == 0, "%s", ctx.error);
+    pid_t child = fork();
+    if (child == 0) {
+        for (size_t at = 0; at < size;) {
+            ssize_t n = write(ends[1], bytes + at, size - at);
+            if (n <= 0) break;
+            at += (size_t)n;
+        }
+        _exit(0);
+    }
+    close(ends[1]);
+    snprintf(name, sizeof name, "/dev/fd/%d", ends[0]);
+    struct net *net = open_cfg(&ctx, cfg_path);
+    CHECK(net_load_to_run(&ctx, net, name, 7, NULL) == ST_OK && !net->view, "%s", ctx.error);
+    CHECK(memcmp(net->param, bytes + size - 4 * net->n_param, 4 * net->n_param) == 0, "other values through a pipe");
+    net_close(net);
+    close(ends[0]);
+    waitpid(child, NULL, 0);
+    free(bytes);
+}
+
 static void damage_is_told(void) {
     struct ctx ctx = { 0 };
     char *bytes;
@@ -177,6 +205,7 @@ int main(void) {
     same_as_loaded("cuda-emulated");
     twins_and_files_are_copies();
     other_layouts_are_loaded();
+    pipes_are_loaded();
     damage_is_told();
     changes_are_noticed();
     char command[128];

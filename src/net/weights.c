@@ -311,52 +311,15 @@ static enum status look_at(struct ctx *ctx, const struct net *net, const struct 
     return ST_OK;
 }
 
-static enum status fresh_values(struct ctx *ctx, struct net *net, uint64_t seed) {
-    if (net->view) net_drop_param(net);
-    if (!net->param && !(net->param = mem_zero(ctx, net->n_param, sizeof *net->param))) return ctx->code;
-    net_init_weights(net, seed);
-    return ST_OK;
-}
-
-enum status net_load_to_run(struct ctx *ctx, struct net *net, const char *path, uint64_t seed, int *layers) {
-    struct reader r;
-    struct weights_header header;
-    uint64_t seen = 0;
-    enum status st = reader_open(ctx, path, &r);
-    if (st == ST_OK) st = read_header(ctx, &r, &header, &seen);
-    struct weights_view *view = st == ST_OK && lies_alike(net, &r) ? view_new(&r, net) : NULL;
-    float *values = view ? (float *)(void *)(view->base + view->start) : NULL;
-    reader_close(&r);
-    if (st != ST_OK) return st;
-    if (!view) {
-        TRY(fresh_values(ctx, net, seed));
-        return net_load(ctx, net, path, LOAD_WHOLE, layers);
-    }
-    if ((st = look_at(ctx, net, view, values)) != ST_OK) {
-        view_free(view);
-        return st;
-    }
-    net_drop_param(net);
-    net->view = view;
-    net->param = values;
-    net->header = header;
-    net->seen = seen;
-    if (layers) *layers = net->n;
-    return ST_OK;
-}
-
 /* ---- into memory ---- */
 
-enum status net_load(struct ctx *ctx, struct net *net, const char *path, enum load_policy policy, int *layers) {
-    struct reader r;
-    struct weights_header header;
-    uint64_t seen = 0;
+/* What follows the header. */
+static enum status load_values(struct ctx *ctx, struct net *net, struct reader *r, enum load_policy policy, int *layers) {
     int loaded = 0;
-    enum status st = reader_open(ctx, path, &r);
-    float *fresh = st == ST_OK ? mem_big(ctx, net->n_param, sizeof *fresh) : NULL;
-    if (st == ST_OK) st = fresh ? read_header(ctx, &r, &header, &seen) : ST_MEMORY;
-    if (st == ST_OK) keep_values(net, r.size, fresh);
-    if (st == ST_OK) st = read_body(ctx, net, &r, policy, fresh, &loaded);
+    float *fresh = mem_big(ctx, net->n_param, sizeof *fresh);
+    if (!fresh) return ST_MEMORY;
+    keep_values(net, r->size, fresh);
+    enum status st = read_body(ctx, net, r, policy, fresh, &loaded);
     if (st == ST_OK && net->be) {
         memcpy(net->param, fresh, net->n_param * sizeof *fresh); /* the backend may look at the old place */
     } else if (st == ST_OK) {
@@ -364,14 +327,67 @@ enum status net_load(struct ctx *ctx, struct net *net, const char *path, enum lo
         net->param = fresh;
         fresh = NULL;
     }
-    if (st == ST_OK) {
-        net->header = header;
-        net->seen = seen;
-        if (layers) *layers = loaded;
-    }
     free(fresh);
-    reader_close(&r);
+    if (st == ST_OK && layers) *layers = loaded;
     return st;
+}
+
+enum status net_load(struct ctx *ctx, struct net *net, const char *path, enum load_policy policy, int *layers) {
+    struct reader r;
+    struct weights_header header;
+    uint64_t seen = 0;
+    enum status st = reader_open(ctx, path, &r);
+    if (st == ST_OK) st = read_header(ctx, &r, &header, &seen);
+    if (st == ST_OK) st = load_values(ctx, net, &r, policy, layers);
+    reader_close(&r);
+    if (st != ST_OK) return st;
+    net->header = header;
+    net->seen = seen;
+    return ST_OK;
+}
+
+/* ---- either ---- */
+
+static enum status fresh_values(struct ctx *ctx, struct net *net, uint64_t seed) {
+    if (net->view) net_drop_param(net);
+    if (!net->param && !(net->param = mem_zero(ctx, net->n_param, sizeof *net->param))) return ctx->code;
+    net_init_weights(net, seed);
+    return ST_OK;
+}
+
+static enum status adopt(struct ctx *ctx, struct net *net, struct weights_view *view, int *layers) {
+    float *values = (float *)(void *)(view->base + view->start);
+    enum status st = look_at(ctx, net, view, values);
+    if (st != ST_OK) {
+        view_free(view);
+        return st;
+    }
+    net_drop_param(net);
+    net->view = view;
+    net->param = values;
+    if (layers) *layers = net->n;
+    return ST_OK;
+}
+
+enum status net_load_to_run(struct ctx *ctx, struct net *net, const char *path, uint64_t seed, int *layers) {
+    struct reader r;
+    struct weights_header header;
+    struct weights_view *view = NULL;
+    uint64_t seen = 0;
+    enum status st = reader_open(ctx, path, &r);
+    if (st == ST_OK) st = read_header(ctx, &r, &header, &seen);
+    if (st == ST_OK && lies_alike(net, &r)) view = view_new(&r, net);
+    if (st == ST_OK && view) {
+        st = adopt(ctx, net, view, layers);
+    } else if (st == ST_OK) {
+        st = fresh_values(ctx, net, seed);
+        if (st == ST_OK) st = load_values(ctx, net, &r, LOAD_WHOLE, layers);
+    }
+    reader_close(&r);
+    if (st != ST_OK) return st;
+    net->header = header;
+    net->seen = seen;
+    return ST_OK;
 }
 
 static char *write_le(char *to, uint64_t v, int bytes) {
