@@ -151,4 +151,32 @@ static inline void check_row(const char *text, const char *row) {
     net_close(net);
 }
 
+/* Cut networks compute what the masked ones do, by the check that guards every pruning. */
+static inline void check_cuts(const char *kind, double tol, int seeds) {
+    static struct nets_gen gen;
+    struct ctx ctx = { 0 };
+    struct backend *be = NULL;
+    int removed = 0;
+    CHECK(backend_open(&ctx, kind, &be) == ST_OK, "%s: %s", kind, ctx.error);
+    for (int seed = 1; be && seed <= seeds; ++seed) {
+        struct channels *ch = NULL;
+        struct net *small = NULL;
+        nets_write(&gen, (uint64_t)seed, NETS_GROUPED);
+        struct net *net = nets_open(&ctx, "cut", gen.text, (uint64_t)seed);
+        if (!net || channels_build(&ctx, net, &ch) != ST_OK) continue;
+        uint8_t *keep = calloc((size_t)ch->n_group, 1);
+        float *x = nets_input(net, 2, (uint64_t)seed);
+        double worst = -1;
+        removed += nets_choose(ch, (uint64_t)seed, .4, 1, keep);
+        if (slice_apply(&ctx, net, ch, keep, net->param, &small) == ST_OK) slice_check(&ctx, be, net, ch, keep, net->param, small, x, 2, &worst);
+        CHECK(worst >= 0 && worst <= tol, "%s, seed %d: masked and cut networks differ by %g %s", kind, seed, worst, ctx.error);
+        free(x), free(keep);
+        channels_drop(ch);
+        net_close(net), net_close(small);
+    }
+    CHECK(removed > seeds, "%s: %d groups were removed", kind, removed);
+    CHECK(!be || be->ops->sync(be, &ctx) == ST_OK, "%s: %s", kind, ctx.error);
+    backend_close(be);
+}
+
 #endif

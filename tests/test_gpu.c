@@ -14,34 +14,6 @@ static void check_networks(const char *kind, int seeds) {
     }
 }
 
-/* The cut network computes what the masked one does, by the check that guards every pruning. */
-static void check_cuts(const char *kind, int seeds) {
-    static struct nets_gen gen;
-    struct ctx ctx = { 0 };
-    struct backend *be = NULL;
-    int removed = 0;
-    CHECK(backend_open(&ctx, kind, &be) == ST_OK, "%s: %s", kind, ctx.error);
-    for (int seed = 1; be && seed <= seeds; ++seed) {
-        struct channels *ch = NULL;
-        struct net *small = NULL;
-        nets_write(&gen, (uint64_t)seed, NETS_GROUPED);
-        struct net *net = nets_open(&ctx, "cut", gen.text, (uint64_t)seed);
-        if (!net || channels_build(&ctx, net, &ch) != ST_OK) continue;
-        uint8_t *keep = calloc((size_t)ch->n_group, 1);
-        float *x = nets_input(net, 2, (uint64_t)seed);
-        double worst = -1;
-        removed += nets_choose(ch, (uint64_t)seed, .4, 1, keep);
-        if (slice_apply(&ctx, net, ch, keep, net->param, &small) == ST_OK) slice_check(&ctx, be, net, ch, keep, net->param, small, x, 2, &worst);
-        CHECK(worst >= 0 && worst <= 1e-4, "%s, seed %d: masked and cut networks differ by %g %s", kind, seed, worst, ctx.error);
-        free(x), free(keep);
-        channels_drop(ch);
-        net_close(net), net_close(small);
-    }
-    CHECK(removed > seeds, "%s: %d groups were removed", kind, removed);
-    CHECK(!be || be->ops->sync(be, &ctx) == ST_OK, "%s: %s", kind, ctx.error);
-    backend_close(be);
-}
-
 static float *trained(const char *kind, const char *keys, int iterations, double *loss) {
     static struct run r;
     char text[256];
@@ -79,7 +51,7 @@ int main(void) {
     tiny_start("gpu");
     for (int i = 1; i < n; ++i) { /* 0: the cpu */
         check_networks(kinds[i], 12);
-        check_cuts(kinds[i], 12);
+        check_cuts(kinds[i], 1e-4, 12);
         check_training(kinds[i]);
     }
     return tiny_end("gpu");

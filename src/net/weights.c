@@ -332,20 +332,6 @@ static enum status load_values(struct ctx *ctx, struct net *net, struct reader *
     return st;
 }
 
-enum status net_load(struct ctx *ctx, struct net *net, const char *path, enum load_policy policy, int *layers) {
-    struct reader r;
-    struct weights_header header;
-    uint64_t seen = 0;
-    enum status st = reader_open(ctx, path, &r);
-    if (st == ST_OK) st = read_header(ctx, &r, &header, &seen);
-    if (st == ST_OK) st = load_values(ctx, net, &r, policy, layers);
-    reader_close(&r);
-    if (st != ST_OK) return st;
-    net->header = header;
-    net->seen = seen;
-    return ST_OK;
-}
-
 /* ---- either ---- */
 
 static enum status fresh_values(struct ctx *ctx, struct net *net, uint64_t seed) {
@@ -369,25 +355,34 @@ static enum status adopt(struct ctx *ctx, struct net *net, struct weights_view *
     return ST_OK;
 }
 
-enum status net_load_to_run(struct ctx *ctx, struct net *net, const char *path, uint64_t seed, int *layers) {
+/* seed NULL: into memory. */
+static enum status load(struct ctx *ctx, struct net *net, const char *path, enum load_policy policy, const uint64_t *seed, int *layers) {
     struct reader r;
     struct weights_header header;
     struct weights_view *view = NULL;
     uint64_t seen = 0;
     enum status st = reader_open(ctx, path, &r);
     if (st == ST_OK) st = read_header(ctx, &r, &header, &seen);
-    if (st == ST_OK && lies_alike(net, &r)) view = view_new(&r, net);
+    if (st == ST_OK && seed && lies_alike(net, &r)) view = view_new(&r, net);
     if (st == ST_OK && view) {
         st = adopt(ctx, net, view, layers);
-    } else if (st == ST_OK) {
-        st = fresh_values(ctx, net, seed);
-        if (st == ST_OK) st = load_values(ctx, net, &r, LOAD_WHOLE, layers);
+    } else {
+        if (st == ST_OK && seed) st = fresh_values(ctx, net, *seed);
+        if (st == ST_OK) st = load_values(ctx, net, &r, policy, layers);
     }
     reader_close(&r);
     if (st != ST_OK) return st;
     net->header = header;
     net->seen = seen;
     return ST_OK;
+}
+
+enum status net_load(struct ctx *ctx, struct net *net, const char *path, enum load_policy policy, int *layers) {
+    return load(ctx, net, path, policy, NULL, layers);
+}
+
+enum status net_load_to_run(struct ctx *ctx, struct net *net, const char *path, uint64_t seed, int *layers) {
+    return load(ctx, net, path, LOAD_WHOLE, &seed, layers);
 }
 
 static char *write_le(char *to, uint64_t v, int bytes) {
