@@ -179,45 +179,7 @@ static inline void check_activation_gradients(const char *name, const char *text
     backend_close(be);
 }
 
-static inline void check_backend(const char *kind, const char *name, const char *text, enum net_mode mode, void (*prepare)(struct net *)) {
-    struct ctx ctx = { 0 };
-    const char *const kinds[] = { "ref", kind };
-    float *y[2] = { NULL, NULL }, *g[2] = { NULL, NULL };
-    size_t n_y = 0, n_g = 0;
-    for (int b = 0; b < 2; ++b) {
-        struct backend *be = NULL;
-        struct net *net = opened(&ctx, name, text);
-        if (net && prepare) prepare(net);
-        if (!net || backend_open(&ctx, kinds[b], &be) != ST_OK || net_bind(&ctx, net, be, mode, images_of(net, mode)) != ST_OK) {
-            CHECK(false, "%s: %s", name, ctx.error);
-            return;
-        }
-        float *x = calloc(input_size(net), sizeof *x);
-        random_input(net, x);
-        CHECK(forward_anew(&ctx, net, x) == ST_OK, "%s: %s", name, ctx.error);
-        int last = net_output_layer(net);
-        n_y = (size_t)net->batch * shape_count(net->layer[last].out);
-        n_g = net->n_param;
-        y[b] = calloc(n_y, sizeof **y);
-        g[b] = calloc(n_g, sizeof **g);
-        net_output(net, last, y[b]);
-        if (mode == NET_TRAIN) {
-            CHECK(backward_from_random(&ctx, net) == ST_OK, "%s: %s", name, ctx.error);
-            be->ops->get(be, net->dev_grad, n_g, g[b]);
-        }
-        free(x);
-        net_close(net);
-        backend_close(be);
-    }
-    double most = 1e-6, worst = 0, most_g = 1e-6, worst_g = 0;
-    for (size_t i = 0; i < n_y; ++i) most = fmax(most, fabs((double)y[0][i])), worst = fmax(worst, fabs((double)y[0][i] - (double)y[1][i]));
-    for (size_t i = 0; i < n_g; ++i) most_g = fmax(most_g, fabs((double)g[0][i])), worst_g = fmax(worst_g, fabs((double)g[0][i] - (double)g[1][i]));
-    CHECK(worst <= 1e-5 * most, "%s on %s: outputs differ by %g of %g", name, kind, worst, most);
-    CHECK(worst_g <= 1e-4 * most_g, "%s on %s: gradients differ by %g of %g", name, kind, worst_g, most_g);
-    free(y[0]), free(y[1]), free(g[0]), free(g[1]);
-}
-
-/* How far b is from a: of the largest value, and root mean square by root mean square; infinite where b is no number. */
+/* How far b is from a: of the largest value, and root mean square by root mean square; DBL_MAX where b is no number. */
 static inline double off_most(const float *a, const float *b, size_t n) {
     double most = 1e-6, worst = 0;
     for (size_t i = 0; i < n; ++i) {
@@ -250,44 +212,57 @@ static inline int check_elements(const char *name, const struct net *net) {
     return narrow;
 }
 
+/* What a network gives on a backend for random input: its output, and in training the gradients of its parameters. */
+struct given { float *y, *g; size_t n_y, n_g; int narrow; /* maps */ };
+
+static inline bool give(const char *kind, const char *name, const char *text, enum net_mode mode, void (*prepare)(struct net *), struct given *out) {
+    struct ctx ctx = { 0 };
+    struct backend *be = NULL;
+    struct net *net = opened(&ctx, name, text);
+    if (net && prepare) prepare(net);
+    if (!net || backend_open(&ctx, kind, &be) != ST_OK || net_bind(&ctx, net, be, mode, images_of(net, mode)) != ST_OK) {
+        CHECK(false, "%s on %s: %s", name, kind, ctx.error);
+        return false;
+    }
+    float *x = calloc(input_size(net), sizeof *x);
+    int last = net_output_layer(net);
+    random_input(net, x);
+    CHECK(forward_anew(&ctx, net, x) == ST_OK, "%s: %s", name, ctx.error);
+    *out = (struct given){ .n_y = (size_t)net->batch * shape_count(net->layer[last].out), .n_g = net->n_param, .narrow = check_elements(name, net) };
+    out->y = calloc(out->n_y + 1, sizeof *out->y);
+    out->g = calloc(out->n_g + 1, sizeof *out->g);
+    net_output(net, last, out->y);
+    if (mode == NET_TRAIN) {
+        CHECK(backward_from_random(&ctx, net) == ST_OK, "%s: %s", name, ctx.error);
+        be->ops->get(be, net->dev_grad, out->n_g, out->g);
+    }
+    free(x);
+    net_close(net);
+    backend_close(be);
+    return true;
+}
+
+static inline void check_backend(const char *kind, const char *name, const char *text, enum net_mode mode, void (*prepare)(struct net *)) {
+    struct given want = { 0 }, got = { 0 };
+    if (give("ref", name, text, mode, prepare, &want) && give(kind, name, text, mode, prepare, &got)) {
+        double off = off_most(want.y, got.y, got.n_y), off_g = off_most(want.g, got.g, got.n_g);
+        CHECK(off <= 1e-5, "%s on %s: outputs differ by %g of the largest", name, kind, off);
+        CHECK(off_g <= 1e-4, "%s on %s: gradients differ by %g of the largest", name, kind, off_g);
+    }
+    free(want.y), free(want.g), free(got.y), free(got.g);
+}
+
 /* A network with maps of 16 bits gives what the reference gives, as exactly as the kind's numbers permit, one rounding after another:
  * outputs to `tol` of the largest, gradients of parameters to `tol_g` in their root mean square.  Returns how many maps were narrow. */
 static inline int check_narrow_net(const char *kind, const char *name, const char *text, enum net_mode mode, double tol, double tol_g) {
-    struct ctx ctx = { 0 };
-    const char *const kinds[] = { "ref", kind };
-    float *y[2] = { NULL, NULL }, *g[2] = { NULL, NULL };
-    size_t n_y = 0, n_g = 0;
-    int narrow = 0;
-    for (int b = 0; b < 2; ++b) {
-        struct backend *be = NULL;
-        struct net *net = opened(&ctx, name, text);
-        if (!net || backend_open(&ctx, kinds[b], &be) != ST_OK || net_bind(&ctx, net, be, mode, images_of(net, mode)) != ST_OK) {
-            CHECK(false, "%s: %s", name, ctx.error);
-            return 0;
-        }
-        float *x = calloc(input_size(net), sizeof *x);
-        random_input(net, x);
-        CHECK(forward_anew(&ctx, net, x) == ST_OK, "%s: %s", name, ctx.error);
-        int last = net_output_layer(net);
-        narrow += check_elements(name, net);
-        n_y = (size_t)net->batch * shape_count(net->layer[last].out);
-        n_g = net->n_param;
-        y[b] = calloc(n_y + 1, sizeof **y);
-        g[b] = calloc(n_g + 1, sizeof **g);
-        net_output(net, last, y[b]);
-        if (mode == NET_TRAIN) {
-            CHECK(backward_from_random(&ctx, net) == ST_OK, "%s: %s", name, ctx.error);
-            be->ops->get(be, net->dev_grad, n_g, g[b]);
-        }
-        free(x);
-        net_close(net);
-        backend_close(be);
+    struct given want = { 0 }, got = { 0 };
+    if (give("ref", name, text, mode, NULL, &want) && give(kind, name, text, mode, NULL, &got)) {
+        double off = off_most(want.y, got.y, got.n_y), off_g = off_all(want.g, got.g, got.n_g);
+        CHECK(off <= tol, "%s on %s: outputs differ by %g of the largest", name, kind, off);
+        CHECK(off_g <= tol_g, "%s on %s: gradients differ by %g of their size", name, kind, off_g);
     }
-    double off = off_most(y[0], y[1], n_y), off_g = off_all(g[0], g[1], n_g);
-    CHECK(off <= tol, "%s on %s: outputs differ by %g of the largest", name, kind, off);
-    CHECK(off_g <= tol_g, "%s on %s: gradients differ by %g of their size", name, kind, off_g);
-    free(y[0]), free(y[1]), free(g[0]), free(g[1]);
-    return narrow;
+    free(want.y), free(want.g), free(got.y), free(got.g);
+    return got.narrow;
 }
 
 /* Every fast backend computes what the reference does: outputs and parameter gradients. */
