@@ -179,19 +179,19 @@ static inline void check_activation_gradients(const char *name, const char *text
     backend_close(be);
 }
 
-/* How far b is from a: of the largest value, and root mean square by root mean square; DBL_MAX where b is no number. */
+/* How far b is from a: of the largest value, and root mean square by root mean square; infinite where b is no number. */
 static inline double off_most(const float *a, const float *b, size_t n) {
     double most = 1e-6, worst = 0;
     for (size_t i = 0; i < n; ++i) {
         double off = fabs((double)a[i] - (double)b[i]);
-        most = fmax(most, fabs((double)a[i])), worst = fmax(worst, isnan(off) ? DBL_MAX : off);
+        most = fmax(most, fabs((double)a[i])), worst = test_worse(worst, off);
     }
     return worst / most;
 }
 static inline double off_all(const float *a, const float *b, size_t n) {
     double all = 1e-12, off = 0;
     for (size_t i = 0; i < n; ++i) all += (double)a[i] * (double)a[i], off += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
-    return isnan(off) ? DBL_MAX : sqrt(off / all);
+    return test_worse(0, sqrt(off / all));
 }
 
 /* Those maps are narrow, and only those, that layers say they take; returns how many. */

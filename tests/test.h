@@ -45,6 +45,9 @@ static int test_passed_, test_failed_, test_skipped_;
         printf("\n");                                                                              \
     } while (0)
 
+/* The larger of the two; no number is larger than any. */
+static inline double test_worse(double worst, double off) { return isnan(off) ? INFINITY : fmax(worst, off); }
+
 /* Root of the recorded data, or NULL (after a visible skip) when it is not there. */
 static inline const char *test_data(const char *what) {
     const char *root = getenv("DARKNET_TEST_DATA");

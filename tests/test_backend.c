@@ -351,6 +351,7 @@ static void layout_body(struct run *r) {
 static const struct parity_case parity_cases[] = {
     {"conv 3x3", conv_body, {2, 5, 9, 7}, 6, 3, 1, 1, 1, ACT_LINEAR},
     {"conv 3x3 leaky", conv_body, {1, 16, 13, 10}, 33, 3, 1, 1, 1, ACT_LEAKY},
+    {"conv 3x3 wide", conv_body, {2, 68, 21, 20}, 40, 3, 1, 1, 1, ACT_LEAKY},
     {"conv 3x3 stride 2 even", conv_body, {2, 8, 12, 14}, 24, 3, 2, 1, 1, ACT_MISH},
     {"conv 3x3 stride 2 odd", conv_body, {2, 3, 11, 13}, 16, 3, 2, 1, 1, ACT_SWISH},
     {"conv 1x1", conv_body, {3, 17, 7, 6}, 19, 1, 1, 1, 1, ACT_LOGISTIC},
@@ -408,6 +409,7 @@ static const struct parity_case parity_cases[] = {
     {"run conv window wider than map", conv_run_body, {1, 3, 2, 3}, 5, 7, 1, 1, 1, ACT_LINEAR},
     {"run conv winograd odd", conv_run_body, {2, 24, 15, 21}, 56, 3, 1, 1, 1, ACT_MISH},
     {"run conv winograd many tiles", conv_run_body, {1, 17, 61, 58}, 16, 3, 1, 1, 1, ACT_SWISH},
+    {"run conv winograd panels of many tiles", conv_run_body, {1, 68, 49, 40}, 184, 3, 1, 1, 1, ACT_LEAKY},
     {"run conv stride 2 no pad", conv_run_body, {1, 17, 65, 50}, 35, 3, 2, 1, -1, ACT_MISH},
     {"run conv stride 2 many tiles", conv_run_body, {2, 16, 88, 90}, 19, 3, 2, 1, 1, ACT_LOGISTIC},
     {"bn leaky", bn_body, {3, 7, 5, 6}, .act = ACT_LEAKY},

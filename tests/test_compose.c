@@ -24,7 +24,7 @@ static double *means_left(const struct channels *full, const uint8_t *alive, con
 
 static double worst_difference(const struct net *a, const struct net *b) {
     double worst = 0;
-    for (size_t i = 0; i < a->n_param; ++i) worst = fmax(worst, fabs((double)a->param[i] - (double)b->param[i]) / fmax(1, fabs((double)a->param[i])));
+    for (size_t i = 0; i < a->n_param; ++i) worst = test_worse(worst, fabs((double)a->param[i] - (double)b->param[i]) / fmax(1, fabs((double)a->param[i])));
     return worst;
 }
 

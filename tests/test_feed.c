@@ -83,7 +83,7 @@ static void check_same(int n, const char *keys, const char *layers) {
     if (!host || !device) return;
     double worst = 0;
     CHECK(flow.left <= left, "%s: %zu bytes stay on the device", keys, flow.left - left);
-    for (size_t i = 0; i < count; ++i) worst = fmax(worst, fabs((double)host[i] - (double)device[i]));
+    for (size_t i = 0; i < count; ++i) worst = test_worse(worst, fabs((double)host[i] - (double)device[i]));
     /* A device multiplies and adds in one rounding: inputs are as many bits apart as the tests of pictures say. */
     CHECK(worst <= (emulated() ? 1e-6 : 2e-3), "%s, %s, %d devices: weights are %g apart", kind, keys, n, worst);
     CHECK_NEAR(loss, r.result.avg_loss, emulated() ? 1e-6 : 1e-2, "%s, %s", kind, keys);

@@ -84,7 +84,7 @@ static void test_rule(const char *kind, const struct rule *r) {
                     expect(r, step + 1, rate * own, decay, scale * b.g[i], &want[i], &m[i], &v[i]);
             }
     }
-    for (size_t i = 0; i < b.n; ++i) worst = fmax(worst, fabs(b.now[i] - want[i]));
+    for (size_t i = 0; i < b.n; ++i) worst = test_worse(worst, fabs(b.now[i] - want[i]));
     CHECK(worst < 4e-6, "%s, %s: four updates are off by %g", kind, r->keys, worst);
     b.be->ops->get(b.be, b.net->dev_grad, b.n, b.g);
     double left = 0;
@@ -227,7 +227,7 @@ static void test_average(void) {
         for (int r = 0; r < k.net->layer[l].n_param; ++r) {
             const struct param *p = &k.net->layer[l].param[r];
             for (size_t i = p->offset; !rolling(p) && i < p->offset + param_count(p); ++i) {
-                worst = fmax(worst, fabs(k.param[30][i] - want[i]));
+                worst = test_worse(worst, fabs(k.param[30][i] - want[i]));
                 step = fmax(step, fabs(k.param[30][i] - k.param[29][i]));
             }
         }

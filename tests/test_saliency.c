@@ -484,7 +484,7 @@ static void same_scores(const char *what, const double *a, const double *b, int 
     double most = 0, worst = 0;
     for (int g = 0; a && b && g < n; ++g) most = fmax(most, fabs(a[g]));
     for (int g = 0; a && b && g < n; ++g)
-        worst = fmax(worst, fabs(a[g] - b[g]) / fmax(fabs(a[g]), 1e-2 * most));
+        worst = test_worse(worst, fabs(a[g] - b[g]) / fmax(fabs(a[g]), 1e-2 * most));
     CHECK(a && b && worst <= tolerance, "%s: scores moved by %g", what, worst);
 }
 

@@ -26,7 +26,7 @@ static const char TEXT[] =
 
 static double apart(const double *a, const double *b, int n) {
     double most = 1e-12, worst = 0;
-    for (int i = 0; i < n; ++i) most = fmax(most, fabs(a[i])), worst = fmax(worst, fabs(a[i] - b[i]));
+    for (int i = 0; i < n; ++i) most = fmax(most, fabs(a[i])), worst = test_worse(worst, fabs(a[i] - b[i]));
     return worst / most;
 }
 
