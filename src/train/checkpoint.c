@@ -318,10 +318,13 @@ enum status checkpoint_resume(struct ctx *ctx, const struct checkpoint *c, struc
     static const char *const state[] = { "_last.state", "_next.state" };
     enum status st = ST_OK;
     *found = false;
+    char *path[2] = { file_name(ctx, c, state[0]), file_name(ctx, c, state[1]) };
+    if (!path[0] || !path[1]) st = ST_MEMORY;
     for (int i = 0; i < 2 && st == ST_OK && !*found; ++i) {
-        char *path = file_name(ctx, c, state[i]);
-        st = path ? resume_from(ctx, path, net, iteration, s, o, found) : ST_MEMORY;
-        free(path);
+        st = resume_from(ctx, path[i], net, iteration, s, o, found);
+        /* The next save writes over _next.state before it has new weights: what belongs to the present ones must not lie there. */
+        if (i == 1 && *found && rename(path[1], path[0]) != 0) st = ctx_fail(ctx, ST_IO, "%s: not written: %s", path[0], strerror(errno));
     }
+    free(path[0]), free(path[1]);
     return st;
 }
